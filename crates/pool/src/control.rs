@@ -1,0 +1,152 @@
+//! Messages between the supervisor and a leader: JSON objects, one a line, over a unix stream socket pair.
+//!
+//! The supervisor starts a leader with that socket as its standard input. The first line is [`ToLeader::Settings`]; the
+//! descriptors of [`LEADER_FDS`] come with its first byte (SCM_RIGHTS). End of file on either side means that the other
+//! process is gone.
+
+use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::settings::Settings;
+
+/// Most descriptors that one message carries: the log, the scoreboard and the listeners. Linux allows 253.
+pub const MAX_FDS: usize = 64;
+
+/// Descriptors beside [`ToLeader::Settings`], in this order: the log (where events are written), the scoreboard's
+/// memory, then one listener for each entry of `Settings::listeners`.
+pub const LEADER_FDS: &str = "log, scoreboard, listeners...";
+
+/// Supervisor to leader.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToLeader {
+    Settings(Box<Settings>),
+    /// Finish running requests within `Limits::stop_timeout`, then exit with 0.
+    Stop,
+    /// Exit at once, cutting running requests.
+    Quit,
+}
+
+/// Leader to supervisor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToSupervisor {
+    /// All workers have imported the application and accept requests.
+    Ready { python: String },
+    /// The generation can't start. `reason` is one line for the administrator, `detail` the traceback if there is one.
+    Failed { reason: String, detail: String },
+    /// A worker ended without being asked to. It will be replaced after `backoff_ms`.
+    WorkerDied { pid: i32, how: String, backoff_ms: u64 },
+}
+
+/// Sends `message` as one line together with `fds`.
+///
+/// # Errors
+/// The socket's own, and `InvalidInput` for more than [`MAX_FDS`] descriptors.
+pub fn send_with_fds(socket: &UnixStream, message: &ToLeader, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if fds.len() > MAX_FDS {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("more than {MAX_FDS} descriptors"),
+        ));
+    }
+    let line = line_of(message)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the descriptors don't fit"));
+    }
+    let sent = sendmsg(socket, &[IoSlice::new(&line)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    let mut socket = socket;
+    socket.write_all(&line[sent..])
+}
+
+/// Sends `message` as one line.
+///
+/// # Errors
+/// The socket's own.
+pub fn send<T: Serialize>(mut socket: &UnixStream, message: &T) -> io::Result<()> {
+    socket.write_all(&line_of(message)?)
+}
+
+fn line_of<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Receives the first line with its descriptors.
+///
+/// # Errors
+/// The socket's own; `UnexpectedEof` if the supervisor is gone; `InvalidData` for anything but a message.
+pub fn receive_with_fds(socket: &UnixStream) -> io::Result<(ToLeader, Vec<OwnedFd>)> {
+    let mut fds = Vec::new();
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        // Reading in chunks swallows nothing: the supervisor sends no second line before the leader has answered.
+        let mut chunk = [0; 16 * 1024];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = recvmsg(
+            socket,
+            &mut [IoSliceMut::new(&mut chunk)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        )?
+        .bytes;
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = message {
+                fds.extend(received);
+            }
+        }
+        if received == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        line.extend_from_slice(&chunk[..received]);
+    }
+    Ok((serde_json::from_slice(&line)?, fds))
+}
+
+/// Reads further messages, one a line.
+pub struct Messages<R> {
+    reader: BufReader<R>,
+}
+
+impl<R: Read> Messages<R> {
+    pub fn new(socket: R) -> Self {
+        Self {
+            reader: BufReader::new(socket),
+        }
+    }
+
+    /// The next message; `None` when the other process is gone.
+    ///
+    /// # Errors
+    /// The socket's own; `InvalidData` for anything but a message.
+    pub fn next<T: for<'de> Deserialize<'de>>(&mut self) -> io::Result<Option<T>> {
+        let mut line = String::new();
+        if self.reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        Ok(Some(serde_json::from_str(&line)?))
+    }
+
+    /// Whether a message may have been read from the socket already: poll would not show it.
+    pub fn has_buffered(&self) -> bool {
+        !self.reader.buffer().is_empty()
+    }
+}
+
+impl<R: AsFd> AsFd for Messages<R> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.get_ref().as_fd()
+    }
+}

@@ -1,0 +1,100 @@
+//! The log's form, the same in every process: tracing-subscriber writes one event with one `write` call.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::prelude::*;
+
+/// Target of the access log's events: switched on and off apart from the level.
+pub const ACCESS: &str = "access";
+/// Target of lines that the application wrote: to `wsgi.errors`, standard output or standard error.
+pub const APP: &str = "app";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSettings {
+    pub level: Level,
+    pub format: Format,
+    /// One line a request.
+    pub access: bool,
+    /// Colours, for a terminal.
+    pub ansi: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Text,
+    Json,
+}
+
+/// Starts logging to `output` for the whole process. A second call changes nothing.
+pub fn start(settings: &LogSettings, output: OwnedFd) {
+    let level = match settings.level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    let access = if settings.access {
+        LevelFilter::INFO
+    } else {
+        LevelFilter::OFF
+    };
+    // What the application writes is the administrator's business at every level.
+    let filter = Targets::new()
+        .with_default(level)
+        .with_target(ACCESS, access)
+        .with_target(APP, LevelFilter::INFO);
+    let writer = Output(Arc::new(File::from(output)));
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(settings.ansi);
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match settings.format {
+        Format::Text => registry.with(layer).try_init(),
+        Format::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logging has been started before");
+    }
+}
+
+/// The log's descriptor. The format layer hands over each event whole, so that events of several processes never mix
+/// inside a line.
+#[derive(Clone)]
+struct Output(Arc<File>);
+
+impl Write for Output {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        (&*self.0).write(event)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Output {
+    type Writer = Output;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self.clone()
+    }
+}

@@ -1,0 +1,176 @@
+//! Shared memory with one slot per thread: workers write what they do, the leader and the supervisor read it.
+//!
+//! The only way to know what a worker was doing when it was killed. Every field is an atomic and a reader may see a slot
+//! half-way through a change: it is good for reports and timeouts, not for decisions that must be exact.
+
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Words of a slot's request line: 192 bytes hold the method and most paths.
+const LINE_WORDS: usize = 24;
+
+/// What one thread does.
+#[repr(C, align(64))]
+pub struct Slot {
+    /// The worker's pid; 0: nobody has this slot.
+    pub pid: AtomicI32,
+    /// 1 while a request runs.
+    busy: AtomicU32,
+    /// When the running request began: milliseconds of the coarse monotonic clock.
+    since_ms: AtomicU64,
+    /// Requests begun by the thread since it started.
+    pub requests: AtomicU64,
+    line_length: AtomicU32,
+    line: [AtomicU64; LINE_WORDS],
+}
+
+impl Slot {
+    /// A request begins. `method` and `path` are kept as far as there is room.
+    pub fn begin(&self, now_ms: u64, method: &[u8], path: &[u8]) {
+        let mut line = [0u8; LINE_WORDS * 8];
+        let mut length = 0;
+        for part in [method, b" ", path] {
+            let n = part.len().min(line.len() - length);
+            line[length..length + n].copy_from_slice(&part[..n]);
+            length += n;
+        }
+        for (word, bytes) in self.line.iter().zip(line[..length.next_multiple_of(8)].chunks_exact(8)) {
+            word.store(
+                u64::from_ne_bytes(bytes.try_into().expect("chunks of eight bytes")),
+                Relaxed,
+            );
+        }
+        self.line_length.store(length as u32, Relaxed);
+        self.since_ms.store(now_ms, Relaxed);
+        self.requests.store(self.requests.load(Relaxed) + 1, Relaxed);
+        self.busy.store(1, Relaxed);
+    }
+
+    pub fn end(&self) {
+        self.busy.store(0, Relaxed);
+    }
+
+    /// The start of the running request in milliseconds of [`now_ms`]; `None` if the thread is idle.
+    pub fn busy_since_ms(&self) -> Option<u64> {
+        (self.busy.load(Relaxed) == 1).then(|| self.since_ms.load(Relaxed))
+    }
+
+    /// Method and path of the running or last request, escaped for a log.
+    pub fn request_line(&self) -> String {
+        let mut bytes = Vec::with_capacity(LINE_WORDS * 8);
+        for word in &self.line {
+            bytes.extend_from_slice(&word.load(Relaxed).to_ne_bytes());
+        }
+        bytes.truncate(self.line_length.load(Relaxed) as usize);
+        bytes.escape_ascii().to_string()
+    }
+
+    /// Gives the slot to a thread of the worker `pid` (0: to nobody).
+    pub fn assign(&self, pid: i32) {
+        self.busy.store(0, Relaxed);
+        self.requests.store(0, Relaxed);
+        self.pid.store(pid, Relaxed);
+    }
+}
+
+/// Milliseconds of the coarse monotonic clock: 1 to 4 ms resolution, a few nanoseconds to read.
+pub fn now_ms() -> u64 {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// The mapping of one pool's slots: worker after worker, thread after thread.
+pub struct Scoreboard {
+    memory: NonNull<c_void>,
+    slots: usize,
+}
+
+// SAFETY: the memory is only reachable as slots of atomics.
+unsafe impl Send for Scoreboard {}
+// SAFETY: as above.
+unsafe impl Sync for Scoreboard {}
+
+impl Scoreboard {
+    /// Makes the memory for `slots` slots; the descriptor is for [`Scoreboard::map`] and for a leader.
+    ///
+    /// # Errors
+    /// The system's, if it has no memory or no memfd.
+    pub fn create(slots: usize) -> io::Result<OwnedFd> {
+        let fd = memfd_create("wsgi-fpm-scoreboard", MemfdFlags::CLOEXEC)?;
+        ftruncate(&fd, (slots * size_of::<Slot>()) as u64)?;
+        Ok(fd)
+    }
+
+    /// Maps what [`Scoreboard::create`] made. The mapping outlives `fd` and is inherited by forks.
+    ///
+    /// # Errors
+    /// The system's, if `fd` can't be mapped.
+    pub fn map(fd: impl AsFd) -> io::Result<Self> {
+        let length = fstat(&fd)?.st_size as usize;
+        // SAFETY: a new shared mapping at an address that the kernel chooses aliases nothing of this process; zeroed
+        // memory is a valid Slot, and the memfd is never truncated, so no access faults.
+        let memory = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                &fd,
+                0,
+            )?
+        };
+        let memory = NonNull::new(memory).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self {
+            memory,
+            slots: length / size_of::<Slot>(),
+        })
+    }
+
+    pub fn slots(&self) -> &[Slot] {
+        // SAFETY: the mapping is page-aligned, holds `slots` slots of atomics and lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.memory.cast::<Slot>().as_ptr(), self.slots) }
+    }
+}
+
+impl Drop for Scoreboard {
+    fn drop(&mut self) {
+        // SAFETY: `memory` came from mmap with this length, and no slot outlives `self`. Nothing is left to do should
+        // the kernel refuse.
+        let _ = unsafe { munmap(self.memory.as_ptr(), self.slots * size_of::<Slot>()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_written_through_one_mapping_are_read_through_another() {
+        let fd = Scoreboard::create(3).unwrap();
+        let (worker, leader) = (Scoreboard::map(&fd).unwrap(), Scoreboard::map(&fd).unwrap());
+        assert_eq!(leader.slots().len(), 3);
+        worker.slots()[1].assign(42);
+        worker.slots()[1].begin(1234, b"GET", b"/caf\xc3\xa9\n");
+        let seen = &leader.slots()[1];
+        assert_eq!((seen.pid.load(Relaxed), seen.busy_since_ms()), (42, Some(1234)));
+        assert_eq!(seen.request_line(), r"GET /caf\xc3\xa9\n");
+        worker.slots()[1].end();
+        assert_eq!(seen.busy_since_ms(), None);
+    }
+
+    #[test]
+    fn request_line_over_the_slots_size_is_cut() {
+        let scoreboard = Scoreboard::map(Scoreboard::create(1).unwrap()).unwrap();
+        scoreboard.slots()[0].begin(0, b"POST", &[b'x'; 1000]);
+        assert_eq!(scoreboard.slots()[0].request_line().len(), LINE_WORDS * 8);
+        scoreboard.slots()[0].begin(0, b"GET", b"/");
+        assert_eq!(scoreboard.slots()[0].request_line(), "GET /");
+    }
+}

@@ -1,0 +1,116 @@
+//! The settings of one pool, as the supervisor gives them to a leader in one JSON message.
+//!
+//! Every limit that a peer or an application can run into stands here with its default and its reason; the program
+//! makes its options and `docs/options.md` from the same fields.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything a leader needs to know about its pool. File descriptors travel beside it (see [`crate::control`]).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Name of the pool, for logs and process titles.
+    pub pool: String,
+    /// The application as the administrator typed it: `module:callable`, `module`, `path/to/file.py[:callable]` or
+    /// `module:factory()`.
+    pub app: String,
+    /// Working directory of the application; also the first entry of `sys.path`. Absolute.
+    pub chdir: PathBuf,
+    /// More entries for `sys.path`, after `chdir`.
+    pub pythonpath: Vec<PathBuf>,
+    pub workers: u32,
+    pub threads: u32,
+    /// Addresses of the listeners, in the order of their descriptors; for logs and the peer's kind.
+    pub listeners: Vec<ListenerKind>,
+    /// URL prefix under which the application lives, "" for the whole site (SPEC B14). No trailing slash.
+    pub mount: String,
+    /// Show tracebacks in error pages. Only `wsgi-fpm dev` sets it (SPEC F6).
+    pub debug: bool,
+    /// Wrap the application in `wsgiref.validate`.
+    pub validate: bool,
+    /// Only these peers may connect over TCP (FCGI_WEB_SERVER_ADDRS, SPEC A31); `None` allows everybody.
+    pub allowed_peers: Option<Vec<std::net::IpAddr>>,
+    pub limits: Limits,
+    pub log: crate::log::LogSettings,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerKind {
+    Unix,
+    Tcp,
+}
+
+/// Limits and timeouts (SPEC F10). A timeout of zero means none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of one request's params stream; more is answered with 431. nginx, lighttpd and mod_fcgid stop at 64 KiB.
+    pub params_bytes: usize,
+    /// Pairs of one request; more is answered with 431.
+    pub params_pairs: usize,
+    /// Bytes of one param's name; more is answered with 431.
+    pub param_name: usize,
+    /// Bytes of one param's value; more is answered with 431.
+    pub param_value: usize,
+    /// Open connections of one worker; at the limit it stops accepting.
+    pub connections: usize,
+    /// Requests on one kept connection; then it is closed after the response.
+    pub connection_requests: u64,
+    /// From BEGIN_REQUEST to the end of the params; then the connection is closed.
+    pub params_timeout: Duration,
+    /// Idle time of a kept connection. Longer than nginx's `keepalive_timeout` (60 s), so that nginx closes first.
+    pub idle_timeout: Duration,
+    /// Longest silence inside a request body; then reading it raises OSError.
+    pub body_timeout: Duration,
+    /// Longest time without progress in writing a response; then the request is aborted.
+    pub write_timeout: Duration,
+    /// Body bytes that must have arrived before a thread takes the request (or all of the body, if it is smaller).
+    pub body_buffer: usize,
+    /// Body bytes kept in memory; the rest goes to an unlinked temporary file.
+    pub body_memory: usize,
+    /// Largest body; more is answered with 413.
+    pub body_max: u64,
+    /// Longest wait in front of the application, judged by the param REQUEST_START; then 503.
+    pub queue_timeout: Duration,
+    /// Longest run of one request; then 504.
+    pub request_timeout: Duration,
+    /// How long a request may go on after its `request_timeout` before its worker is replaced.
+    pub kill_timeout: Duration,
+    /// Bytes of a response's head; more is answered with 500.
+    pub response_head: usize,
+    /// Bytes that are read and thrown away after an early response, before the connection is closed.
+    pub drain_bytes: u64,
+    /// Time for the same.
+    pub drain_timeout: Duration,
+    /// From the request to stop until running requests are cut.
+    pub stop_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            params_bytes: 256 * 1024,
+            params_pairs: 1024,
+            param_name: 1024,
+            param_value: 64 * 1024,
+            connections: 1024,
+            connection_requests: 10_000,
+            params_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            body_buffer: 64 * 1024,
+            body_memory: 128 * 1024,
+            body_max: 1024 * 1024 * 1024,
+            queue_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(300),
+            kill_timeout: Duration::from_secs(30),
+            response_head: 64 * 1024,
+            drain_bytes: 16 * 1024 * 1024,
+            drain_timeout: Duration::from_secs(5),
+            stop_timeout: Duration::from_secs(30),
+        }
+    }
+}
