@@ -1,0 +1,439 @@
+//! The state of one connection, as the application sees it: bytes in, events out.
+//!
+//! One request at a time (§3.3 leaves multiplexing to the application; this side refuses it, §5.5). Knows neither
+//! what a role means nor what a param says, and writes nothing: the driver answers with [`encode`](crate::encode).
+
+use std::fmt;
+
+use crate::error::ProtocolError;
+use crate::record::{HEADER_LENGTH, Header, KEEP_CONN, MAX_CONTENT, VERSION, kind};
+
+/// Most bytes that [`Connection::advance`] leaves unconsumed while it waits for more: a whole `GET_VALUES` record.
+/// A driver's input buffer has to be able to grow to this size.
+pub const MAX_UNCONSUMED: usize = HEADER_LENGTH + MAX_CONTENT;
+
+/// Bytes of a `BEGIN_REQUEST` body (§5.1). More are ignored, fewer are an error.
+const BEGIN_LENGTH: usize = 8;
+
+/// A params buffer larger than this is freed by [`Connection::clear_params`], not kept for the next request. Params
+/// of real front servers take 0.5 to 4 KiB; 16 KiB leaves room for large cookies.
+const KEPT_PARAMS: usize = 16 * 1024;
+
+/// What `BEGIN_REQUEST` said (§5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BeginRequest {
+    /// Never 0.
+    pub id: u16,
+    /// Any number: which roles are served is the driver's business.
+    pub role: u16,
+    /// Whether the connection stays open after the answer. Other flags are ignored (§5.1, §8).
+    pub keep_conn: bool,
+}
+
+/// Something for the driver to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// Params have ended: the request can start. Its pairs are in [`Connection::params`].
+    Request {
+        begin: BeginRequest,
+        /// The stream was longer than the limit and was discarded: params are empty.
+        params_too_large: bool,
+    },
+    /// A piece of the active request's body, as much as there was in the input. Never empty.
+    Stdin(&'a [u8]),
+    /// The active request's body has ended. At most once a request.
+    StdinEnd,
+    /// `ABORT_REQUEST` for the active request, after its params had ended. At most once a request.
+    Abort,
+    /// `ABORT_REQUEST` before the params had ended. The request is already forgotten here; the driver answers
+    /// `END_REQUEST` (0, complete).
+    AbortedEarly(BeginRequest),
+    /// `BEGIN_REQUEST` for another id while one is active: the driver answers `END_REQUEST` (0, cannot multiplex)
+    /// for this id. Its further records are ignored, as those of any inactive id.
+    SecondRequest { id: u16 },
+    /// The whole content of a `GET_VALUES` record, to be answered by
+    /// [`encode::get_values_result`](crate::encode::get_values_result).
+    GetValues(&'a [u8]),
+    /// A management record of this unknown type, to be answered by
+    /// [`encode::unknown_type`](crate::encode::unknown_type).
+    UnknownType(u8),
+    /// Something was tolerated that a log may want to know. Nothing is to be answered.
+    Ignored(Ignored),
+}
+
+/// What was tolerated. Late records of inactive ids are normal and not among these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ignored {
+    /// A type that only applications send.
+    ApplicationToServer { kind: u8, id: u16 },
+    /// A type that the specification does not know, with a request's id.
+    UnknownType { kind: u8, id: u16 },
+    /// A request's record with id 0, which is no request.
+    NullId { kind: u8 },
+    /// `GET_VALUES` with a request's id.
+    ManagementWithId { kind: u8, id: u16 },
+    /// PARAMS or STDIN with content, after that stream of the active request had ended.
+    AfterStreamEnd { kind: u8, id: u16 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No request is active.
+    Idle,
+    /// The active request's params have not ended.
+    Params,
+    /// They have: the request can run.
+    Running,
+}
+
+/// The streams whose content is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Params,
+    Stdin,
+}
+
+/// One connection's codec.
+pub struct Connection {
+    /// Bytes that are still to come of the current record's content, which belongs to `stream`.
+    content_left: usize,
+    stream: Stream,
+    /// Bytes behind them that nobody looks at: padding, or all of an ignored record.
+    skip_left: usize,
+    phase: Phase,
+    /// The last request; active unless the phase is `Idle`.
+    begin: BeginRequest,
+    stdin_ended: bool,
+    aborted: bool,
+    /// invariant: params.len() <= max_params, and empty if params_too_large
+    params: Vec<u8>,
+    params_too_large: bool,
+    max_params: usize,
+    /// Set once: nothing is read after an error, for what looks like a record may be anything (SPEC F15).
+    failed: Option<ProtocolError>,
+}
+
+impl Connection {
+    /// A new connection, whose requests may have up to `max_params` bytes of encoded params.
+    pub fn new(max_params: usize) -> Connection {
+        Connection {
+            content_left: 0,
+            stream: Stream::Params,
+            skip_left: 0,
+            phase: Phase::Idle,
+            begin: BeginRequest {
+                id: 0,
+                role: 0,
+                keep_conn: false,
+            },
+            stdin_ended: false,
+            aborted: false,
+            params: Vec::new(),
+            params_too_large: false,
+            max_params,
+            failed: None,
+        }
+    }
+
+    /// Consumes from `input`; returns how many bytes it took, and the event if those bytes completed one.
+    ///
+    /// To be called again with the rest until there is no event: then everything that can be consumed is, and what is
+    /// left, at most [`MAX_UNCONSUMED`] bytes, must be passed again together with more input.
+    ///
+    /// # Errors
+    /// If the peer broke the protocol in a manner that makes the rest of the stream doubtful. The driver closes the
+    /// connection without an answer; further calls give the same error.
+    #[inline]
+    pub fn advance<'a>(&mut self, input: &'a [u8]) -> Result<(usize, Option<Event<'a>>), ProtocolError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let mut rest = input;
+        loop {
+            if let Some(event) = self.read_content(&mut rest) {
+                return Ok((input.len() - rest.len(), Some(event)));
+            }
+            if !self.between_records() {
+                debug_assert!(rest.is_empty());
+                return Ok((input.len(), None));
+            }
+            match self.read_header(&mut rest) {
+                Ok(Step::Record) => {}
+                Ok(Step::Event(event)) => {
+                    self.skip(&mut rest);
+                    return Ok((input.len() - rest.len(), Some(event)));
+                }
+                Ok(Step::NeedsInput) => return Ok((input.len() - rest.len(), None)),
+                Err(error) => {
+                    self.failed = Some(error);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// The encoded params of the active request, whole after [`Event::Request`]: to be read by
+    /// [`Pairs`](crate::Pairs). They stay until the next request begins, or [`clear_params`](Self::clear_params).
+    #[inline]
+    pub fn params(&self) -> &[u8] {
+        &self.params
+    }
+
+    /// Forgets the params once they have been used, and gives their memory back if it grew large.
+    pub fn clear_params(&mut self) {
+        if self.params.capacity() > KEPT_PARAMS {
+            self.params = Vec::new();
+        } else {
+            self.params.clear();
+        }
+    }
+
+    /// The request that has begun and is not finished.
+    #[inline]
+    pub fn active(&self) -> Option<BeginRequest> {
+        match self.phase {
+            Phase::Idle => None,
+            Phase::Params | Phase::Running => Some(self.begin),
+        }
+    }
+
+    /// Whether the params of the active request have ended.
+    #[inline]
+    pub fn params_ended(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Whether the body of the last request has ended. Kept up to date after [`finish`](Self::finish) too, so that a
+    /// driver can go on reading until the peer has sent all of it, and close only then.
+    #[inline]
+    pub fn stdin_ended(&self) -> bool {
+        self.stdin_ended
+    }
+
+    /// The driver has queued `END_REQUEST`: the id is inactive from now on, late records for it are ignored.
+    #[inline]
+    pub fn finish(&mut self) {
+        self.phase = Phase::Idle;
+        // The rest of a body that nobody read.
+        self.skip_left += self.content_left;
+        self.content_left = 0;
+    }
+
+    /// Whether no part of a record has been consumed without the rest of it. Another process can take over a
+    /// connection, with its unconsumed input, if this is true and no request is active.
+    #[inline]
+    pub fn between_records(&self) -> bool {
+        self.content_left == 0 && self.skip_left == 0
+    }
+
+    /// Reads on in the current record, as far as the input reaches.
+    #[inline]
+    fn read_content<'a>(&mut self, rest: &mut &'a [u8]) -> Option<Event<'a>> {
+        let mut event = None;
+        if self.content_left > 0 {
+            let (content, after) = rest.split_at(self.content_left.min(rest.len()));
+            *rest = after;
+            self.content_left -= content.len();
+            match self.stream {
+                Stream::Params => self.append_params(content),
+                Stream::Stdin if content.is_empty() => {}
+                Stream::Stdin => event = Some(Event::Stdin(content)),
+            }
+        }
+        self.skip(rest);
+        event
+    }
+
+    #[inline]
+    fn skip(&mut self, rest: &mut &[u8]) {
+        // Padding stands behind the content, so that none is skipped while content is missing.
+        if self.content_left == 0 {
+            let skipped = self.skip_left.min(rest.len());
+            *rest = &rest[skipped..];
+            self.skip_left -= skipped;
+        }
+    }
+
+    #[inline]
+    fn append_params(&mut self, content: &[u8]) {
+        if self.params_too_large {
+            return;
+        }
+        let length = self.params.len() + content.len();
+        if length > self.max_params {
+            self.params_too_large = true;
+            self.clear_params();
+            return;
+        }
+        if length > self.params.capacity() {
+            // Grows by what has arrived, never by what was declared, doubles to stay linear, and stops at the limit.
+            let capacity = length.max((2 * self.params.capacity()).min(self.max_params));
+            self.params.reserve_exact(capacity - self.params.len());
+        }
+        self.params.extend_from_slice(content);
+    }
+
+    /// Reads the next record's header, and the body of those records that are only of use when they are whole.
+    #[inline]
+    fn read_header<'a>(&mut self, rest: &mut &'a [u8]) -> Result<Step<'a>, ProtocolError> {
+        let Some((bytes, after)) = rest.split_first_chunk::<HEADER_LENGTH>() else {
+            return Ok(Step::NeedsInput);
+        };
+        let header = Header::decode(bytes);
+        if header.version != VERSION {
+            return Err(ProtocolError::Version { header: *bytes });
+        }
+        let content_length = usize::from(header.content_length);
+        let padding_length = usize::from(header.padding_length);
+        let active = self.phase != Phase::Idle && header.request_id == self.begin.id;
+        match header.kind {
+            kind::PARAMS if active && self.phase == Phase::Params => {
+                *rest = after;
+                self.skip_left = padding_length;
+                if content_length > 0 {
+                    self.stream = Stream::Params;
+                    self.content_left = content_length;
+                    return Ok(Step::Record);
+                }
+                self.phase = Phase::Running;
+                let params_too_large = self.params_too_large;
+                Ok(Step::Event(Event::Request {
+                    begin: self.begin,
+                    params_too_large,
+                }))
+            }
+            kind::STDIN if active && self.phase == Phase::Running && !self.stdin_ended => {
+                *rest = after;
+                self.skip_left = padding_length;
+                if content_length > 0 {
+                    self.stream = Stream::Stdin;
+                    self.content_left = content_length;
+                    return Ok(Step::Record);
+                }
+                self.stdin_ended = true;
+                Ok(Step::Event(Event::StdinEnd))
+            }
+            kind::BEGIN_REQUEST if header.request_id != 0 => {
+                // §5.1 gives the body eight bytes; more could only be meant by a later version.
+                if content_length < BEGIN_LENGTH {
+                    return Err(ProtocolError::ShortBeginRequest { header: *bytes });
+                }
+                // §3.3: an id is in use until END_REQUEST. Starting it anew would mix two requests.
+                if active {
+                    return Err(ProtocolError::ActiveId { header: *bytes });
+                }
+                let Some((body, after)) = after.split_first_chunk::<BEGIN_LENGTH>() else {
+                    return Ok(Step::NeedsInput);
+                };
+                *rest = after;
+                self.skip_left = content_length - BEGIN_LENGTH + padding_length;
+                if self.phase != Phase::Idle {
+                    return Ok(Step::Event(Event::SecondRequest { id: header.request_id }));
+                }
+                self.begin(header.request_id, body);
+                Ok(Step::Record)
+            }
+            kind::GET_VALUES if header.request_id == 0 => {
+                let Some((query, after)) = after.split_at_checked(content_length) else {
+                    return Ok(Step::NeedsInput);
+                };
+                *rest = after;
+                self.skip_left = padding_length;
+                Ok(Step::Event(Event::GetValues(query)))
+            }
+            _ => {
+                let event = self.discarded(header, bytes)?;
+                *rest = after;
+                self.skip_left = content_length + padding_length;
+                Ok(event.map_or(Step::Record, Step::Event))
+            }
+        }
+    }
+
+    #[inline]
+    fn begin(&mut self, id: u16, body: &[u8; BEGIN_LENGTH]) {
+        let [role1, role0, flags, ..] = *body;
+        self.begin = BeginRequest {
+            id,
+            role: u16::from_be_bytes([role1, role0]),
+            keep_conn: flags & KEEP_CONN != 0,
+        };
+        self.phase = Phase::Params;
+        self.stdin_ended = false;
+        self.aborted = false;
+        self.params.clear();
+        self.params_too_large = false;
+    }
+
+    /// What to do about a record whose content is of no interest.
+    fn discarded(&mut self, header: Header, bytes: &[u8; 8]) -> Result<Option<Event<'static>>, ProtocolError> {
+        let Header {
+            kind, request_id: id, ..
+        } = header;
+        let active = self.phase != Phase::Idle && id == self.begin.id;
+        let event = match kind {
+            kind::BEGIN_REQUEST | kind::ABORT_REQUEST | kind::PARAMS | kind::STDIN | kind::DATA if id == 0 => {
+                Some(Event::Ignored(Ignored::NullId { kind }))
+            }
+            kind::ABORT_REQUEST if active => match self.phase {
+                Phase::Running if self.aborted => None,
+                Phase::Running => {
+                    self.aborted = true;
+                    Some(Event::Abort)
+                }
+                Phase::Idle | Phase::Params => {
+                    self.finish();
+                    self.clear_params();
+                    Some(Event::AbortedEarly(self.begin))
+                }
+            },
+            // §6.1 has PARAMS end before STDIN starts. Whoever breaks this cannot be trusted with a body either.
+            kind::STDIN | kind::DATA if active && self.phase == Phase::Params => {
+                return Err(ProtocolError::BeforeParamsEnd { header: *bytes });
+            }
+            kind::PARAMS | kind::STDIN if active && header.content_length > 0 => {
+                Some(Event::Ignored(Ignored::AfterStreamEnd { kind, id }))
+            }
+            kind::STDIN if !active && id == self.begin.id && header.content_length == 0 => {
+                // The body of the finished request has now been sent to its end.
+                self.stdin_ended = true;
+                None
+            }
+            // §3.3: records for an inactive id are ignored. DATA is only for filters, whom nobody serves here (§6.4).
+            // The second of two empty PARAMS is nginx's way to send none at all.
+            kind::ABORT_REQUEST | kind::PARAMS | kind::STDIN | kind::DATA => None,
+            kind::END_REQUEST | kind::STDOUT | kind::STDERR | kind::GET_VALUES_RESULT | kind::UNKNOWN_TYPE => {
+                Some(Event::Ignored(Ignored::ApplicationToServer { kind, id }))
+            }
+            kind::GET_VALUES => Some(Event::Ignored(Ignored::ManagementWithId { kind, id })),
+            // §4.2 asks for an answer to management records only.
+            _ if id == 0 => Some(Event::UnknownType(kind)),
+            _ => Some(Event::Ignored(Ignored::UnknownType { kind, id })),
+        };
+        Ok(event)
+    }
+}
+
+/// Params are secrets (cookies, authorization), so only their size is shown.
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("active", &self.active())
+            .field("params_length", &self.params.len())
+            .field("params_ended", &self.params_ended())
+            .field("stdin_ended", &self.stdin_ended)
+            .field("content_left", &self.content_left)
+            .field("skip_left", &self.skip_left)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a header led to.
+enum Step<'a> {
+    /// The record's content is next.
+    Record,
+    Event(Event<'a>),
+    NeedsInput,
+}
