@@ -1,1 +1,104 @@
-fn main() {}
+//! The program: no Python, no FastCGI bytes. Reads the command line, starts logging and hands over.
+
+mod cli;
+mod config;
+mod host;
+mod python;
+mod supervisor;
+
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use clap::error::ErrorKind;
+use pool::log::LogSettings;
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use cli::{Cli, Command, ServeArgs};
+use config::{ConfigError, Pool};
+use python::{Interpreter, PythonError, Wanted};
+use supervisor::{OnFailure, Outcome, Supervisor};
+
+/// What was typed, or the Python that was named, can't be used.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let result = match cli.command {
+        Command::Serve(args) => serve(*args),
+        Command::Host(args) => host::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("wsgi-fpm: error: {error:#}");
+            let is_usage = error.is::<ConfigError>() || error.is::<PythonError>();
+            ExitCode::from(if is_usage { EXIT_USAGE } else { 1 })
+        }
+    }
+}
+
+/// Help and version as clap prints them, anything else as one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            error.exit()
+        }
+        _ => {
+            eprintln!("wsgi-fpm: error: {}", cli::one_line(error));
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let pool = Pool::for_serve(args)?;
+    start_log(&pool.settings.log)?;
+    runtime()?.block_on(async {
+        let interpreter = find_python(&pool).await?;
+        let supervisor = Supervisor::new(pool, &interpreter, OnFailure::Exit)?;
+        // Nobody but signals asks for anything.
+        let (_, requests) = mpsc::channel(1);
+        Ok(exit_code(supervisor.run(requests).await?))
+    })
+}
+
+async fn find_python(pool: &Pool) -> Result<Interpreter, PythonError> {
+    let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir);
+    let python = wanted.find().await?;
+    debug!(
+        %python,
+        prefix = %python.prefix.display(),
+        base_prefix = %python.base_prefix.display(),
+        platform = python.platform,
+        shared = python.shared,
+        "Python found"
+    );
+    Ok(python)
+}
+
+fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
+    let stderr = std::io::stderr().as_fd().try_clone_to_owned();
+    pool::log::start(settings, stderr.context("standard error can't be used for the log")?);
+    Ok(())
+}
+
+/// One thread: the supervisor only waits.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the event loop can't be made")
+}
+
+fn exit_code(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Stopped => ExitCode::SUCCESS,
+        Outcome::NeverStarted => ExitCode::FAILURE,
+    }
+}

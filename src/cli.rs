@@ -1,0 +1,318 @@
+//! The command line: what can be typed, and the help. Values are checked one by one here; what they mean together is
+//! `config`'s business. `docs/options.md` describes every option of this file.
+
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pool::settings::Limits;
+
+use crate::config::address::Address;
+use crate::config::units::{Size, TimeSpan};
+
+/// PHP-FPM for Python: runs any WSGI application behind any web server that speaks FastCGI.
+#[derive(Debug, Parser)]
+#[command(name = "wsgi-fpm", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve an application over FastCGI
+    Serve(Box<ServeArgs>),
+    /// Run Python inside this program; the supervisor starts its leaders with it
+    #[command(hide = true)]
+    Host(HostArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub app: AppOptions,
+    #[command(flatten)]
+    pub listen: ListenOptions,
+    #[command(flatten)]
+    pub processes: ProcessOptions,
+    #[command(flatten)]
+    pub log: LogOptions,
+    /// Log one line for each request
+    #[arg(long, help_heading = "Logging")]
+    pub access_log: bool,
+    #[command(flatten)]
+    pub limits: LimitOptions,
+}
+
+#[derive(Debug, Args)]
+pub struct HostArgs {
+    #[arg(long)]
+    pub libpython: PathBuf,
+    #[arg(long)]
+    pub python: PathBuf,
+    /// The version that the interpreter reports, "3.11.7": the library must report the same
+    #[arg(long)]
+    pub python_version: String,
+    #[arg(long)]
+    pub engine: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Application")]
+pub struct AppOptions {
+    /// The application: module:callable, module, path/to/file.py[:callable] or module:factory()
+    #[arg(value_name = "APP", value_parser = NonEmptyStringValueParser::new())]
+    pub app: String,
+    /// Python to use: a virtual environment, an installation's directory or an executable [default: $VIRTUAL_ENV, else
+    /// .venv in the working directory, else python3 on PATH]
+    #[arg(long, value_name = "DIR_OR_EXE")]
+    pub python: Option<PathBuf>,
+    /// Working directory of the application, and first entry of sys.path [default: the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub chdir: Option<PathBuf>,
+    /// Environment variable for the application; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_variable)]
+    pub env: Vec<(String, String)>,
+    /// Further entry of sys.path, after the working directory; can be repeated
+    #[arg(long, value_name = "DIR")]
+    pub pythonpath: Vec<PathBuf>,
+    /// URL prefix under which the application lives, such as /app [default: the whole site]
+    #[arg(long, value_name = "PREFIX", value_parser = parse_mount)]
+    pub mount: Option<String>,
+    /// Name of the pool in logs and process titles [default: from APP]
+    #[arg(long, value_parser = parse_name)]
+    pub name: Option<String>,
+    /// Check every request and response with wsgiref.validate
+    #[arg(long)]
+    pub validate: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Listening")]
+pub struct ListenOptions {
+    /// Where the web server connects: /path/to.sock, unix:/path, 127.0.0.1:9000, [::1]:9000, :9000 (loopback) or fd:3
+    /// (inherited); can be repeated
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    pub listen: Vec<Address>,
+    /// Permissions of unix sockets, octal
+    #[arg(long, value_name = "MODE", default_value = "0660", value_parser = parse_mode)]
+    pub listen_mode: u32,
+    /// Owner of unix sockets, a name or number [default: who starts wsgi-fpm]
+    #[arg(long, value_name = "USER")]
+    pub listen_owner: Option<String>,
+    /// Group of unix sockets, a name or number [default: of who starts wsgi-fpm]
+    #[arg(long, value_name = "GROUP")]
+    pub listen_group: Option<String>,
+    /// Connections that wait in the kernel for a free thread; Linux caps it at net.core.somaxconn
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(i32).range(1..))]
+    pub backlog: i32,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Processes")]
+pub struct ProcessOptions {
+    /// Worker processes [default: as many as this machine has cores; 1 for dev]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub workers: Option<u32>,
+    /// Threads of each worker: how many requests it runs at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logging")]
+pub struct LogOptions {
+    /// Least important events that are logged
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+    /// Form of the log on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// One option for each field of [`Limits`], whose documentation says what it is for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits (sizes: 64k, 1m, 1g; times: 500ms, 10s, 5m; time 0: no limit)")]
+pub struct LimitOptions {
+    /// Largest params of one request; more is answered with 431
+    #[arg(long, value_name = "SIZE", default_value_t = size(defaults().params_bytes))]
+    pub params_bytes: Size,
+    /// Most params of one request; more is answered with 431
+    #[arg(long, value_name = "N", default_value_t = defaults().params_pairs as u64, value_parser = count())]
+    pub params_pairs: u64,
+    /// Longest name of a param; more is answered with 431
+    #[arg(long, value_name = "SIZE", default_value_t = size(defaults().param_name))]
+    pub param_name: Size,
+    /// Longest value of a param; more is answered with 431
+    #[arg(long, value_name = "SIZE", default_value_t = size(defaults().param_value))]
+    pub param_value: Size,
+    /// Open connections of one worker; at the limit it stops accepting
+    #[arg(long, value_name = "N", default_value_t = defaults().connections as u64, value_parser = count())]
+    pub connections: u64,
+    /// Requests on one kept connection, then it is closed; 0: no limit
+    #[arg(long, value_name = "N", default_value_t = defaults().connection_requests)]
+    pub connection_requests: u64,
+    /// Longest time from the begin of a request to the end of its params
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(defaults().params_timeout))]
+    pub params_timeout: TimeSpan,
+    /// Longest idle time of a kept connection
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(defaults().idle_timeout))]
+    pub idle_timeout: TimeSpan,
+    /// Longest silence inside a request body
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(defaults().body_timeout))]
+    pub body_timeout: TimeSpan,
+    /// Longest time without progress in writing a response
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(defaults().write_timeout))]
+    pub write_timeout: TimeSpan,
+    /// How much of a body must have arrived before a thread takes the request
+    #[arg(long, value_name = "SIZE", default_value_t = size(defaults().body_buffer))]
+    pub body_buffer: Size,
+    /// How much of a body is kept in memory; the rest goes to a temporary file
+    #[arg(long, value_name = "SIZE", default_value_t = size(defaults().body_memory))]
+    pub body_memory: Size,
+    /// Largest body; more is answered with 413; 0: no limit
+    #[arg(long, value_name = "SIZE", default_value_t = Size(defaults().body_max))]
+    pub body_max: Size,
+    /// Longest wait in front of the application, where the web server sends REQUEST_START; then 503
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(defaults().queue_timeout))]
+    pub queue_timeout: TimeSpan,
+    /// Longest run of one request; then 504
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(defaults().request_timeout))]
+    pub request_timeout: TimeSpan,
+    /// How long a request may go on after its request timeout before its worker is replaced
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(defaults().kill_timeout))]
+    pub kill_timeout: TimeSpan,
+    /// Largest head of a response; more is answered with 500
+    #[arg(long, value_name = "SIZE", default_value_t = size(defaults().response_head))]
+    pub response_head: Size,
+    /// How much of a body is read and thrown away after an early response
+    #[arg(long, value_name = "SIZE", default_value_t = Size(defaults().drain_bytes))]
+    pub drain_bytes: Size,
+    /// Longest time for the same
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(defaults().drain_timeout))]
+    pub drain_timeout: TimeSpan,
+    /// From the request to stop until running requests are cut
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(defaults().stop_timeout))]
+    pub stop_timeout: TimeSpan,
+}
+
+/// The defaults stand in one place, `pool::settings`; the help shows them from there.
+fn defaults() -> Limits {
+    Limits::default()
+}
+
+fn size(bytes: usize) -> Size {
+    Size(bytes as u64)
+}
+
+fn count() -> clap::builder::RangedU64ValueParser {
+    clap::builder::RangedU64ValueParser::new().range(1..=u64::from(u32::MAX))
+}
+
+fn parse_variable(typed: &str) -> Result<(String, String), &'static str> {
+    match typed.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE"),
+    }
+}
+
+fn parse_mode(typed: &str) -> Result<u32, &'static str> {
+    let digits = typed.strip_prefix("0o").unwrap_or(typed);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("write an octal number from 0 to 0777, such as 0660"),
+    }
+}
+
+fn parse_mount(typed: &str) -> Result<String, &'static str> {
+    let mount = typed.trim_end_matches('/');
+    if (!mount.is_empty() && !mount.starts_with('/')) || mount.contains("//") || mount.contains(['?', '#', '\0']) {
+        return Err("write a path that starts with a slash, such as /app");
+    }
+    Ok(mount.to_owned())
+}
+
+fn parse_name(typed: &str) -> Result<String, &'static str> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if typed.is_empty() || typed.len() > 64 || !typed.chars().all(allowed) {
+        return Err("use up to 64 letters, digits, dots, dashes and underscores");
+    }
+    Ok(typed.to_owned())
+}
+
+/// A usage error as one line: what clap says before its usage text, with its tip.
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let end = ["\n\nUsage:", "\n\nFor more information"]
+        .iter()
+        .filter_map(|mark| text.find(mark))
+        .min();
+    let lines = text[..end.unwrap_or(text.len())].lines().map(str::trim);
+    let mut line = String::new();
+    for part in lines.filter(|part| !part.is_empty()) {
+        if !line.is_empty() {
+            line.push_str(if line.ends_with(':') { " " } else { "; " });
+        }
+        line.push_str(part);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn mount_loses_its_trailing_slash_and_needs_a_leading_one() {
+        assert_eq!(parse_mount("/app/"), Ok("/app".to_owned()));
+        assert_eq!(parse_mount("/"), Ok(String::new()));
+        assert_eq!(parse_mount(""), Ok(String::new()));
+        assert!(parse_mount("app").is_err());
+        assert!(parse_mount("/a//b").is_err());
+    }
+
+    #[test]
+    fn listen_mode_is_octal() {
+        assert_eq!(parse_mode("0660"), Ok(0o660));
+        assert_eq!(parse_mode("0o600"), Ok(0o600));
+        assert_eq!(parse_mode("777"), Ok(0o777));
+        assert!(parse_mode("888").is_err());
+        assert!(parse_mode("1777").is_err());
+    }
+
+    #[test]
+    fn usage_errors_fit_on_one_line() {
+        for typed in [
+            &["wsgi-fpm", "serve"] as &[&str],
+            &["wsgi-fpm", "serve", "app", "--lisen", "/x"],
+            &["wsgi-fpm", "serve", "app", "--listen", "/x", "--body-max", "much"],
+        ] {
+            let error = Cli::try_parse_from(typed).unwrap_err();
+            let line = one_line(&error);
+            assert!(!line.contains('\n') && !line.contains("Usage"), "{line}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Addresses to listen on, as administrators write them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// `sun_path` of Linux has 108 bytes, the last of which is a NUL.
+const UNIX_PATH_MAX: usize = 107;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+    /// A listening socket that whoever started this program has left open.
+    Fd(i32),
+}
+
+/// A TCP address alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpAddress(pub SocketAddr);
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AddressError {
+    #[error("write /path/to.sock, unix:/path, 127.0.0.1:9000, [::1]:9000, :9000 or fd:3")]
+    NotAnAddress,
+    #[error("write an IP address and a port, such as 127.0.0.1:8000")]
+    NotTcp,
+    #[error("host names are not looked up; write an IP address, such as 127.0.0.1:9000 or [::1]:9000")]
+    HostName,
+    #[error("the path of a unix socket has at most {UNIX_PATH_MAX} bytes")]
+    PathTooLong,
+    #[error("standard output and standard error can't be listeners; write fd:0, or fd:3 and up")]
+    StandardFd,
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(typed: &str) -> Result<Self, AddressError> {
+        if let Some(number) = typed.strip_prefix("fd:") {
+            return match number.parse() {
+                Ok(1 | 2) => Err(AddressError::StandardFd),
+                Ok(fd) if fd >= 0 => Ok(Self::Fd(fd)),
+                _ => Err(AddressError::NotAnAddress),
+            };
+        }
+        let path = typed.strip_prefix("unix:");
+        if path.is_some() || typed.contains('/') {
+            // The web server and this program must mean the same file, wherever each was started.
+            let path = std::path::absolute(path.unwrap_or(typed)).map_err(|_| AddressError::NotAnAddress)?;
+            if path.as_os_str().len() > UNIX_PATH_MAX {
+                return Err(AddressError::PathTooLong);
+            }
+            return match path.file_name() {
+                Some(_) => Ok(Self::Unix(path)),
+                None => Err(AddressError::NotAnAddress),
+            };
+        }
+        parse_tcp(typed, AddressError::NotAnAddress).map(Self::Tcp)
+    }
+}
+
+impl FromStr for TcpAddress {
+    type Err = AddressError;
+
+    fn from_str(typed: &str) -> Result<Self, AddressError> {
+        parse_tcp(typed, AddressError::NotTcp).map(Self)
+    }
+}
+
+/// A port without a host means loopback (SPEC F7): who wants more must say so.
+fn parse_tcp(typed: &str, otherwise: AddressError) -> Result<SocketAddr, AddressError> {
+    if let Ok(address) = typed.parse() {
+        return Ok(address);
+    }
+    match typed.rsplit_once(':') {
+        Some(("" | "localhost", port)) => match port.parse() {
+            Ok(port) => Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
+            Err(_) => Err(otherwise),
+        },
+        Some((host, port)) if port.parse::<u16>().is_ok() && host.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+            Err(AddressError::HostName)
+        }
+        _ => Err(otherwise),
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => address.fmt(f),
+            Self::Fd(fd) => write!(f, "fd:{fd}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_address_is_read() {
+        let read = |typed: &str| typed.parse::<Address>().unwrap();
+        assert_eq!(read("/run/a.sock"), Address::Unix("/run/a.sock".into()));
+        assert_eq!(read("unix:/run/a.sock"), Address::Unix("/run/a.sock".into()));
+        assert_eq!(read("127.0.0.1:9000"), Address::Tcp("127.0.0.1:9000".parse().unwrap()));
+        assert_eq!(read("[::1]:9000"), Address::Tcp("[::1]:9000".parse().unwrap()));
+        assert_eq!(read(":9000"), Address::Tcp("127.0.0.1:9000".parse().unwrap()));
+        assert_eq!(read("localhost:9000"), Address::Tcp("127.0.0.1:9000".parse().unwrap()));
+        assert_eq!(read("0.0.0.0:9000"), Address::Tcp("0.0.0.0:9000".parse().unwrap()));
+        assert_eq!(read("fd:3"), Address::Fd(3));
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(read("./a.sock"), Address::Unix(here.join("a.sock")));
+        assert_eq!(read("unix:a.sock"), Address::Unix(here.join("a.sock")));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let refused = |typed: &str| typed.parse::<Address>().unwrap_err();
+        for typed in [
+            "",
+            "9000",
+            "a.sock",
+            ":",
+            ":x",
+            ":99999",
+            "fd:",
+            "fd:x",
+            "fd:-1",
+            "127.0.0.1",
+            "::1",
+            "/",
+        ] {
+            assert_eq!(refused(typed), AddressError::NotAnAddress, "{typed}");
+        }
+        assert_eq!(refused("fd:1"), AddressError::StandardFd);
+        assert_eq!(refused("example.org:9000"), AddressError::HostName);
+        assert_eq!(refused(&format!("/{}", "x".repeat(107))), AddressError::PathTooLong);
+        assert!(format!("/{}", "x".repeat(106)).parse::<Address>().is_ok());
+    }
+}

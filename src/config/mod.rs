@@ -1,0 +1,377 @@
+//! What was typed becomes a configuration that can't be wrong: every check that needs no Python and no socket.
+
+pub mod address;
+pub mod units;
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use pool::log::{Format, Level, LogSettings};
+use pool::settings::{Limits, Settings};
+
+use crate::cli::{AppOptions, LimitOptions, ListenOptions, LogFormat, LogLevel, LogOptions, ProcessOptions, ServeArgs};
+use crate::config::address::Address;
+
+/// SPEC A31, FastCGI 1.0 section 3.2.
+const ALLOWED_PEERS: &str = "FCGI_WEB_SERVER_ADDRS";
+/// The log and the scoreboard travel with the listeners.
+const MAX_LISTENERS: usize = pool::control::MAX_FDS - 2;
+
+/// One application and how it is to be served.
+#[derive(Debug)]
+pub struct Pool {
+    /// Complete but for `listeners`, which are known when the sockets are.
+    pub settings: Settings,
+    pub listen: Vec<Address>,
+    pub socket: SocketOptions,
+    pub python: Option<PathBuf>,
+    pub env: Vec<(String, String)>,
+}
+
+/// How sockets are made.
+#[derive(Debug, Clone)]
+pub struct SocketOptions {
+    pub mode: u32,
+    pub owner: Option<u32>,
+    pub group: Option<u32>,
+    pub backlog: i32,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    #[error("the current directory is unknown, name one with --chdir: {0}")]
+    CurrentDirectory(io::Error),
+    #[error("--chdir {}: {error}", .path.display())]
+    Chdir { path: PathBuf, error: io::Error },
+    #[error("--chdir {}: not a directory", .0.display())]
+    NotADirectory(PathBuf),
+    #[error("the application {app}: the file {} does not exist", .path.display())]
+    NoSuchFile { app: String, path: PathBuf },
+    #[error("--listen-owner {0}: no such user")]
+    NoSuchUser(String),
+    #[error("--listen-group {0}: no such group")]
+    NoSuchGroup(String),
+    #[error("--listen: at most {MAX_LISTENERS} addresses are possible")]
+    TooManyListeners,
+    #[error("--listen {0}: named twice")]
+    ListenTwice(Address),
+    #[error(
+        "{ALLOWED_PEERS}: {0:?} is not an IP address; write the addresses of the web servers with commas between \
+             them, or unset the variable"
+    )]
+    AllowedPeers(String),
+    #[error("--{option}: at least {least} is needed")]
+    TooSmall { option: &'static str, least: u64 },
+    #[error("--bind {0}: the preview shows tracebacks, so it listens on loopback addresses alone")]
+    NotLoopback(std::net::SocketAddr),
+}
+
+impl Pool {
+    /// # Errors
+    /// Names the option that can't be as it was typed.
+    pub fn for_serve(args: ServeArgs) -> Result<Self, ConfigError> {
+        let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+        let log = log_settings(&args.log, args.access_log);
+        let mut pool = Self::new(args.app, &args.processes, workers, &args.limits, log)?;
+        (pool.listen, pool.socket) = listen(args.listen)?;
+        pool.settings.allowed_peers = match std::env::var_os(ALLOWED_PEERS) {
+            Some(list) => Some(allowed_peers(&list)?),
+            None => None,
+        };
+        Ok(pool)
+    }
+
+    /// Everything that does not depend on how the application is reached.
+    fn new(
+        app: AppOptions,
+        processes: &ProcessOptions,
+        workers: u32,
+        limits: &LimitOptions,
+        log: LogSettings,
+    ) -> Result<Self, ConfigError> {
+        let chdir = working_directory(app.chdir)?;
+        check_app_file(&app.app, &chdir)?;
+        let pythonpath = app.pythonpath.iter().map(std::path::absolute);
+        let settings = Settings {
+            pool: app.name.unwrap_or_else(|| pool_name(&app.app)),
+            chdir,
+            pythonpath: pythonpath
+                .collect::<Result<_, _>>()
+                .map_err(ConfigError::CurrentDirectory)?,
+            workers: processes.workers.unwrap_or(workers),
+            threads: processes.threads,
+            listeners: Vec::new(),
+            mount: app.mount.unwrap_or_default(),
+            debug: false,
+            validate: app.validate,
+            allowed_peers: None,
+            limits: self::limits(limits)?,
+            log,
+            app: app.app,
+        };
+        Ok(Self {
+            settings,
+            listen: Vec::new(),
+            socket: SocketOptions::private(),
+            python: app.python,
+            env: app.env,
+        })
+    }
+}
+
+impl SocketOptions {
+    /// For this user alone.
+    fn private() -> Self {
+        Self {
+            mode: 0o600,
+            owner: None,
+            group: None,
+            backlog: 1024,
+        }
+    }
+}
+
+pub fn log_settings(options: &LogOptions, access: bool) -> LogSettings {
+    let level = match options.log_level {
+        LogLevel::Error => Level::Error,
+        LogLevel::Warn => Level::Warn,
+        LogLevel::Info => Level::Info,
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Trace => Level::Trace,
+    };
+    let format = match options.log_format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    let terminal = io::IsTerminal::is_terminal(&io::stderr());
+    // https://no-color.org
+    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    LogSettings {
+        level,
+        format,
+        access,
+        ansi: terminal && colours && format == Format::Text,
+    }
+}
+
+fn listen(options: ListenOptions) -> Result<(Vec<Address>, SocketOptions), ConfigError> {
+    if options.listen.len() > MAX_LISTENERS {
+        return Err(ConfigError::TooManyListeners);
+    }
+    for (i, address) in options.listen.iter().enumerate() {
+        // Port 0 is a new port each time.
+        let new_port = matches!(address, Address::Tcp(address) if address.port() == 0);
+        if options.listen[..i].contains(address) && !new_port {
+            return Err(ConfigError::ListenTwice(address.clone()));
+        }
+    }
+    let socket = SocketOptions {
+        mode: options.listen_mode,
+        owner: options.listen_owner.map(user).transpose()?,
+        group: options.listen_group.map(group).transpose()?,
+        backlog: options.backlog,
+    };
+    Ok((options.listen, socket))
+}
+
+fn user(name: String) -> Result<u32, ConfigError> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    match nix::unistd::User::from_name(&name) {
+        Ok(Some(user)) => Ok(user.uid.as_raw()),
+        Ok(None) | Err(_) => Err(ConfigError::NoSuchUser(name)),
+    }
+}
+
+fn group(name: String) -> Result<u32, ConfigError> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    match nix::unistd::Group::from_name(&name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) | Err(_) => Err(ConfigError::NoSuchGroup(name)),
+    }
+}
+
+/// Absolute, but with its links: `/srv/blog/current` is to be looked up anew by each generation.
+fn working_directory(named: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+    let Some(path) = named else {
+        return std::env::current_dir().map_err(ConfigError::CurrentDirectory);
+    };
+    let path = std::path::absolute(&path).map_err(|error| ConfigError::Chdir { path, error })?;
+    match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => Ok(path),
+        Ok(_) => Err(ConfigError::NotADirectory(path)),
+        Err(error) => Err(ConfigError::Chdir { path, error }),
+    }
+}
+
+/// The file of `path/to/file.py[:callable]`; `None` for a module.
+fn app_file(app: &str) -> Option<&str> {
+    let file = match app.rsplit_once(':') {
+        Some((file, _)) => file,
+        None => app,
+    };
+    (file.ends_with(".py") || file.contains('/')).then_some(file)
+}
+
+/// The engine resolves the application; that a file is missing can be said without starting Python.
+fn check_app_file(app: &str, chdir: &Path) -> Result<(), ConfigError> {
+    let Some(file) = app_file(app) else { return Ok(()) };
+    let path = chdir.join(file);
+    if path.is_file() {
+        return Ok(());
+    }
+    Err(ConfigError::NoSuchFile { app: app.into(), path })
+}
+
+/// "mysite" for mysite.wsgi:application, "blog" for /srv/blog.py.
+fn pool_name(app: &str) -> String {
+    let name = match app_file(app) {
+        Some(file) => Path::new(file)
+            .file_stem()
+            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
+        None => app.split(['.', ':']).next().unwrap_or_default().to_owned(),
+    };
+    let name: String = name
+        .chars()
+        .map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' })
+        .take(64)
+        .collect();
+    if name.is_empty() { "app".to_owned() } else { name }
+}
+
+fn allowed_peers(list: &OsStr) -> Result<Vec<IpAddr>, ConfigError> {
+    let list = list.to_string_lossy();
+    list.split(',')
+        .map(|address| {
+            let address = address.trim();
+            address.parse().map_err(|_| ConfigError::AllowedPeers(address.into()))
+        })
+        .collect()
+}
+
+fn limits(options: &LimitOptions) -> Result<Limits, ConfigError> {
+    let size = |option, size: units::Size, least| match size.0 {
+        bytes if bytes < least => Err(ConfigError::TooSmall { option, least }),
+        bytes => Ok(usize::try_from(bytes).unwrap_or(usize::MAX)),
+    };
+    // Far more than can ever come, and sums with it don't overflow.
+    let unlimited = |n: u64| if n == 0 { i64::MAX as u64 } else { n };
+    Ok(Limits {
+        params_bytes: size("params-bytes", options.params_bytes, 1)?,
+        params_pairs: options.params_pairs as usize,
+        param_name: size("param-name", options.param_name, 1)?,
+        param_value: size("param-value", options.param_value, 1)?,
+        connections: options.connections as usize,
+        connection_requests: unlimited(options.connection_requests),
+        params_timeout: options.params_timeout.0,
+        idle_timeout: options.idle_timeout.0,
+        body_timeout: options.body_timeout.0,
+        write_timeout: options.write_timeout.0,
+        body_buffer: size("body-buffer", options.body_buffer, 0)?,
+        body_memory: size("body-memory", options.body_memory, 0)?,
+        body_max: unlimited(options.body_max.0),
+        queue_timeout: options.queue_timeout.0,
+        request_timeout: options.request_timeout.0,
+        kill_timeout: options.kill_timeout.0,
+        response_head: size("response-head", options.response_head, 1)?,
+        drain_bytes: options.drain_bytes.0,
+        drain_timeout: options.drain_timeout.0,
+        stop_timeout: options.stop_timeout.0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn serve(more: &[&str]) -> Result<Pool, ConfigError> {
+        let typed = [
+            "wsgi-fpm",
+            "serve",
+            "mysite.wsgi:application",
+            "--listen",
+            "/run/x.sock",
+        ];
+        let cli = Cli::try_parse_from(typed.iter().chain(more)).unwrap();
+        let Command::Serve(args) = cli.command else {
+            panic!("serve was typed");
+        };
+        Pool::for_serve(*args)
+    }
+
+    #[test]
+    fn without_options_the_defaults_of_the_pool_hold() {
+        let pool = serve(&[]).unwrap();
+        assert_eq!(pool.settings.limits, Limits::default());
+        assert_eq!((pool.settings.pool.as_str(), pool.settings.threads), ("mysite", 4));
+        assert_eq!((pool.settings.mount.as_str(), pool.socket.mode), ("", 0o660));
+        assert!(pool.settings.workers >= 1 && pool.settings.chdir.is_absolute());
+    }
+
+    #[test]
+    fn zero_means_no_limit_where_there_can_be_none() {
+        let pool = serve(&[
+            "--body-max",
+            "0",
+            "--connection-requests",
+            "0",
+            "--request-timeout",
+            "0",
+        ])
+        .unwrap();
+        let limits = pool.settings.limits;
+        assert_eq!(
+            (limits.body_max, limits.connection_requests),
+            (i64::MAX as u64, i64::MAX as u64)
+        );
+        assert_eq!(limits.request_timeout, Duration::ZERO);
+        let error = serve(&["--params-bytes", "0"]).unwrap_err();
+        assert_eq!(error.to_string(), "--params-bytes: at least 1 is needed");
+    }
+
+    #[test]
+    fn allowed_peers_are_addresses_with_commas() {
+        let peers = |list: &str| allowed_peers(OsStr::new(list)).ok();
+        assert_eq!(
+            peers("10.0.0.1, ::1"),
+            Some(vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()])
+        );
+        for wrong in ["", "1.2.3", "10.0.0.1,", "localhost"] {
+            assert_eq!(peers(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn pools_are_named_after_their_application() {
+        let names = [
+            "mysite.wsgi:application",
+            "app",
+            "/srv/blog.py:app",
+            "site/web.py",
+            "a:make()",
+        ]
+        .map(pool_name);
+        assert_eq!(names, ["mysite", "app", "blog", "web", "a"]);
+    }
+
+    #[test]
+    fn missing_file_of_the_application_is_named() {
+        let error = check_app_file("no/such.py:app", Path::new("/srv")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the application no/such.py:app: the file /srv/no/such.py does not exist"
+        );
+        assert!(check_app_file("module:app", Path::new("/srv")).is_ok());
+    }
+}

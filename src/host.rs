@@ -1,0 +1,266 @@
+//! Runs a leader's Python: embedded in this program where that Python ships a shared libpython, else by its own
+//! executable. Either way the same bootstrap loads the same engine. Knows nothing of what the engine does.
+//!
+//! One of the places where DESIGN allows `unsafe`: loading a library and calling CPython's `main` can't be done without.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, bail};
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
+
+use crate::cli::HostArgs;
+use crate::python::Interpreter;
+
+const BOOTSTRAP: &str = include_str!("bootstrap.py");
+const ENGINE_NAME: &str = "libwsgi_fpm_engine.so";
+/// Names the engine's file, for packagers and tests.
+const ENGINE_VARIABLE: &str = "WSGI_FPM_ENGINE";
+/// `exec` or `embedded` instead of the choice of [`Host::new`], to tell the two apart when one of them fails.
+const HOSTING_VARIABLE: &str = "WSGI_FPM_HOSTING";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hosting {
+    /// In a process of this program, which loads this library.
+    Embedded { libpython: PathBuf },
+    /// In the interpreter's own executable.
+    Exec,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    #[error("this program's own path is unknown: {0}")]
+    OwnPath(io::Error),
+    #[error("the engine is missing: {} does not exist; install {ENGINE_NAME} beside the program, or name it with \
+             {ENGINE_VARIABLE}", .0.display())]
+    NoEngine(PathBuf),
+    #[error("{HOSTING_VARIABLE}={0}: write embedded or exec")]
+    UnknownHosting(String),
+    #[error("{HOSTING_VARIABLE}=embedded: {0} has no shared libpython; looked for {1}")]
+    NoLibrary(String, String),
+}
+
+/// Everything that is needed to start a leader's Python, found once: a reload uses the same files.
+#[derive(Debug, Clone)]
+pub struct Host {
+    program: PathBuf,
+    engine: PathBuf,
+    executable: PathBuf,
+    version: String,
+    hosting: Hosting,
+}
+
+impl Host {
+    /// # Errors
+    /// The engine is missing, or [`HOSTING_VARIABLE`] asks for what there is not.
+    pub fn new(interpreter: &Interpreter) -> Result<Self, HostError> {
+        let program = std::env::current_exe().map_err(HostError::OwnPath)?;
+        let found = libpython(interpreter);
+        let hosting = match std::env::var_os(HOSTING_VARIABLE) {
+            None => found.map_or(Hosting::Exec, |libpython| Hosting::Embedded { libpython }),
+            Some(wanted) if wanted == "exec" => Hosting::Exec,
+            Some(wanted) if wanted == "embedded" => match found {
+                Some(libpython) => Hosting::Embedded { libpython },
+                None => {
+                    let places: Vec<_> = library_places(interpreter)
+                        .iter()
+                        .map(|place| place.display().to_string())
+                        .collect();
+                    return Err(HostError::NoLibrary(interpreter.to_string(), places.join(", ")));
+                }
+            },
+            Some(wanted) => return Err(HostError::UnknownHosting(wanted.to_string_lossy().into_owned())),
+        };
+        Ok(Self {
+            engine: engine(&program)?,
+            program,
+            executable: interpreter.executable.clone(),
+            version: interpreter.version().to_owned(),
+            hosting,
+        })
+    }
+
+    pub fn hosting(&self) -> &Hosting {
+        &self.hosting
+    }
+
+    pub fn engine(&self) -> &Path {
+        &self.engine
+    }
+
+    /// The command that runs the engine's `main` in the pool's Python.
+    pub fn command(&self) -> Command {
+        match &self.hosting {
+            Hosting::Embedded { libpython } => {
+                let mut command = Command::new(&self.program);
+                command.arg("host").arg("--libpython").arg(libpython);
+                command.arg("--python").arg(&self.executable);
+                command.arg("--python-version").arg(&self.version);
+                command.arg("--engine").arg(&self.engine);
+                command
+            }
+            Hosting::Exec => exec_command(&self.executable, &self.engine),
+        }
+    }
+}
+
+/// The one place that chooses the engine's file.
+fn engine(program: &Path) -> Result<PathBuf, HostError> {
+    let engine = match std::env::var_os(ENGINE_VARIABLE) {
+        Some(named) => std::path::absolute(named).map_err(HostError::OwnPath)?,
+        None => program.with_file_name(ENGINE_NAME),
+    };
+    if !engine.is_file() {
+        return Err(HostError::NoEngine(engine));
+    }
+    Ok(engine)
+}
+
+fn exec_command(executable: &Path, engine: &Path) -> Command {
+    let mut command = Command::new(executable);
+    command.arg("-c").arg(BOOTSTRAP).arg(engine);
+    command
+}
+
+/// The shared libpython that belongs to `interpreter`, if it ships one.
+fn libpython(interpreter: &Interpreter) -> Option<PathBuf> {
+    library_places(interpreter).into_iter().find(|place| place.is_file())
+}
+
+/// Where it can be. An installation that was moved since it was built (as all relocatable ones) names a LIBDIR of
+/// another machine, so the places below its own prefix come first.
+fn library_places(interpreter: &Interpreter) -> Vec<PathBuf> {
+    let shared_name = |name: &&String| name.contains(".so") || name.contains(".dylib");
+    let names = [&interpreter.soname, &interpreter.library];
+    let names: Vec<_> = names.into_iter().flatten().filter(shared_name).collect();
+    let base = &interpreter.base_prefix;
+    let mut directories = vec![base.join("lib"), base.join("lib64")];
+    directories.extend(interpreter.multiarch.iter().map(|tag| base.join("lib").join(tag)));
+    directories.extend(interpreter.libdir.clone());
+    let mut places = Vec::new();
+    for directory in directories {
+        for name in &names {
+            let place = directory.join(name);
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+    }
+    places
+}
+
+/// The hidden subcommand `host`: becomes the leader's Python. Where the library turns out not to be the interpreter's, or
+/// can't be loaded, the interpreter's own executable takes over in this very process.
+pub fn run(args: &HostArgs) -> anyhow::Result<ExitCode> {
+    match embed(args) {
+        Ok(code) => Ok(code),
+        Err(error) => {
+            let python = args.python.display();
+            eprintln!("wsgi-fpm: libpython can't be embedded, {python} runs instead: {error:#}");
+            exec(args).map(|never| match never {})
+        }
+    }
+}
+
+fn exec(args: &HostArgs) -> anyhow::Result<Infallible> {
+    let error = exec_command(&args.python, &args.engine).exec();
+    Err(error).with_context(|| format!("{} can't be run", args.python.display()))
+}
+
+fn embed(args: &HostArgs) -> anyhow::Result<ExitCode> {
+    let path = args.libpython.display();
+    // Everything that can fail comes before Python starts.
+    // CPython finds the standard library and the virtual environment by argv[0].
+    let arguments = [
+        c_string(args.python.as_os_str().as_bytes())?,
+        c_string(b"-c")?,
+        c_string(BOOTSTRAP.as_bytes())?,
+        c_string(args.engine.as_os_str().as_bytes())?,
+    ];
+    // SAFETY: initialisers of a library run, as they do when the interpreter's executable loads it; this process has
+    // one thread and has loaded no other Python. RTLD_GLOBAL: extension modules take CPython's symbols from it.
+    let library = unsafe { Library::open(Some(&args.libpython), RTLD_NOW | RTLD_GLOBAL) }
+        .with_context(|| format!("{path} can't be loaded"))?;
+    // SAFETY: `const char *Py_GetVersion(void)` in every CPython.
+    let py_get_version: Symbol<unsafe extern "C" fn() -> *const c_char> =
+        unsafe { library.get(b"Py_GetVersion\0") }.with_context(|| format!("{path} is no libpython"))?;
+    // SAFETY: may be called before initialisation and returns a NUL-terminated string that is never freed.
+    let version = unsafe { CStr::from_ptr(py_get_version()) }.to_string_lossy();
+    if version.split(' ').next() != Some(args.python_version.as_str()) {
+        bail!(
+            "{path} is of Python {version}, the interpreter is {}",
+            args.python_version
+        );
+    }
+    // SAFETY: `int Py_BytesMain(int argc, char **argv)` in every CPython since 3.8.
+    let py_bytes_main: Symbol<unsafe extern "C" fn(c_int, *mut *mut c_char) -> c_int> =
+        unsafe { library.get(b"Py_BytesMain\0") }.with_context(|| format!("{path} is no libpython"))?;
+    let mut argv: Vec<*mut c_char> = arguments.iter().map(|argument| argument.as_ptr().cast_mut()).collect();
+    let argc = argv.len() as c_int;
+    argv.push(std::ptr::null_mut());
+    // SAFETY: `argv` is an array of `argc` NUL-terminated strings and a null pointer; array, strings and library live
+    // until the call returns. CPython decodes the strings and does not write to them.
+    let code = unsafe { py_bytes_main(argc, argv.as_mut_ptr()) };
+    // Threads that Python did not join may still run its code, so the library is never unloaded.
+    std::mem::forget(library);
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+fn c_string(bytes: &[u8]) -> anyhow::Result<CString> {
+    CString::new(bytes).context("a path with a NUL byte")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interpreter(base: &Path) -> Interpreter {
+        Interpreter {
+            version: [3, 11, 7],
+            full_version: "3.11.7 (main) [GCC]".into(),
+            implementation: "cpython".into(),
+            executable: base.join("bin/python3"),
+            prefix: base.to_owned(),
+            base_prefix: base.to_owned(),
+            shared: true,
+            libdir: Some("/install/lib".into()),
+            multiarch: Some("x86_64-linux-gnu".into()),
+            soname: Some("libpython3.11.so.1.0".into()),
+            library: Some("libpython3.11.so".into()),
+            gil_disabled: false,
+            platform: "linux-x86_64".into(),
+        }
+    }
+
+    #[test]
+    fn libpython_below_the_prefix_is_preferred() {
+        let base = tempfile::tempdir().unwrap();
+        let mut interpreter = interpreter(base.path());
+        assert_eq!(libpython(&interpreter), None, "nothing is there yet");
+        let libdir = base.path().join("elsewhere");
+        let library = base.path().join("lib/x86_64-linux-gnu/libpython3.11.so.1.0");
+        for place in [&library, &libdir.join("libpython3.11.so.1.0")] {
+            std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+            std::fs::write(place, "").unwrap();
+        }
+        interpreter.libdir = Some(libdir);
+        assert_eq!(libpython(&interpreter), Some(library));
+    }
+
+    #[test]
+    fn static_library_is_not_embedded() {
+        let base = tempfile::tempdir().unwrap();
+        let mut interpreter = interpreter(base.path());
+        interpreter.soname = Some("libpython3.11.a".into());
+        interpreter.library = Some("libpython3.11.a".into());
+        std::fs::create_dir_all(base.path().join("lib")).unwrap();
+        std::fs::write(base.path().join("lib/libpython3.11.a"), "").unwrap();
+        assert_eq!(libpython(&interpreter), None);
+    }
+}

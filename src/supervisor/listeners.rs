@@ -1,0 +1,346 @@
+//! The sockets that a pool is reached by. The supervisor makes them once and every generation inherits them, so that
+//! connections wait in the kernel while workers come and go.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use pool::settings::ListenerKind;
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen,
+    socket_with, sockopt,
+};
+use tracing::warn;
+
+use crate::config::SocketOptions;
+use crate::config::address::Address;
+use crate::supervisor::inherited;
+
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    #[error("--listen {address}: another program answers there; stop it or name another address")]
+    InUse { address: String },
+    #[error("--listen {address}: the path exists and is not a socket; remove it or name another path")]
+    NotASocket { address: String },
+    #[error("--listen {address}: a socket of user {uid} is there; remove it or name another path")]
+    NotOurs { address: String, uid: u32 },
+    #[error("--listen {address}: can't set owner and group: {error}")]
+    Owner { address: String, error: io::Error },
+    #[error("--listen {address}: descriptor {fd} is not open; whoever starts this program must leave it open")]
+    NotOpen { address: String, fd: i32 },
+    #[error("--listen {address}: descriptor {fd} is not a listening unix or TCP socket")]
+    NotListening { address: String, fd: i32 },
+    #[error("--listen {address}: {error}")]
+    System { address: String, error: io::Error },
+}
+
+/// A bound and listening socket: non-blocking, closed on exec. Dropping it removes the file that it made.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    kind: ListenerKind,
+    /// For messages; the port is the real one where 0 was asked for.
+    address: String,
+    _file: Option<SocketFile>,
+}
+
+impl Listener {
+    /// # Errors
+    /// The address is taken or can't be had.
+    pub fn open(address: &Address, options: &SocketOptions) -> Result<Self, ListenError> {
+        let listener = match address {
+            Address::Unix(path) => unix(path, address.to_string(), options),
+            Address::Tcp(tcp) => self::tcp(*tcp, options),
+            Address::Fd(fd) => self::inherited(*fd, address.to_string()),
+        }?;
+        warn_of_the_backlog(options.backlog);
+        Ok(listener)
+    }
+
+    pub fn kind(&self) -> ListenerKind {
+        self.kind
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn unix(path: &Path, address: String, options: &SocketOptions) -> Result<Listener, ListenError> {
+    let system = |error: io::Error| ListenError::System {
+        address: address.clone(),
+        error,
+    };
+    let name = SocketAddrUnix::new(path).map_err(|error| system(error.into()))?;
+    remove_stale(path, &name, &address)?;
+    let socket =
+        socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).map_err(|error| system(error.into()))?;
+    // Nobody may connect before owner and mode are as they were asked for. The supervisor has one thread, so the
+    // umask concerns this bind alone.
+    let umask = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+    let bound = bind(&socket, &name);
+    rustix::process::umask(umask);
+    bound.map_err(|error| system(error.into()))?;
+    let file = SocketFile::new(path.to_owned()).map_err(system)?;
+    if options.owner.is_some() || options.group.is_some() {
+        std::os::unix::fs::lchown(path, options.owner, options.group).map_err(|error| {
+            let address = address.clone();
+            ListenError::Owner { address, error }
+        })?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(options.mode)).map_err(system)?;
+    listen(&socket, options.backlog).map_err(|error| system(error.into()))?;
+    Ok(Listener {
+        socket,
+        kind: ListenerKind::Unix,
+        address,
+        _file: Some(file),
+    })
+}
+
+/// Removes what a killed instance left behind: a socket (SPEC F7: and ours) on which nobody listens. Anything else at
+/// `path` is an error.
+fn remove_stale(path: &Path, name: &SocketAddrUnix, address: &str) -> Result<(), ListenError> {
+    let address = || address.to_owned();
+    let system = |error: io::Error| ListenError::System {
+        address: address(),
+        error,
+    };
+    let found = match path.symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(system(error)),
+    };
+    if !found.file_type().is_socket() {
+        return Err(ListenError::NotASocket { address: address() });
+    }
+    let probe =
+        socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).map_err(|error| system(error.into()))?;
+    match connect(&probe, name) {
+        Err(Errno::CONNREFUSED) => {}
+        // AGAIN: its backlog is full, so there is somebody. PROTOTYPE: a socket of another type, in use.
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => return Err(ListenError::InUse { address: address() }),
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(system(error.into())),
+    }
+    // --listen-owner may have given it to somebody else, so root does not ask.
+    let user = rustix::process::geteuid();
+    if !user.is_root() && found.uid() != user.as_raw() {
+        let uid = found.uid();
+        return Err(ListenError::NotOurs {
+            address: address(),
+            uid,
+        });
+    }
+    let stale = SocketFile {
+        path: path.to_owned(),
+        device: found.dev(),
+        inode: found.ino(),
+    };
+    stale.remove().map_err(system)
+}
+
+fn tcp(tcp: SocketAddr, options: &SocketOptions) -> Result<Listener, ListenError> {
+    let system = |error: Errno| match error {
+        Errno::ADDRINUSE => ListenError::InUse {
+            address: tcp.to_string(),
+        },
+        error => ListenError::System {
+            address: tcp.to_string(),
+            error: error.into(),
+        },
+    };
+    let family = match tcp {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = socket_with(family, SocketType::STREAM, FLAGS, None).map_err(system)?;
+    // Connections of the last run that linger in TIME_WAIT must not keep this one from starting.
+    sockopt::set_socket_reuseaddr(&socket, true).map_err(system)?;
+    bind(&socket, &tcp).map_err(system)?;
+    listen(&socket, options.backlog).map_err(system)?;
+    let address = getsockname(&socket)
+        .ok()
+        .and_then(|name| SocketAddr::try_from(name).ok())
+        .unwrap_or(tcp);
+    if !address.ip().is_loopback() {
+        warn!(%address, "whoever can connect there can send any request; FCGI_WEB_SERVER_ADDRS names who may");
+    }
+    Ok(Listener {
+        socket,
+        kind: ListenerKind::Tcp,
+        address: address.to_string(),
+        _file: None,
+    })
+}
+
+fn inherited(fd: i32, address: String) -> Result<Listener, ListenError> {
+    let socket = match inherited::take(fd) {
+        Ok(socket) => socket,
+        Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {
+            return Err(ListenError::NotOpen { address, fd });
+        }
+        Err(error) => return Err(ListenError::System { address, error }),
+    };
+    let kind = match getsockname(&socket) {
+        Ok(name) if name.address_family() == AddressFamily::UNIX => Some(ListenerKind::Unix),
+        Ok(name) if [AddressFamily::INET, AddressFamily::INET6].contains(&name.address_family()) => {
+            Some(ListenerKind::Tcp)
+        }
+        Ok(_) | Err(_) => None,
+    };
+    let listens = sockopt::socket_acceptconn(&socket).unwrap_or(false);
+    let streams = sockopt::socket_type(&socket).is_ok_and(|kind| kind == SocketType::STREAM);
+    let Some(kind) = kind.filter(|_| listens && streams) else {
+        return Err(ListenError::NotListening { address, fd });
+    };
+    rustix::io::ioctl_fionbio(&socket, true).map_err(|error| ListenError::System {
+        address: address.clone(),
+        error: error.into(),
+    })?;
+    let name = getsockname(&socket).ok().and_then(|name| display(&name));
+    Ok(Listener {
+        socket,
+        kind,
+        address: name.map_or(address.clone(), |name| format!("{address} ({name})")),
+        _file: None,
+    })
+}
+
+fn display(name: &SocketAddrAny) -> Option<String> {
+    if let Ok(tcp) = SocketAddr::try_from(name.clone()) {
+        return Some(tcp.to_string());
+    }
+    let unix = SocketAddrUnix::try_from(name.clone()).ok()?;
+    let path = unix.path()?;
+    Some(format!("unix:{}", path.to_string_lossy()))
+}
+
+fn warn_of_the_backlog(wanted: i32) {
+    // Linux alone has the file; elsewhere there is nothing to compare with.
+    let Ok(text) = std::fs::read_to_string("/proc/sys/net/core/somaxconn") else {
+        return;
+    };
+    let somaxconn = text.trim().parse().unwrap_or(i32::MAX);
+    if wanted > somaxconn {
+        warn!(
+            backlog = wanted,
+            somaxconn, "the kernel caps the backlog at net.core.somaxconn"
+        );
+    }
+}
+
+/// The file of a unix socket, known by its inode: another instance may have put its own in the same place.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn new(path: PathBuf) -> io::Result<Self> {
+        let metadata = path.symlink_metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            path,
+        })
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        let found = match self.path.symlink_metadata() {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if (found.dev(), found.ino()) != (self.device, self.inode) {
+            return Ok(());
+        }
+        std::fs::remove_file(&self.path)
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            warn!(path = %self.path.display(), %error, "the socket's file can't be removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: SocketOptions = SocketOptions {
+        mode: 0o640,
+        owner: None,
+        group: None,
+        backlog: 16,
+    };
+
+    fn open(address: &str) -> Result<Listener, ListenError> {
+        Listener::open(&address.parse().unwrap(), &OPTIONS)
+    }
+
+    #[test]
+    fn unix_socket_has_its_mode_and_goes_with_its_listener() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sock");
+        let listener = open(path.to_str().unwrap()).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(listener.kind(), ListenerKind::Unix);
+        assert!(matches!(open(path.to_str().unwrap()), Err(ListenError::InUse { .. })));
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn stale_socket_is_replaced_and_a_file_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "std leaves the file");
+        drop(open(path.to_str().unwrap()).unwrap());
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(
+            open(path.to_str().unwrap()),
+            Err(ListenError::NotASocket { .. })
+        ));
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn file_of_another_instance_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sock");
+        let first = open(path.to_str().unwrap()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let second = open(path.to_str().unwrap()).unwrap();
+        drop(first);
+        assert!(path.exists());
+        drop(second);
+    }
+
+    #[test]
+    fn tcp_port_zero_becomes_a_port() {
+        let listener = open("127.0.0.1:0").unwrap();
+        assert!(!listener.address().ends_with(":0"), "{}", listener.address());
+        assert_eq!(listener.kind(), ListenerKind::Tcp);
+        assert!(matches!(open(listener.address()), Err(ListenError::InUse { .. })));
+    }
+}

@@ -1,0 +1,415 @@
+//! The first process: keeps a pool's listening sockets and one generation that serves them. Never loads Python and
+//! never sees a request; `generation` runs one leader, this module decides which leaders there are.
+
+pub mod generation;
+mod inherited;
+pub mod listeners;
+mod nofile;
+mod output;
+mod policy;
+mod signals;
+
+use std::future::pending;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+use anyhow::Context;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, error, info, warn};
+
+use crate::config::Pool;
+use crate::host::{Host, Hosting};
+use crate::python::Interpreter;
+use generation::{Event, Generation, Order, Plan, StartError, What};
+use listeners::Listener;
+use policy::Backoff;
+use signals::{Signals, Wish};
+
+/// Events of all generations. When it is full their tasks wait, which delays nothing but reports.
+const EVENTS: usize = 64;
+
+/// What to do when the very first generation fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// End: the administrator or the service manager sees it at once.
+    Exit,
+    /// Wait for a reload: the developer is about to repair the file.
+    Wait,
+}
+
+/// How the pool is, for the preview.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    Starting,
+    Ready,
+    Failed { reason: String, detail: String },
+}
+
+/// What another part of the program may ask of a running supervisor.
+#[derive(Debug)]
+pub enum Request {
+    /// These files changed.
+    Reload {
+        changed: Vec<PathBuf>,
+    },
+    Stop,
+}
+
+/// How the supervisor ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it was told to.
+    Stopped,
+    /// The application never started; the log says why.
+    NeverStarted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Serving,
+    /// Stopping because it was replaced, has failed, or everything stops.
+    Retiring,
+}
+
+struct Member {
+    generation: Generation,
+    stage: Stage,
+    failed: bool,
+}
+
+pub struct Supervisor {
+    pool: Pool,
+    host: Host,
+    on_failure: OnFailure,
+    signals: Signals,
+    listeners: Vec<Listener>,
+    /// At most one is Starting and at most one Serving.
+    members: Vec<Member>,
+    last_number: u64,
+    ever_ready: bool,
+    backoff: Backoff,
+    restart_at: Option<Instant>,
+    stopping: Option<Order>,
+    status: watch::Sender<Status>,
+    reports: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Supervisor {
+    /// Opens the pool's sockets; nobody accepts from them yet.
+    ///
+    /// # Errors
+    /// The engine is missing, a signal handler can't be set, or a socket can't be had.
+    pub fn new(mut pool: Pool, interpreter: &Interpreter, on_failure: OnFailure) -> anyhow::Result<Self> {
+        let host = Host::new(interpreter)?;
+        // Before the sockets, so that no signal ends the program while their files exist.
+        let signals = Signals::new().context("signal handlers can't be set")?;
+        // What other programs left open comes first, before new descriptors could get its numbers.
+        let mut order: Vec<usize> = (0..pool.listen.len()).collect();
+        order.sort_by_key(|&i| !matches!(pool.listen[i], crate::config::address::Address::Fd(_)));
+        let mut opened = Vec::new();
+        for i in order {
+            opened.push((i, Listener::open(&pool.listen[i], &pool.socket)?));
+        }
+        opened.sort_by_key(|(i, _)| *i);
+        let listeners: Vec<_> = opened.into_iter().map(|(_, listener)| listener).collect();
+        pool.settings.listeners = listeners.iter().map(Listener::kind).collect();
+        nofile::raise(&pool.settings);
+        let (reports, events) = mpsc::channel(EVENTS);
+        Ok(Self {
+            pool,
+            host,
+            on_failure,
+            signals,
+            listeners,
+            members: Vec::new(),
+            last_number: 0,
+            ever_ready: false,
+            backoff: Backoff::new(),
+            restart_at: None,
+            stopping: None,
+            status: watch::Sender::new(Status::Starting),
+            reports,
+            events,
+        })
+    }
+
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Serves until a signal or a request ends it.
+    ///
+    /// # Errors
+    /// The first leader's process can't be started.
+    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<Outcome> {
+        match self.host.hosting() {
+            Hosting::Embedded { libpython } => debug!(libpython = %libpython.display(), "Python is embedded"),
+            Hosting::Exec => debug!("Python runs in its own executable"),
+        }
+        self.start()?;
+        loop {
+            let restart_at = self.restart_at;
+            tokio::select! {
+                Some(event) = self.events.recv() => {
+                    self.event(event);
+                    if self.members.is_empty() {
+                        if self.stopping.is_some() {
+                            info!(pool = self.pool.settings.pool, "stopped");
+                            return Ok(Outcome::Stopped);
+                        }
+                        if !self.ever_ready && self.on_failure == OnFailure::Exit {
+                            return Ok(Outcome::NeverStarted);
+                        }
+                    }
+                }
+                (signal, wish) = self.signals.next() => self.signal(signal, wish),
+                request = next_request(&mut requests) => match request {
+                    Request::Reload { changed } => self.reload(&names(&changed)),
+                    Request::Stop => self.stop(Order::Stop),
+                },
+                () = sleep_until(restart_at.unwrap_or_else(Instant::now)), if restart_at.is_some() => self.restart(),
+            }
+            if self.stopping.is_some() && self.members.is_empty() {
+                return Ok(Outcome::Stopped);
+            }
+        }
+    }
+
+    /// Starts a new generation, which replaces the serving one when it is ready. If it fails, the old one goes on.
+    pub fn reload(&mut self, reason: &str) {
+        if self.stopping.is_some() {
+            return;
+        }
+        info!(pool = self.pool.settings.pool, reason, "reloading");
+        // What it has loaded so far is out of date.
+        self.retire(Stage::Starting, Order::Quit);
+        self.restart();
+    }
+
+    fn restart(&mut self) {
+        self.restart_at = None;
+        if let Err(error) = self.start() {
+            let reason = error.to_string();
+            error!(pool = self.pool.settings.pool, %error, "a new generation can't be started");
+            self.status.send_replace(Status::Failed {
+                reason,
+                detail: String::new(),
+            });
+            if !self.is_any(Stage::Serving) {
+                self.schedule_restart(std::time::Duration::ZERO);
+            }
+        }
+    }
+
+    fn start(&mut self) -> Result<(), StartError> {
+        self.last_number += 1;
+        let plan = Plan {
+            command: self.host.command(),
+            env: &self.pool.env,
+            settings: &self.pool.settings,
+            listeners: &self.listeners,
+        };
+        let generation = Generation::start(self.last_number, plan, self.reports.clone())?;
+        debug!(
+            generation = generation.number,
+            leader = generation.pid,
+            "leader started"
+        );
+        self.members.push(Member {
+            generation,
+            stage: Stage::Starting,
+            failed: false,
+        });
+        if !self.is_any(Stage::Serving) {
+            self.status.send_replace(Status::Starting);
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event) {
+        let number = event.generation;
+        let Some(i) = self
+            .members
+            .iter()
+            .position(|member| member.generation.number == number)
+        else {
+            return;
+        };
+        match event.what {
+            What::Ready { python } => self.ready(i, &python),
+            What::Failed { reason, detail } => self.failed(i, reason, detail),
+            What::WorkerDied { pid, how, backoff_ms } => {
+                warn!(
+                    generation = number,
+                    worker = pid,
+                    how,
+                    backoff_ms,
+                    "worker died and will be replaced"
+                );
+            }
+            What::Exited(status) => self.exited(i, status),
+        }
+    }
+
+    fn ready(&mut self, i: usize, python: &str) {
+        if self.members[i].stage != Stage::Starting {
+            return;
+        }
+        self.retire(Stage::Serving, Order::Stop);
+        let member = &mut self.members[i];
+        member.stage = Stage::Serving;
+        self.ever_ready = true;
+        self.restart_at = None;
+        let settings = &self.pool.settings;
+        let addresses: Vec<_> = self.listeners.iter().map(Listener::address).collect();
+        info!(
+            pool = settings.pool,
+            app = settings.app,
+            listen = addresses.join(", "),
+            python,
+            workers = settings.workers,
+            threads = settings.threads,
+            generation = member.generation.number,
+            leader = member.generation.pid,
+            "ready"
+        );
+        self.status.send_replace(Status::Ready);
+    }
+
+    fn failed(&mut self, i: usize, reason: String, detail: String) {
+        let settings = &self.pool.settings;
+        let member = &mut self.members[i];
+        member.failed = true;
+        if member.stage != Stage::Starting {
+            return;
+        }
+        let traceback = if detail.is_empty() {
+            String::new()
+        } else {
+            format!("\n{}", detail.trim_end())
+        };
+        error!(
+            pool = settings.pool,
+            app = settings.app,
+            generation = member.generation.number,
+            "the application can't start: {reason}{traceback}"
+        );
+        // It ends by itself; this is for one that does not.
+        member.generation.order(Order::Quit);
+        self.status.send_replace(Status::Failed { reason, detail });
+    }
+
+    fn exited(&mut self, i: usize, status: ExitStatus) {
+        let Member {
+            generation,
+            stage,
+            failed,
+        } = self.members.remove(i);
+        let (number, lived) = (generation.number, generation.started.elapsed());
+        if self.stopping.is_some() || stage == Stage::Retiring {
+            debug!(generation = number, %status, "leader ended");
+            return;
+        }
+        let how = format!("the leader ended with {status}");
+        match stage {
+            Stage::Starting if failed => {}
+            Stage::Starting | Stage::Retiring => {
+                let reason = format!("{how} before it was ready");
+                error!(
+                    pool = self.pool.settings.pool,
+                    generation = number,
+                    "the application can't start: {reason}"
+                );
+                let detail = String::new();
+                self.status.send_replace(Status::Failed { reason, detail });
+            }
+            Stage::Serving => {
+                error!(pool = self.pool.settings.pool, generation = number, %status, "the leader died");
+                self.status.send_replace(Status::Starting);
+            }
+        }
+        if self.is_any(Stage::Serving) {
+            warn!(
+                pool = self.pool.settings.pool,
+                "the previous generation goes on serving"
+            );
+        } else if self.ever_ready && !self.is_any(Stage::Starting) {
+            self.schedule_restart(lived);
+        }
+    }
+
+    fn schedule_restart(&mut self, lived: std::time::Duration) {
+        let delay = self.backoff.after(lived);
+        info!(
+            pool = self.pool.settings.pool,
+            delay_ms = delay.as_millis() as u64,
+            "starting again"
+        );
+        self.restart_at = Some(Instant::now() + delay);
+    }
+
+    fn signal(&mut self, signal: &str, wish: Wish) {
+        let is_daemon = self.on_failure == OnFailure::Exit;
+        match wish {
+            Wish::Reload => return self.reload(signal),
+            Wish::HangUp if is_daemon => return self.reload(signal),
+            Wish::Stop | Wish::Quit | Wish::HangUp => {}
+        }
+        info!(pool = self.pool.settings.pool, signal, "stopping");
+        self.stop(match (self.stopping, wish) {
+            (None, Wish::Stop) => Order::Stop,
+            (None, _) | (Some(Order::Run | Order::Stop), _) => Order::Quit,
+            (Some(Order::Quit | Order::Kill), _) => Order::Kill,
+        });
+    }
+
+    fn stop(&mut self, order: Order) {
+        self.stopping = Some(order);
+        self.restart_at = None;
+        // Connections are refused from now on, so that the web server turns to another instance instead of waiting.
+        self.listeners.clear();
+        for member in &mut self.members {
+            let order = if member.stage == Stage::Starting {
+                order.max(Order::Quit)
+            } else {
+                order
+            };
+            member.stage = Stage::Retiring;
+            member.generation.order(order);
+        }
+    }
+
+    /// Sends those in `stage` home.
+    fn retire(&mut self, stage: Stage, order: Order) {
+        for member in self.members.iter_mut().filter(|member| member.stage == stage) {
+            member.stage = Stage::Retiring;
+            member.generation.order(order);
+        }
+    }
+
+    fn is_any(&self, stage: Stage) -> bool {
+        self.members.iter().any(|member| member.stage == stage)
+    }
+}
+
+/// Never ends where nobody asks for anything.
+async fn next_request(requests: &mut mpsc::Receiver<Request>) -> Request {
+    match requests.recv().await {
+        Some(request) => request,
+        None => pending().await,
+    }
+}
+
+/// File names for a log line: the first few.
+fn names(files: &[PathBuf]) -> String {
+    const SHOWN: usize = 3;
+    let shown = files.iter().take(SHOWN).map(|file| file.display().to_string());
+    let mut names = shown.collect::<Vec<_>>().join(", ");
+    if files.len() > SHOWN {
+        names.push_str(&format!(" and {} more", files.len() - SHOWN));
+    }
+    names
+}

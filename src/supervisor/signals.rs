@@ -1,0 +1,52 @@
+//! Signals that the supervisor obeys.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// SIGTERM: finish running requests.
+    Stop,
+    /// SIGINT, SIGQUIT: at once.
+    Quit,
+    /// SIGUSR2: a new generation.
+    Reload,
+    /// SIGHUP: to a daemon the same as SIGUSR2; in a terminal, the terminal is gone.
+    HangUp,
+}
+
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    user2: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// From now on these signals have no effect but through [`Signals::next`].
+    ///
+    /// # Errors
+    /// The system's, if a handler can't be set.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            user2: signal(SignalKind::user_defined2())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next signal's name and meaning.
+    pub async fn next(&mut self) -> (&'static str, Wish) {
+        tokio::select! {
+            _ = self.terminate.recv() => ("SIGTERM", Wish::Stop),
+            _ = self.interrupt.recv() => ("SIGINT", Wish::Quit),
+            _ = self.quit.recv() => ("SIGQUIT", Wish::Quit),
+            _ = self.user2.recv() => ("SIGUSR2", Wish::Reload),
+            _ = self.hang_up.recv() => ("SIGHUP", Wish::HangUp),
+        }
+    }
+}
