@@ -437,3 +437,104 @@ enum Step<'a> {
     Event(Event<'a>),
     NeedsInput,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode;
+    use crate::record::role;
+
+    /// The head of a PARAMS record which declares more than ever comes.
+    const LARGE_PARAMS: [u8; 8] = [1, kind::PARAMS, 0, 1, 0xff, 0xff, 0, 0];
+
+    fn begun(max_params: usize) -> Connection {
+        let mut connection = Connection::new(max_params);
+        let mut input = Vec::new();
+        encode::begin_request(&mut input, 1, role::RESPONDER, KEEP_CONN);
+        assert_eq!(connection.advance(&input), Ok((16, None)));
+        connection
+    }
+
+    #[test]
+    fn declared_length_allocates_nothing() {
+        let mut connection = begun(256 * 1024);
+        assert_eq!(connection.advance(&LARGE_PARAMS), Ok((8, None)));
+        assert_eq!(connection.params.capacity(), 0);
+        assert_eq!(connection.advance(&[0; 100]), Ok((100, None)));
+        assert!(connection.params.capacity() < 200);
+    }
+
+    #[test]
+    fn params_buffer_stops_growing_at_the_limit() {
+        let mut connection = begun(1000);
+        connection.advance(&LARGE_PARAMS).expect("a valid head");
+        for _ in 0..100 {
+            connection.advance(&[0; 10]).expect("params");
+            assert!(connection.params.capacity() <= 1000);
+        }
+        assert_eq!(connection.params.len(), 1000);
+        connection.advance(&[0]).expect("one byte too many");
+        assert!(connection.params_too_large && connection.params.is_empty());
+        connection.advance(&[0; 50_000]).expect("the rest is discarded");
+        assert!(connection.params.capacity() <= 1000);
+    }
+
+    #[test]
+    fn clear_params_frees_large_buffers_and_keeps_small_ones() {
+        for (length, kept) in [(KEPT_PARAMS, true), (KEPT_PARAMS + 1, false)] {
+            let mut connection = begun(256 * 1024);
+            connection.advance(&LARGE_PARAMS).expect("a valid head");
+            connection.advance(&vec![0; length]).expect("params");
+            connection.clear_params();
+            assert!(connection.params().is_empty());
+            assert_eq!(connection.params.capacity() > 0, kept);
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_params() {
+        let mut connection = begun(1000);
+        let mut input = Vec::new();
+        encode::params(&mut input, 1, &[(b"HTTP_COOKIE", b"secret")]);
+        connection.advance(&input).expect("params");
+        let shown = format!("{connection:?}");
+        assert!(
+            shown.contains("params_length: 19") && !shown.contains("secret"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn usual_request_is_one_event_and_its_end_another() {
+        let mut connection = Connection::new(1000);
+        let mut input = Vec::new();
+        encode::begin_request(&mut input, 1, role::RESPONDER, 0);
+        encode::params(&mut input, 1, &[(b"K", b"v")]);
+        encode::end_stdin(&mut input, 1);
+        let begin = BeginRequest {
+            id: 1,
+            role: role::RESPONDER,
+            keep_conn: false,
+        };
+        let request = Event::Request {
+            begin,
+            params_too_large: false,
+        };
+        assert_eq!(connection.advance(&input), Ok((input.len() - 8, Some(request))));
+        assert_eq!(connection.params(), b"\x01\x01Kv");
+        assert_eq!(
+            connection.advance(&input[input.len() - 8..]),
+            Ok((8, Some(Event::StdinEnd)))
+        );
+        assert!(connection.between_records());
+    }
+
+    #[test]
+    fn padding_that_is_there_is_consumed_with_the_event() {
+        let mut connection = begun(1000);
+        let mut input = Vec::new();
+        encode::record(&mut input, kind::PARAMS, 1, b"", 7);
+        let (taken, event) = connection.advance(&input).expect("params");
+        assert!(taken == 15 && event.is_some() && connection.between_records());
+    }
+}

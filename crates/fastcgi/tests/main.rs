@@ -1,0 +1,7 @@
+//! The codec against captured and hand-made conversations, the specification, random input and a fuzzing corpus.
+
+mod corpus;
+mod golden;
+mod props;
+mod spec;
+mod support;
