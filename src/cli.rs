@@ -7,7 +7,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pool::settings::Limits;
 
-use crate::config::address::Address;
+use crate::config::address::{Address, TcpAddress};
 use crate::config::units::{Size, TimeSpan};
 
 /// PHP-FPM for Python: runs any WSGI application behind any web server that speaks FastCGI.
@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve an application over FastCGI
     Serve(Box<ServeArgs>),
+    /// Serve an application over HTTP on this machine, for development: reloads when a Python file changes
+    Dev(Box<DevArgs>),
     /// Run Python inside this program; the supervisor starts its leaders with it
     #[command(hide = true)]
     Host(HostArgs),
@@ -40,6 +42,29 @@ pub struct ServeArgs {
     /// Log one line for each request
     #[arg(long, help_heading = "Logging")]
     pub access_log: bool,
+    #[command(flatten)]
+    pub limits: LimitOptions,
+}
+
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    #[command(flatten)]
+    pub app: AppOptions,
+    /// Loopback address of the HTTP preview: 127.0.0.1:8000, [::1]:8000 or :8000
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8000",
+        help_heading = "Preview"
+    )]
+    pub bind: TcpAddress,
+    /// Do not reload when a Python file changes
+    #[arg(long, help_heading = "Preview")]
+    pub no_reload: bool,
+    #[command(flatten)]
+    pub processes: ProcessOptions,
+    #[command(flatten)]
+    pub log: LogOptions,
     #[command(flatten)]
     pub limits: LimitOptions,
 }

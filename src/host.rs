@@ -90,10 +90,6 @@ impl Host {
         &self.hosting
     }
 
-    pub fn engine(&self) -> &Path {
-        &self.engine
-    }
-
     /// The command that runs the engine's `main` in the pool's Python.
     pub fn command(&self) -> Command {
         match &self.hosting {

@@ -2,7 +2,9 @@
 
 mod cli;
 mod config;
+mod dev;
 mod host;
+mod preview;
 mod python;
 mod supervisor;
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve(args) => serve(*args),
+        Command::Dev(args) => dev::run(*args),
         Command::Host(args) => host::run(&args),
     };
     match result {
@@ -64,7 +67,10 @@ fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         let supervisor = Supervisor::new(pool, &interpreter, OnFailure::Exit)?;
         // Nobody but signals asks for anything.
         let (_, requests) = mpsc::channel(1);
-        Ok(exit_code(supervisor.run(requests).await?))
+        Ok(match supervisor.run(requests).await? {
+            Outcome::Stopped => ExitCode::SUCCESS,
+            Outcome::NeverStarted => ExitCode::FAILURE,
+        })
     })
 }
 
@@ -94,11 +100,4 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("the event loop can't be made")
-}
-
-fn exit_code(outcome: Outcome) -> ExitCode {
-    match outcome {
-        Outcome::Stopped => ExitCode::SUCCESS,
-        Outcome::NeverStarted => ExitCode::FAILURE,
-    }
 }

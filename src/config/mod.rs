@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use pool::log::{Format, Level, LogSettings};
 use pool::settings::{Limits, Settings};
 
-use crate::cli::{AppOptions, LimitOptions, ListenOptions, LogFormat, LogLevel, LogOptions, ProcessOptions, ServeArgs};
+use crate::cli::{
+    AppOptions, DevArgs, LimitOptions, ListenOptions, LogFormat, LogLevel, LogOptions, ProcessOptions, ServeArgs,
+};
 use crate::config::address::Address;
 
 /// SPEC A31, FastCGI 1.0 section 3.2.
@@ -84,6 +86,27 @@ impl Pool {
         Ok(pool)
     }
 
+    /// `socket` is in a directory that nobody else can enter.
+    ///
+    /// # Errors
+    /// Names the option that can't be as it was typed.
+    pub fn for_dev(args: DevArgs, socket: PathBuf) -> Result<Self, ConfigError> {
+        let bind = args.bind.0;
+        if !bind.ip().is_loopback() {
+            return Err(ConfigError::NotLoopback(bind));
+        }
+        let log = log_settings(&args.log, true);
+        let mut pool = Self::new(args.app, &args.processes, 1, &args.limits, log)?;
+        pool.listen = vec![Address::Unix(socket)];
+        pool.settings.debug = true;
+        Ok(pool)
+    }
+
+    /// The application's file, if it was named by one.
+    pub fn app_file(&self) -> Option<PathBuf> {
+        app_file(&self.settings.app).map(|file| self.settings.chdir.join(file))
+    }
+
     /// Everything that does not depend on how the application is reached.
     fn new(
         app: AppOptions,
@@ -134,7 +157,7 @@ impl SocketOptions {
     }
 }
 
-pub fn log_settings(options: &LogOptions, access: bool) -> LogSettings {
+fn log_settings(options: &LogOptions, access: bool) -> LogSettings {
     let level = match options.log_level {
         LogLevel::Error => Level::Error,
         LogLevel::Warn => Level::Warn,

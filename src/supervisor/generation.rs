@@ -138,10 +138,6 @@ impl Generation {
             stronger
         });
     }
-
-    pub fn ordered(&self) -> Order {
-        *self.orders.borrow()
-    }
 }
 
 fn spawn(mut command: Command, env: &[(String, String)], control: Socket) -> Result<Child, StartError> {

@@ -14,12 +14,14 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use anyhow::Context;
+use pool::settings::Settings;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use crate::config::Pool;
 use crate::host::{Host, Hosting};
+use crate::preview::Status;
 use crate::python::Interpreter;
 use generation::{Event, Generation, Order, Plan, StartError, What};
 use listeners::Listener;
@@ -36,14 +38,6 @@ pub enum OnFailure {
     Exit,
     /// Wait for a reload: the developer is about to repair the file.
     Wait,
-}
-
-/// How the pool is, for the preview.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Status {
-    Starting,
-    Ready,
-    Failed { reason: String, detail: String },
 }
 
 /// What another part of the program may ask of a running supervisor.
@@ -81,6 +75,8 @@ struct Member {
 
 pub struct Supervisor {
     pool: Pool,
+    /// Version and path, for messages.
+    python: String,
     host: Host,
     on_failure: OnFailure,
     signals: Signals,
@@ -120,6 +116,7 @@ impl Supervisor {
         let (reports, events) = mpsc::channel(EVENTS);
         Ok(Self {
             pool,
+            python: interpreter.to_string(),
             host,
             on_failure,
             signals,
@@ -153,18 +150,7 @@ impl Supervisor {
         loop {
             let restart_at = self.restart_at;
             tokio::select! {
-                Some(event) = self.events.recv() => {
-                    self.event(event);
-                    if self.members.is_empty() {
-                        if self.stopping.is_some() {
-                            info!(pool = self.pool.settings.pool, "stopped");
-                            return Ok(Outcome::Stopped);
-                        }
-                        if !self.ever_ready && self.on_failure == OnFailure::Exit {
-                            return Ok(Outcome::NeverStarted);
-                        }
-                    }
-                }
+                Some(event) = self.events.recv() => self.event(event),
                 (signal, wish) = self.signals.next() => self.signal(signal, wish),
                 request = next_request(&mut requests) => match request {
                     Request::Reload { changed } => self.reload(&names(&changed)),
@@ -172,10 +158,22 @@ impl Supervisor {
                 },
                 () = sleep_until(restart_at.unwrap_or_else(Instant::now)), if restart_at.is_some() => self.restart(),
             }
-            if self.stopping.is_some() && self.members.is_empty() {
-                return Ok(Outcome::Stopped);
+            if let Some(outcome) = self.outcome() {
+                return Ok(outcome);
             }
         }
+    }
+
+    /// Whether there is nothing left to do.
+    fn outcome(&self) -> Option<Outcome> {
+        if !self.members.is_empty() {
+            return None;
+        }
+        if self.stopping.is_some() {
+            info!(pool = self.pool.settings.pool, "stopped");
+            return Some(Outcome::Stopped);
+        }
+        (!self.ever_ready && self.on_failure == OnFailure::Exit).then_some(Outcome::NeverStarted)
     }
 
     /// Starts a new generation, which replaces the serving one when it is ready. If it fails, the old one goes on.
@@ -294,6 +292,7 @@ impl Supervisor {
         error!(
             pool = settings.pool,
             app = settings.app,
+            python = self.python,
             generation = member.generation.number,
             "the application can't start: {reason}{traceback}"
         );
