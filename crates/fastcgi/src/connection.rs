@@ -247,12 +247,11 @@ impl Connection {
 
     #[inline]
     fn skip(&mut self, rest: &mut &[u8]) {
-        // Padding stands behind the content, so that none is skipped while content is missing.
-        if self.content_left == 0 {
-            let skipped = self.skip_left.min(rest.len());
-            *rest = &rest[skipped..];
-            self.skip_left -= skipped;
-        }
+        // Padding stands behind the content.
+        debug_assert!(self.content_left == 0 || rest.is_empty());
+        let skipped = self.skip_left.min(rest.len());
+        *rest = &rest[skipped..];
+        self.skip_left -= skipped;
     }
 
     #[inline]

@@ -469,6 +469,18 @@ fn s5_4_abort_request_after_the_params_is_an_event_once() {
 }
 
 #[test]
+fn s5_4_abort_request_is_an_event_for_each_request() {
+    let input = client(|out| {
+        for _ in 0..2 {
+            encode::begin_request(out, 1, role::RESPONDER, KEEP_CONN);
+            encode::params(out, 1, &PAIRS);
+            encode::abort_request(out, 1);
+        }
+    });
+    assert_eq!(events(&input), [requested(1), Seen::Abort, requested(1), Seen::Abort]);
+}
+
+#[test]
 fn s5_4_abort_request_before_the_end_of_the_params_forgets_the_request() {
     let input = client(|out| {
         encode::begin_request(out, 1, role::RESPONDER, KEEP_CONN);
@@ -593,6 +605,9 @@ fn s6_2_a_responder_can_answer_before_its_body_has_been_read() {
     connection.finish();
     assert_eq!(connection.advance(&rest), Ok((10, None)));
     assert!(connection.between_records() && !connection.stdin_ended());
+    let more = client(|out| encode::stdin(out, 1, b"more"));
+    assert_eq!(connection.advance(&more), Ok((12, None)));
+    assert!(!connection.stdin_ended());
     let end = client(|out| encode::end_stdin(out, 1));
     assert_eq!(connection.advance(&end), Ok((8, None)));
     assert!(
