@@ -3,5 +3,6 @@
 mod corpus;
 mod golden;
 mod props;
+mod sim;
 mod spec;
 mod support;
