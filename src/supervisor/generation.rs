@@ -12,7 +12,6 @@ use std::time::Duration;
 use pool::control::{ToLeader, ToSupervisor, send, send_with_fds};
 use pool::scoreboard::Scoreboard;
 use pool::settings::Settings;
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::process::Child;
@@ -77,7 +76,7 @@ pub struct Plan<'a> {
     pub listeners: &'a [Listener],
 }
 
-/// The supervisor's handle. Dropping it kills the leader and its workers.
+/// The supervisor's handle. Dropping it kills the leader.
 #[derive(Debug)]
 pub struct Generation {
     pub number: u64,
@@ -141,17 +140,12 @@ impl Generation {
 }
 
 fn spawn(mut command: Command, env: &[(String, String)], control: Socket) -> Result<Child, StartError> {
-    use std::os::unix::process::CommandExt;
-
     let program = command.get_program().to_string_lossy().into_owned();
     command.envs(env.iter().map(|(key, value)| (key, value)));
     command
         .stdin(OwnedFd::from(control))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    // A process group of its own: a ^C in the terminal is for the supervisor, and one signal reaches a leader and all
-    // its workers.
-    command.process_group(0);
     let mut command = tokio::process::Command::from(command);
     // Only an error on the way leaves a child without a driver.
     command.kill_on_drop(true);
@@ -274,12 +268,10 @@ impl Driver {
         }
     }
 
-    /// Kills the leader and its workers.
+    /// Kills the leader. Its workers end by themselves when its end of their control pipes is closed.
     fn kill(&mut self) {
-        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid as i32));
-        // Without a pid it has been reaped.
-        let Some(pid) = pid else { return };
-        if let Err(error) = kill_process_group(pid, Signal::KILL) {
+        // An error means that it has been reaped.
+        if let Err(error) = self.child.start_kill() {
             debug!(generation = self.number, %error, "the leader can't be killed");
         }
     }

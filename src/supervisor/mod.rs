@@ -12,6 +12,7 @@ mod signals;
 use std::future::pending;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use anyhow::Context;
 use pool::settings::Settings;
@@ -197,7 +198,7 @@ impl Supervisor {
                 detail: String::new(),
             });
             if !self.is_any(Stage::Serving) {
-                self.schedule_restart(std::time::Duration::ZERO);
+                self.schedule_restart(Duration::ZERO);
             }
         }
     }
@@ -316,9 +317,12 @@ impl Supervisor {
         match stage {
             Stage::Starting if failed => {}
             Stage::Starting | Stage::Retiring => {
-                let reason = format!("{how} before it was ready");
+                let reason = format!("{how} before it could serve");
+                let Settings { pool, app, .. } = &self.pool.settings;
                 error!(
-                    pool = self.pool.settings.pool,
+                    pool,
+                    app,
+                    python = self.python,
                     generation = number,
                     "the application can't start: {reason}"
                 );
@@ -340,7 +344,7 @@ impl Supervisor {
         }
     }
 
-    fn schedule_restart(&mut self, lived: std::time::Duration) {
+    fn schedule_restart(&mut self, lived: Duration) {
         let delay = self.backoff.after(lived);
         info!(
             pool = self.pool.settings.pool,
