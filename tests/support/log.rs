@@ -1,0 +1,112 @@
+//! The gateway's log as a test sees it: lines of text, collected while the process runs.
+
+use std::io::{BufRead, BufReader, Read};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::wait::{self, SOON};
+
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+    ended: Arc<Mutex<bool>>,
+}
+
+impl Log {
+    /// Collects `stream` in a thread until its end.
+    pub fn collect(stream: impl Read + Send + 'static) -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        thread::spawn(move || {
+            let mut reader = BufReader::new(stream);
+            let mut line = Vec::new();
+            while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
+                let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
+                writer.lines.lock().unwrap().push(text);
+                line.clear();
+            }
+            *writer.ended.lock().unwrap() = true;
+        });
+        log
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    pub fn text(&self) -> String {
+        self.lines().join("\n")
+    }
+
+    /// Whether every process has closed the log.
+    pub fn ended(&self) -> bool {
+        *self.ended.lock().unwrap()
+    }
+
+    /// A place in the log: [`Log::since`] gives what came after it.
+    pub fn mark(&self) -> usize {
+        self.lines.lock().unwrap().len()
+    }
+
+    pub fn since(&self, mark: usize) -> Vec<String> {
+        self.lines.lock().unwrap()[mark..].to_vec()
+    }
+
+    pub fn find(&self, predicate: impl Fn(&str) -> bool) -> Option<String> {
+        self.lines.lock().unwrap().iter().find(|line| predicate(line)).cloned()
+    }
+
+    pub fn count(&self, predicate: impl Fn(&str) -> bool) -> usize {
+        self.lines.lock().unwrap().iter().filter(|line| predicate(line)).count()
+    }
+
+    /// The first line for which `predicate` holds.
+    ///
+    /// # Panics
+    /// If none comes soon, with the whole log.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, predicate: impl Fn(&str) -> bool) -> String {
+        let end = std::time::Instant::now() + SOON;
+        loop {
+            if let Some(line) = self.find(&predicate) {
+                return line;
+            }
+            assert!(
+                std::time::Instant::now() < end,
+                "no log line {what}; the log:\n{}",
+                self.text()
+            );
+            thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    /// The first line that contains every one of `parts`.
+    #[track_caller]
+    pub fn wait_for_line(&self, parts: &[&str]) -> String {
+        self.wait_for(&format!("with {parts:?}"), |line| {
+            parts.iter().all(|part| line.contains(part))
+        })
+    }
+
+    #[track_caller]
+    pub fn wait_for_end(&self) {
+        wait::until("the log is closed by every process", SOON, || self.ended());
+    }
+}
+
+/// The value of `name=value` in a line of the text format, without quotes.
+pub fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let start = line
+        .match_indices(name)
+        .find(|(at, _)| {
+            line[at + name.len()..].starts_with('=') && (*at == 0 || !line.as_bytes()[at - 1].is_ascii_alphanumeric())
+        })?
+        .0
+        + name.len()
+        + 1;
+    let rest = &line[start..];
+    match rest.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => rest.split_whitespace().next(),
+    }
+}

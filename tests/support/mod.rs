@@ -1,0 +1,13 @@
+//! What the test binaries share: a running gateway, a FastCGI client that sees every byte, waiting with deadlines.
+//!
+//! `make test` builds the whole workspace first; the engine must stand beside the program before a gateway can start.
+
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
+pub mod fcgi_client;
+pub mod log;
+pub mod net;
+pub mod process;
+pub mod python;
+pub mod wait;

@@ -1,0 +1,379 @@
+//! A gateway that a test has started: private socket, own process group, log collected, nobody left behind.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tempfile::TempDir;
+
+use super::fcgi_client::{Raw, Request, Response};
+use super::log::Log;
+use super::net::{Address, free_tcp};
+use super::wait::{self, SOON};
+
+/// The engine's file as cargo names it.
+const ENGINE: &str = "libwsgi_fpm_engine.so";
+
+/// Settings of a gateway to be started.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    app: String,
+    chdir: PathBuf,
+    workers: u32,
+    threads: u32,
+    python: Option<PathBuf>,
+    tcp: Option<String>,
+    options: Vec<OsString>,
+    environment: Vec<(OsString, Option<OsString>)>,
+}
+
+impl Builder {
+    pub fn workers(mut self, workers: u32) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    pub fn threads(mut self, threads: u32) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    pub fn python(mut self, python: impl Into<PathBuf>) -> Self {
+        self.python = Some(python.into());
+        self
+    }
+
+    pub fn chdir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.chdir = directory.into();
+        self
+    }
+
+    /// Listens on a free port of `host` and not on a unix socket.
+    pub fn tcp(mut self, host: &str) -> Self {
+        self.tcp = Some(host.to_owned());
+        self
+    }
+
+    /// One option of the command line with its value.
+    pub fn option(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.options.extend([name.into(), value.into()]);
+        self
+    }
+
+    pub fn flag(mut self, name: &str) -> Self {
+        self.options.push(name.into());
+        self
+    }
+
+    /// A variable in the environment of the gateway itself.
+    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), Some(value.into())));
+        self
+    }
+
+    pub fn without_variable(mut self, name: &str) -> Self {
+        self.environment.push((name.into(), None));
+        self
+    }
+
+    /// Starts the gateway and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it exits or is not ready soon, with its log.
+    #[track_caller]
+    pub fn start(self) -> Gateway {
+        let gateway = self.spawn();
+        let end = Instant::now() + SOON;
+        while gateway.log.find(is_ready).is_none() {
+            if let Some(status) = gateway.exit_status() {
+                gateway.log.wait_for_end();
+                panic!("the gateway exited with {status}; its log:\n{}", gateway.log.text());
+            }
+            assert!(
+                Instant::now() < end,
+                "the gateway is not ready; its log:\n{}",
+                gateway.log.text()
+            );
+            thread::sleep(Duration::from_millis(2));
+        }
+        gateway
+    }
+
+    /// Starts a gateway that should not become ready. Gives its exit status and log.
+    #[track_caller]
+    pub fn fail(self) -> (ExitStatus, Log) {
+        let gateway = self.spawn();
+        let status = gateway.wait_exit(SOON);
+        gateway.log.wait_for_end();
+        (status, gateway.log.clone())
+    }
+
+    /// Starts the gateway without waiting for anything.
+    pub fn spawn(self) -> Gateway {
+        let program = Path::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
+        let engine = program.with_file_name(ENGINE);
+        assert!(
+            engine.exists(),
+            "{} is missing: run `cargo build --workspace` first, as `make test` does",
+            engine.display()
+        );
+        let directory = TempDir::with_prefix("wsgi-fpm-").unwrap();
+        let address = match &self.tcp {
+            Some(host) => Address::Tcp(free_tcp(host).unwrap()),
+            None => Address::Unix(directory.path().join("socket")),
+        };
+        let mut command = Command::new(program);
+        command
+            .args(["serve", &self.app, "--listen", &address.option()])
+            .args(["--workers", &self.workers.to_string()])
+            .args(["--threads", &self.threads.to_string()])
+            .arg("--chdir")
+            .arg(&self.chdir)
+            .args(&self.options)
+            .env_remove("VIRTUAL_ENV")
+            .env_remove("FCGI_WEB_SERVER_ADDRS")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        if let Some(python) = &self.python {
+            command.arg("--python").arg(python);
+        }
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let mut child = command.spawn().unwrap();
+        let group = Pid::from_child(&child);
+        reaper().add(group);
+        Gateway {
+            log: Log::collect(child.stderr.take().unwrap()),
+            output: Log::collect(child.stdout.take().unwrap()),
+            child: Mutex::new(child),
+            group,
+            address,
+            directory,
+        }
+    }
+}
+
+fn is_ready(line: &str) -> bool {
+    line.contains("ready")
+}
+
+/// A running gateway. Ends with the value; a test that leaves a process of it behind fails.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Mutex<Child>,
+    /// The supervisor's pid and its process group.
+    group: Pid,
+    pub address: Address,
+    /// Its standard error.
+    pub log: Log,
+    /// Its standard output.
+    pub output: Log,
+    /// A private directory that goes with the gateway; the socket is in it.
+    pub directory: TempDir,
+}
+
+impl Gateway {
+    /// A gateway for `app`, found from `tests/wsgi/apps`: one worker, four threads.
+    pub fn app(app: &str) -> Builder {
+        Builder {
+            app: app.to_owned(),
+            chdir: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wsgi/apps"),
+            workers: 1,
+            threads: 4,
+            python: None,
+            tcp: None,
+            options: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    pub fn connect(&self) -> Raw {
+        Raw::connect(&self.address).unwrap()
+    }
+
+    /// Sends `request` on a new connection.
+    #[track_caller]
+    pub fn send(&self, request: &Request) -> Response {
+        self.connect().exchange(request)
+    }
+
+    /// Sends a GET request on a new connection.
+    #[track_caller]
+    pub fn get(&self, target: &str) -> Response {
+        self.send(&Request::get(target))
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.group
+    }
+
+    /// Sends `signal` to the supervisor alone.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.group, signal).unwrap();
+    }
+
+    /// Sends `signal` to every process of the gateway, as a terminal does.
+    pub fn signal_group(&self, signal: Signal) {
+        kill_process_group(self.group, signal).unwrap();
+    }
+
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap().try_wait().unwrap()
+    }
+
+    /// Waits for the supervisor's end.
+    #[track_caller]
+    pub fn wait_exit(&self, deadline: Duration) -> ExitStatus {
+        let end = Instant::now() + deadline;
+        loop {
+            if let Some(status) = self.exit_status() {
+                return status;
+            }
+            assert!(
+                Instant::now() < end,
+                "the gateway still runs after {deadline:?}; its log:\n{}",
+                self.log.text()
+            );
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Pids of its living processes.
+    pub fn processes(&self) -> Vec<Pid> {
+        processes_of_group(self.group)
+    }
+
+    /// Waits until no process of the gateway is left.
+    #[track_caller]
+    pub fn wait_for_nobody(&self, deadline: Duration) {
+        wait::until("no process of the gateway is left", deadline, || {
+            self.processes().is_empty()
+        });
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if self.exit_status().is_none() {
+            // Fails only if it has exited in between.
+            let _ = kill_process(self.group, Signal::QUIT);
+        }
+        let end = Instant::now() + SOON;
+        while Instant::now() < end && (self.exit_status().is_none() || !self.processes().is_empty()) {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let survivors = self.processes();
+        if !survivors.is_empty() {
+            // Fails only if they have exited in between.
+            let _ = kill_process_group(self.group, Signal::KILL);
+        }
+        // Reaps the supervisor, which is dead by now.
+        let _ = self.child.lock().unwrap().wait();
+        reaper().remove(self.group);
+        if !thread::panicking() {
+            assert!(
+                survivors.is_empty(),
+                "processes {survivors:?} outlived the gateway; its log:\n{}",
+                self.log.text()
+            );
+        }
+    }
+}
+
+/// Living processes of a group. A zombie is nobody: its new parent reaps it when it likes.
+fn processes_of_group(group: Pid) -> Vec<Pid> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        // "pid (name) state ppid pgrp ...", and the name may hold anything.
+        let Some((_, rest)) = stat.rsplit_once(") ") else {
+            continue;
+        };
+        let mut fields = rest.split(' ');
+        let (state, pgrp) = (fields.next(), fields.nth(1));
+        if pgrp == Some(group.as_raw_nonzero().to_string().as_str()) && !matches!(state, Some("Z" | "X")) {
+            pids.extend(Pid::from_raw(pid));
+        }
+    }
+    pids.sort_unstable_by_key(|pid| pid.as_raw_nonzero());
+    pids
+}
+
+/// A gateway that many tests share. Statics are never dropped, so the reaper ends it after the last test.
+pub struct Shared(OnceLock<Gateway>, fn() -> Builder);
+
+impl Shared {
+    pub const fn new(builder: fn() -> Builder) -> Self {
+        Self(OnceLock::new(), builder)
+    }
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Gateway;
+
+    fn deref(&self) -> &Gateway {
+        self.0.get_or_init(|| (self.1)().start())
+    }
+}
+
+/// A shell that outlives the test binary by a moment and kills the process groups that are still there: shared gateways,
+/// and those of a test binary that was itself killed. It learns of its end by the pipe.
+struct Reaper(Mutex<ChildStdin>);
+
+const REAPER: &str = r#"
+live=" "
+while read -r sign group; do
+    case $sign in
+        +) live="$live$group " ;;
+        -) live="${live% $group *} ${live#* $group }" ;;
+    esac
+done
+for group in $live; do kill -KILL "-$group"; done
+"#;
+
+fn reaper() -> Arc<Reaper> {
+    static REAPER_PROCESS: OnceLock<Arc<Reaper>> = OnceLock::new();
+    let reaper = REAPER_PROCESS.get_or_init(|| {
+        // Nobody waits for it: it goes on until this process has ended.
+        #[allow(clippy::zombie_processes)]
+        let mut child = Command::new("sh")
+            .args(["-c", REAPER])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        Arc::new(Reaper(Mutex::new(child.stdin.take().unwrap())))
+    });
+    Arc::clone(reaper)
+}
+
+impl Reaper {
+    fn add(&self, group: Pid) {
+        writeln!(self.0.lock().unwrap(), "+ {}", group.as_raw_nonzero()).unwrap();
+    }
+
+    fn remove(&self, group: Pid) {
+        writeln!(self.0.lock().unwrap(), "- {}", group.as_raw_nonzero()).unwrap();
+    }
+}

@@ -1,0 +1,32 @@
+//! Waiting for a condition with a deadline.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything that should happen at once. Far above what a busy two-core machine needs.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Polls until `condition` gives a value.
+///
+/// # Panics
+/// When `deadline` has passed, with `what` was waited for.
+#[track_caller]
+pub fn until_some<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited {deadline:?} in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Polls until `condition` holds.
+///
+/// # Panics
+/// As [`until_some`].
+#[track_caller]
+pub fn until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
+    until_some(what, deadline, || condition().then_some(()));
+}

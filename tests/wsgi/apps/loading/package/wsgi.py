@@ -1,0 +1,6 @@
+from .parts import answer
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [answer]

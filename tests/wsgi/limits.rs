@@ -1,0 +1,259 @@
+//! Limits at the limit and one past it (SPEC F10), and many slow peers (F11, F12).
+
+use std::time::Duration;
+
+use crate::support::fcgi_client::{Raw, Request, STDIN, record};
+use crate::support::process::{Gateway, Shared};
+use crate::support::wait::{SOON, until};
+
+static DEFAULTS: Shared = Shared::new(|| Gateway::app("input.py"));
+
+/// A request whose pairs take exactly `length` bytes.
+fn request_with_params_of(length: usize) -> Request {
+    let mut request = Request::get("/hello").param("HTTP_X_FILL", "");
+    while request.pairs().len() < length {
+        let missing = length - request.pairs().len();
+        let value = request.params.last().unwrap().1.len();
+        // A value of 128 bytes takes three bytes more for its length.
+        let grow = if value < 128 && value + missing >= 128 {
+            missing.saturating_sub(3).max(1)
+        } else {
+            missing
+        };
+        request = request.param("HTTP_X_FILL", "f".repeat(value + grow));
+    }
+    assert_eq!(request.pairs().len(), length);
+    request
+}
+
+#[track_caller]
+fn too_large(gateway: &Gateway, request: &Request, code: u16) {
+    let mut connection = gateway.connect();
+    let response = connection.exchange(&request.clone().keep_conn()).error_page(code);
+    assert_eq!(response.end, Some((0, 0)));
+    connection.expect_close();
+}
+
+#[test]
+fn f10_params_bytes() {
+    let gateway = Gateway::app("input.py").option("--params-bytes", "4096").start();
+    gateway.send(&request_with_params_of(4096)).ok();
+    too_large(&gateway, &request_with_params_of(4097), 431);
+}
+
+#[test]
+fn f10_params_bytes_by_default_are_256_kib() {
+    let mut request = Request::get("/hello");
+    for n in 0..4 {
+        request = request.param(format!("HTTP_X_{n}"), "v".repeat(65_000));
+    }
+    DEFAULTS.send(&request).ok();
+    too_large(&DEFAULTS, &request.param("HTTP_X_4", "v".repeat(10_000)), 431);
+}
+
+#[test]
+fn f10_params_pairs() {
+    let base = Request::get("/hello").params.len();
+    let gateway = Gateway::app("input.py")
+        .option("--params-pairs", (base + 3).to_string())
+        .start();
+    let with = |n: usize| (0..n).fold(Request::get("/hello"), |request, n| request.param(format!("X_{n}"), ""));
+    gateway.send(&with(3)).ok();
+    too_large(&gateway, &with(4), 431);
+}
+
+#[test]
+fn f10_param_name_is_1_kib() {
+    DEFAULTS.send(&Request::get("/hello").param("N".repeat(1024), "v")).ok();
+    too_large(&DEFAULTS, &Request::get("/hello").param("N".repeat(1025), "v"), 431);
+}
+
+#[test]
+fn f10_param_value_is_64_kib() {
+    DEFAULTS
+        .send(&Request::get("/hello").param("HTTP_X", "v".repeat(65536)))
+        .ok();
+    too_large(
+        &DEFAULTS,
+        &Request::get("/hello").param("HTTP_X", "v".repeat(65537)),
+        431,
+    );
+}
+
+#[test]
+fn f10_body_max_of_a_declared_body() {
+    let gateway = Gateway::app("input.py").option("--body-max", "1000").start();
+    gateway.send(&Request::post("/echo", vec![b'x'; 1000])).ok();
+    too_large(&gateway, &Request::post("/echo", vec![b'x'; 1001]), 413);
+    // Refused by what is declared, before it arrives.
+    let mut connection = gateway.connect();
+    connection.send(
+        &Request::new("POST", "/echo")
+            .param("CONTENT_LENGTH", "18446744073709551615")
+            .head_bytes(),
+    );
+    assert_eq!(connection.read_response(1).error_page(413).end, Some((0, 0)));
+}
+
+#[test]
+fn f10_body_max_of_a_body_of_unknown_length() {
+    let gateway = Gateway::app("input.py").option("--body-max", "1000").start();
+    let chunked = |length: usize| {
+        Request::new("POST", "/echo_all")
+            .header("Transfer-Encoding", "chunked")
+            .body(vec![b'x'; length])
+    };
+    assert_eq!(gateway.send(&chunked(1000)).ok().body().len(), 1000);
+    too_large(&gateway, &chunked(1001), 413);
+}
+
+#[test]
+fn f10_connection_requests() {
+    let gateway = Gateway::app("input.py").option("--connection-requests", "3").start();
+    let mut connection = gateway.connect();
+    for _ in 0..3 {
+        connection.exchange(&Request::get("/hello").keep_conn()).ok();
+    }
+    connection.expect_close();
+}
+
+#[test]
+fn f10_connections_beyond_the_limit_wait_for_their_turn() {
+    let gateway = Gateway::app("input.py").option("--connections", "5").start();
+    let mut held: Vec<Raw> = (0..5).map(|_| gateway.connect()).collect();
+    for connection in &mut held {
+        connection.exchange(&Request::get("/hello").keep_conn()).ok();
+    }
+    let mut sixth = gateway.connect();
+    sixth.send(&Request::get("/hello").bytes());
+    assert!(
+        !sixth.readable_within(Duration::from_millis(200)),
+        "a sixth connection is not served"
+    );
+    held[0].exchange(&Request::get("/hello").keep_conn()).ok();
+    held.pop();
+    sixth.read_response(1).ok();
+}
+
+#[test]
+fn f10_response_head() {
+    let gateway = Gateway::app("start_response.py").start();
+    let head = gateway.get("/two_cookies").ok().head().len();
+    let exact = Gateway::app("start_response.py")
+        .option("--response-head", head.to_string())
+        .start();
+    exact.get("/two_cookies").ok();
+    let smaller = Gateway::app("start_response.py")
+        .option("--response-head", (head - 1).to_string())
+        .start();
+    assert_eq!(smaller.get("/two_cookies").error_page(500).end, Some((1, 0)));
+}
+
+#[test]
+fn f10_body_memory_spills_into_a_file_that_has_no_name() {
+    let gateway = Gateway::app("input.py").option("--body-memory", "1k").start();
+    for length in [1023, 1024, 1025, 300_000] {
+        let body: Vec<u8> = (0..length).map(|n: u32| (n % 251) as u8).collect();
+        let response = gateway.send(&Request::post("/echo", body.clone())).ok();
+        assert!(response.body() == body, "{length}");
+    }
+}
+
+#[test]
+fn f11_half_sent_requests_hold_no_thread() {
+    let gateway = Gateway::app("processes.py").threads(2).start();
+    let status = |field: &str| -> String {
+        let worker = gateway.get("/pid").ok().text();
+        let status = std::fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    let threads = status("Threads:");
+    let mut half_open = Vec::new();
+    for n in 0..500 {
+        let mut connection = gateway.connect();
+        let request = Request::post("/echo", vec![b'x'; 1000]);
+        let bytes = request.bytes();
+        // A third each: inside a header, inside the params, inside the body.
+        let end = match n % 3 {
+            0 => 4,
+            1 => request.head_bytes().len() - 20,
+            _ => bytes.len() - 100,
+        };
+        connection.send(&bytes[..end]);
+        half_open.push(connection);
+    }
+    let mut kept = gateway.connect();
+    for _ in 0..20 {
+        gateway.get("/hello").ok();
+        kept.exchange(&Request::get("/hello").keep_conn()).ok();
+    }
+    assert_eq!(status("Threads:"), threads);
+}
+
+#[test]
+fn f11_slow_reader_leaves_the_other_thread_free() {
+    let gateway = Gateway::app("iteration.py").threads(2).start();
+    let mut stalled = gateway.connect();
+    stalled.send(&Request::get("/one_gibibyte?f11").bytes());
+    stalled.expect_record();
+    for _ in 0..10 {
+        gateway.get("/hello").ok();
+    }
+}
+
+#[test]
+fn f12_unlinked_body_goes_with_a_killed_worker() {
+    let gateway = Gateway::app("input.py").option("--body-memory", "1k").start();
+    let request = Request::post("/read_fails?f12", vec![b'x'; 1 << 20]);
+    let mut connection = gateway.connect();
+    connection.send(&request.head_bytes());
+    connection.send(&record(STDIN, 1, &[b'x'; 60_000]));
+    connection.send(&record(STDIN, 1, &[b'x'; 60_000]));
+    until("the application reads", SOON, || {
+        gateway.get("/recorded?f12").text().contains("called")
+    });
+    let worker_files: Vec<_> = gateway
+        .processes()
+        .iter()
+        .flat_map(|pid| {
+            std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()))
+                .unwrap()
+                .flatten()
+        })
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .filter(|target| target.starts_with(std::env::temp_dir()))
+        .collect();
+    for file in &worker_files {
+        assert!(
+            file.to_string_lossy().ends_with("(deleted)") || file.starts_with(gateway.directory.path()),
+            "{file:?}"
+        );
+    }
+}
+
+#[test]
+fn a17_declared_lengths_allocate_nothing() {
+    let gateway = Gateway::app("processes.py").start();
+    let worker = gateway.get("/pid").ok().text();
+    let resident = || -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let before = resident();
+    for _ in 0..50 {
+        let mut connection = gateway.connect();
+        let pair = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, b'n'];
+        let request = Request::get("/hello");
+        connection.send(&[request.begin_bytes(), record(4, 1, &pair), record(4, 1, b"")].concat());
+        let response = connection.read_response(1);
+        assert!(matches!(response.code(), 400 | 431), "{response}");
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 16 * 1024, "{grown} KiB more for requests of a few bytes");
+}

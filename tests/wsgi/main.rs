@@ -1,0 +1,27 @@
+//! WSGI applications behind the real program, over raw FastCGI: every clause by its own test.
+//!
+//! `CLAUSES.md` maps the clauses of the conformance checklist to tests, `PEP3333.md` the sentences of PEP 3333.
+//! The applications stand in `apps/`, one behaviour each; tests share a gateway where they can.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod environ;
+mod environ_paths;
+mod errors_stream;
+mod failures;
+mod file_wrapper;
+mod headers;
+mod input;
+mod iteration;
+mod lifecycle;
+mod limits;
+mod loading;
+mod map;
+mod pep3333;
+mod processes;
+mod protocol;
+mod pythons;
+mod start_response;
+mod timeouts;
+mod validate;

@@ -1,0 +1,225 @@
+//! Requests that take too long: SPEC E4 and E5, and the timeouts of F10.
+
+use std::time::{Duration, Instant};
+
+use crate::support::fcgi_client::{END_REQUEST, PARAMS, Request, Response, record};
+use crate::support::process::{Gateway, Shared};
+use crate::support::wait::{SOON, until};
+
+static SHORT: Shared = Shared::new(|| Gateway::app("failures.py").option("--request-timeout", "300ms"));
+
+#[test]
+fn e4_request_over_its_timeout_is_answered_with_504() {
+    let started = Instant::now();
+    let response = SHORT.get("/sleeps?e4").error_page(504);
+    assert_eq!(response.end, Some((1, 0)), "{response}");
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "the application sleeps for 30 s"
+    );
+    SHORT.get("/hello").ok();
+}
+
+#[test]
+fn e4_application_over_its_timeout_gets_request_timeout_raised() {
+    SHORT.get("/sleeps?e4-raised").error_page(504);
+    until("RequestTimeout in the application", SOON, || {
+        SHORT.get("/recorded?e4-raised").text() == r#"["called", "RequestTimeout"]"#
+    });
+}
+
+#[test]
+fn e4_log_has_the_python_stack_of_the_slow_request() {
+    SHORT.get("/sleeps?e4-stack").error_page(504);
+    SHORT.log.wait_for_line(&["ERROR", "/sleeps"]);
+    SHORT.log.wait_for("the frame of the application", |line| {
+        line.contains("failures.py") && line.contains("sleeps")
+    });
+}
+
+#[test]
+fn e4_timeout_after_the_head_never_ends_as_if_it_were_whole() {
+    let response = SHORT.get("/sleeps_after_head");
+    assert_eq!((response.text().as_str(), response.end), ("begun;", None), "{response}");
+}
+
+#[test]
+fn e4_late_output_reaches_nobody() {
+    let mut connection = SHORT.connect();
+    let response = connection
+        .exchange(&Request::get("/sleeps?e4-late").keep_conn())
+        .error_page(504);
+    assert_eq!(
+        response
+            .records
+            .iter()
+            .filter(|record| record.kind == END_REQUEST)
+            .count(),
+        1
+    );
+    // The connection is closed, or it serves the next request and nothing of the old one.
+    let _ = connection.try_send(&Request::get("/hello").keep_conn().bytes());
+    let next = connection.read_response(1);
+    if next.closed.is_none() {
+        assert_eq!(next.ok().text(), "hello");
+    } else {
+        assert!(next.records.is_empty(), "{next}");
+    }
+}
+
+#[test]
+fn e4_worker_whose_request_ignores_everything_is_replaced() {
+    let gateway = Gateway::app("processes.py")
+        .option("--request-timeout", "300ms")
+        .option("--kill-timeout", "300ms")
+        .start();
+    let first = gateway.get("/pid").ok().text();
+    let marker = gateway.directory.path().join("stuck");
+    gateway
+        .get(&format!("/ignores_everything?{}", marker.display()))
+        .error_page(504);
+    until("another worker serves", SOON, || {
+        let response = gateway.get("/pid");
+        response.code() == 200 && response.text() != first
+    });
+    until("the stuck worker is gone", SOON, || {
+        !gateway
+            .processes()
+            .iter()
+            .any(|pid| pid.as_raw_nonzero().to_string() == first)
+    });
+}
+
+#[test]
+fn e4_worker_that_never_gives_python_back_is_replaced() {
+    let gateway = Gateway::app("failures.py")
+        .option("--request-timeout", "300ms")
+        .option("--kill-timeout", "300ms")
+        .start();
+    let fifo = gateway.directory.path().join("fifo");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let mut connection = gateway.connect();
+    connection.send(&Request::get(&format!("/holds_gil?{}", fifo.display())).bytes());
+    let writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    connection.read_response(1).error_page(504);
+    assert_eq!(gateway.get("/hello").ok().text(), "hello");
+    drop(writer);
+}
+
+/// What nginx sends as `$msec`, some seconds ago.
+fn started_ago(ago: Duration) -> String {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    format!("{:.3}", (now - ago).as_secs_f64())
+}
+
+#[test]
+fn e5_request_that_waited_too_long_is_answered_with_503() {
+    let old = started_ago(Duration::from_secs(60));
+    let request = Request::get("/waits?e5").param("REQUEST_START", old);
+    let response = SHORT.send(&request).error_page(503);
+    assert_eq!(response.end, Some((0, 0)), "overload is no failure of the application");
+    assert_eq!(response.header("Retry-After").as_deref(), Some("1"));
+    assert_eq!(SHORT.get("/recorded?e5").text(), "[]", "the application was not called");
+    SHORT.log.wait_for_line(&["WARN", "503"]);
+}
+
+#[test]
+fn e5_request_that_waited_a_little_is_served() {
+    let recent = started_ago(Duration::from_millis(100));
+    SHORT.send(&Request::get("/hello").param("REQUEST_START", recent)).ok();
+    for nonsense in ["", "yesterday", "-1", "99999999999999"] {
+        SHORT
+            .send(&Request::get("/hello").param("REQUEST_START", nonsense))
+            .ok();
+    }
+}
+
+#[test]
+fn f10_params_that_take_too_long_close_the_connection() {
+    let gateway = Gateway::app("failures.py").option("--params-timeout", "200ms").start();
+    let request = Request::get("/hello").keep_conn();
+    let mut connection = gateway.connect();
+    connection.send(&[request.begin_bytes(), record(PARAMS, 1, &request.pairs())].concat());
+    connection.expect_close();
+    // One byte at a time is no way around it.
+    let mut connection = gateway.connect();
+    let started = Instant::now();
+    for byte in Request::get("/hello").bytes() {
+        if connection.try_send(&[byte]).is_err() || connection.readable_within(Duration::from_millis(20)) {
+            break;
+        }
+    }
+    assert!(started.elapsed() < Duration::from_secs(3), "closed after 200 ms");
+    connection.expect_close();
+    gateway.get("/hello").ok();
+}
+
+#[test]
+fn f10_idle_connection_is_closed_after_its_timeout() {
+    let gateway = Gateway::app("failures.py").option("--idle-timeout", "200ms").start();
+    let mut connection = gateway.connect();
+    connection.exchange(&Request::get("/hello").keep_conn()).ok();
+    connection.exchange(&Request::get("/hello").keep_conn()).ok();
+    connection.expect_close();
+}
+
+#[test]
+fn f10_silence_inside_a_body_makes_read_raise() {
+    let gateway = Gateway::app("input.py").option("--body-timeout", "200ms").start();
+    for (key, sent) in [("beyond-the-buffer", 200_000), ("within-the-buffer", 1000)] {
+        let request = Request::post(&format!("/read_fails?{key}"), vec![b'x'; 1 << 20]);
+        let mut connection = gateway.connect();
+        connection.send(&request.head_bytes());
+        connection.send(&request.stdin_bytes()[..sent]);
+        let response = connection.read_response(1);
+        assert_eq!(
+            (response.code(), response.text().as_str()),
+            (200, "OSError"),
+            "{key}: {response}"
+        );
+    }
+}
+
+#[test]
+fn f10_peer_that_never_ends_its_body_is_closed_after_the_drain_timeout() {
+    let gateway = Gateway::app("input.py").option("--drain-timeout", "200ms").start();
+    let request = Request::post("/ignored", vec![b'x'; 1 << 20]);
+    for request in [request.clone(), request.keep_conn()] {
+        let mut connection = gateway.connect();
+        connection.send(&request.head_bytes());
+        connection.send(&request.stdin_bytes()[..100_000]);
+        let response = connection.read_response(1);
+        assert_eq!((response.code(), response.end), (413, Some((0, 0))));
+        connection.expect_close();
+    }
+}
+
+#[test]
+fn timeouts_of_zero_are_none() {
+    let options = [
+        "--params-timeout",
+        "--idle-timeout",
+        "--body-timeout",
+        "--write-timeout",
+        "--queue-timeout",
+        "--request-timeout",
+        "--kill-timeout",
+    ];
+    let gateway = options
+        .iter()
+        .fold(Gateway::app("failures.py"), |builder, name| builder.option(name, "0"))
+        .start();
+    let mut connection = gateway.connect();
+    let mut response = Response::default();
+    connection.send(&Request::get("/waits?zero").keep_conn().head_bytes());
+    until("the application is called", SOON, || {
+        gateway.get("/recorded?zero").text().contains("called")
+    });
+    gateway.get("/open_gate?zero").ok();
+    connection.read_more(&mut response, 1);
+    response.ok();
+}
