@@ -1,0 +1,198 @@
+//! A request's body on its way from the front server to the application: memory first, then an unlinked temporary
+//! file (SPEC F10, F12).
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// What has arrived of one body and has not been read yet.
+#[derive(Default)]
+pub struct Body {
+    memory: Vec<u8>,
+    /// Bytes of `memory` that have been read. Invariant: `start <= memory.len()`.
+    start: usize,
+    /// What came while `memory` was full; it is newer than everything in `memory`.
+    file: Option<Spool>,
+    /// CONTENT_LENGTH; bytes beyond it are never shown (SPEC C44).
+    pub expected: Option<u64>,
+    /// Bytes that have arrived, those beyond `expected` and those thrown away included.
+    pub received: u64,
+    /// Bytes that have been read.
+    read: u64,
+    /// The stream has ended.
+    pub ended: bool,
+    /// More than the limit has arrived: the rest is thrown away and reading fails.
+    pub too_large: bool,
+    /// Nobody will read any more: what arrives is thrown away.
+    pub discarding: bool,
+}
+
+struct Spool {
+    file: File,
+    written: u64,
+    read: u64,
+}
+
+/// How much of it stays allocated between the requests of a connection.
+const KEPT_MEMORY: usize = 8 * 1024;
+
+impl Body {
+    /// Forgets everything, for the next request.
+    pub fn reset(&mut self) {
+        let mut memory = std::mem::take(&mut self.memory);
+        memory.clear();
+        if memory.capacity() > KEPT_MEMORY {
+            memory = Vec::new();
+        }
+        *self = Self {
+            memory,
+            ..Self::default()
+        };
+    }
+
+    /// Takes what has arrived. At most `in_memory` bytes are kept in memory, and `max` in all.
+    ///
+    /// # Errors
+    /// The temporary file's: no space left, or no directory for it.
+    pub fn push(&mut self, data: &[u8], in_memory: usize, max: u64) -> io::Result<()> {
+        self.received += data.len() as u64;
+        if self.received > max {
+            self.too_large = true;
+        }
+        if self.discarding || self.too_large {
+            return Ok(());
+        }
+        if self.file.is_none() && self.memory.len() - self.start + data.len() <= in_memory {
+            if self.start == self.memory.len() {
+                self.memory.clear();
+                self.start = 0;
+            }
+            self.memory.extend_from_slice(data);
+            return Ok(());
+        }
+        let spool = match &mut self.file {
+            Some(spool) => spool,
+            none => none.insert(Spool {
+                file: temporary_file()?,
+                written: 0,
+                read: 0,
+            }),
+        };
+        spool.file.write_all_at(data, spool.written)?;
+        spool.written += data.len() as u64;
+        Ok(())
+    }
+
+    /// Bytes that can be read without waiting.
+    pub fn available(&self) -> u64 {
+        let kept = (self.memory.len() - self.start) as u64;
+        let kept = kept + self.file.as_ref().map_or(0, |spool| spool.written - spool.read);
+        kept.min(
+            self.expected
+                .map_or(u64::MAX, |expected| expected.saturating_sub(self.read)),
+        )
+    }
+
+    /// Whether nothing more will become available.
+    pub fn complete(&self) -> bool {
+        self.ended || self.expected.is_some_and(|expected| self.received >= expected)
+    }
+
+    /// The stream has ended before CONTENT_LENGTH (SPEC C45).
+    pub fn is_short(&self) -> bool {
+        self.ended && self.expected.is_some_and(|expected| self.received < expected)
+    }
+
+    /// Moves what is available to `out`, as far as there is room.
+    ///
+    /// # Errors
+    /// The temporary file's.
+    pub fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let visible = (out.len() as u64).min(self.available()) as usize;
+        let n = self.read_kept(&mut out[..visible])?;
+        self.read += n as u64;
+        Ok(n)
+    }
+
+    fn read_kept(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = out.len().min(self.memory.len() - self.start);
+        out[..n].copy_from_slice(&self.memory[self.start..self.start + n]);
+        self.start += n;
+        if n == out.len() {
+            return Ok(n);
+        }
+        let Some(spool) = &mut self.file else { return Ok(n) };
+        let wanted = (out.len() - n).min((spool.written - spool.read) as usize);
+        spool.file.read_exact_at(&mut out[n..n + wanted], spool.read)?;
+        spool.read += wanted as u64;
+        if spool.read == spool.written {
+            // Nothing of it is needed any more: what comes next fits into memory again.
+            self.file = None;
+            self.memory.clear();
+            self.start = 0;
+        }
+        Ok(n + wanted)
+    }
+
+    /// Bytes up to and with the first newline among what is available, at most `limit`; `None` if neither is there.
+    /// `searched`: so many bytes are known to have no newline.
+    ///
+    /// # Errors
+    /// The temporary file's.
+    pub fn line_length(&self, limit: usize, searched: usize) -> io::Result<Option<usize>> {
+        let visible = self.available() as usize;
+        let found = self.find_newline(limit.min(visible), searched)?;
+        Ok(found.or_else(|| (visible >= limit).then_some(limit)))
+    }
+
+    /// The place behind the first newline in the first `limit` kept bytes, of which there are at least so many.
+    fn find_newline(&self, limit: usize, searched: usize) -> io::Result<Option<usize>> {
+        let memory = &self.memory[self.start..];
+        let in_memory = memory.len().min(limit);
+        let from = searched.min(in_memory);
+        if let Some(position) = memory[from..in_memory].iter().position(|&byte| byte == b'\n') {
+            return Ok(Some(from + position + 1));
+        }
+        let Some(spool) = &self.file else { return Ok(None) };
+        let mut length = searched.max(in_memory);
+        let mut chunk = [0; 8192];
+        while length < limit {
+            let n = chunk.len().min(limit - length);
+            spool
+                .file
+                .read_exact_at(&mut chunk[..n], spool.read + (length - memory.len()) as u64)?;
+            if let Some(position) = chunk[..n].iter().position(|&byte| byte == b'\n') {
+                return Ok(Some(length + position + 1));
+            }
+            length += n;
+        }
+        Ok(None)
+    }
+
+    /// From now on everything is thrown away.
+    pub fn discard(&mut self) {
+        self.discarding = true;
+        self.memory = Vec::new();
+        self.start = 0;
+        self.file = None;
+    }
+}
+
+/// A file without a name: nothing of it is left when the process ends, however it ends.
+fn temporary_file() -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags, open, unlink};
+    let directory = std::env::temp_dir();
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    match open(&directory, flags | OFlags::TMPFILE, mode) {
+        Ok(fd) => Ok(fd.into()),
+        // A file system without O_TMPFILE: a name for a moment.
+        Err(_) => {
+            let name = format!("wsgi-fpm-body-{}-{}", std::process::id(), pool::scoreboard::now_ms());
+            let path = directory.join(name);
+            let fd = open(&path, flags | OFlags::CREATE | OFlags::EXCL, mode)?;
+            unlink(&path)?;
+            Ok(fd.into())
+        }
+    }
+}

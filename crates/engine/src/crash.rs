@@ -1,0 +1,100 @@
+//! When a worker crashes (SPEC E6): the front servers of requests whose response has not begun get a 502 before the
+//! process dies as it would have.
+//!
+//! The handler is async-signal-safe: it reads atomics, builds its answer on the stack and sends it. faulthandler, enabled
+//! afterwards, writes the Python stack first and then comes back here.
+
+use std::ffi::c_int;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fastcgi::encode;
+
+/// Where a crash has to be answered: one entry a thread.
+pub struct Answers(Vec<AtomicU64>);
+
+static ANSWERS: OnceLock<Answers> = OnceLock::new();
+static PAGE: OnceLock<Vec<u8>> = OnceLock::new();
+
+const SIGNALS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT];
+
+/// An entry: descriptor and request id, and a bit so that it is never zero.
+fn entry(fd: i32, id: u16) -> u64 {
+    1 << 63 | (fd as u64) << 16 | u64::from(id)
+}
+
+impl Answers {
+    /// The response of the request `id` on `fd` has not begun.
+    pub fn expect(&self, thread: usize, fd: i32, id: u16) {
+        self.0[thread].store(entry(fd, id), Ordering::Release);
+    }
+
+    /// It has, or the request is over.
+    pub fn settle(&self, thread: usize) {
+        self.0[thread].store(0, Ordering::Release);
+    }
+}
+
+/// Installs the handler for this process, once, and returns where its threads say what they are doing. `page`: the whole
+/// response, head and body.
+pub fn install(threads: usize, page: Vec<u8>) -> &'static Answers {
+    PAGE.get_or_init(|| page);
+    let answers = ANSWERS.get_or_init(|| Answers((0..threads).map(|_| AtomicU64::new(0)).collect()));
+    for signal in SIGNALS {
+        // SAFETY: the structure is valid when zeroed, `on_crash` has the signature that SA_SIGINFO-less handlers have
+        // and is async-signal-safe, and nothing else of this process depends on the old disposition.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_crash as *const () as usize;
+            action.sa_flags = libc::SA_ONSTACK | libc::SA_NODEFER;
+            libc::sigaction(signal, &action, std::ptr::null_mut());
+        }
+    }
+    answers
+}
+
+extern "C" fn on_crash(signal: c_int) {
+    if let (Some(answers), Some(page)) = (ANSWERS.get(), PAGE.get()) {
+        for answer in &answers.0 {
+            let value = answer.swap(0, Ordering::AcqRel);
+            if value != 0 {
+                send((value >> 16) as u32 as i32, value as u16, page);
+            }
+        }
+    }
+    // SAFETY: signal and raise are async-signal-safe. The default action ends the process with this signal, now or when
+    // the faulting instruction runs again.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
+/// The page, the end of the stream and END_REQUEST, without allocating.
+fn send(fd: i32, id: u16, page: &[u8]) {
+    let mut response = [0; 512];
+    let header = encode::stdout_header(id, page.len() as u16);
+    let end = encode::stdout_header(id, 0);
+    let mut end_header = encode::stdout_header(id, 8);
+    end_header[1] = fastcgi::record::kind::END_REQUEST;
+    let parts: [&[u8]; 5] = [&header, page, &end, &end_header, &[0, 0, 0, 1, 0, 0, 0, 0]];
+    let mut length = 0;
+    for part in parts {
+        let Some(space) = response.get_mut(length..length + part.len()) else {
+            return;
+        };
+        space.copy_from_slice(part);
+        length += part.len();
+    }
+    // SAFETY: send is async-signal-safe; the buffer has `length` bytes. The descriptor was this request's when the entry
+    // was made and is closed only after the entry is cleared.
+    unsafe {
+        libc::send(
+            fd,
+            response.as_ptr().cast(),
+            length,
+            libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+        );
+        libc::shutdown(fd, libc::SHUT_RDWR);
+    }
+}

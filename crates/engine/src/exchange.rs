@@ -1,0 +1,366 @@
+//! One request and its response, whatever carries them: what the WSGI layer sees of the world below.
+//!
+//! Knows no FastCGI and no sockets' bytes. All access goes through a lock that is held for non-blocking work only: waits
+//! happen detached and unlocked, so that another thread of the application, or the watchdog, can always come in. Objects
+//! that the application may keep hold a [`Ticket`], which is void once its request has ended (SPEC C16).
+
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pool::settings::Limits;
+use pyo3::prelude::*;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::body::Body;
+use crate::crash::Answers;
+use crate::forked;
+
+/// How a response ends on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// 0: the application did its work; 1: it failed (SPEC E16).
+    Complete { app_status: u32 },
+    /// The request asked for a role that we don't play (SPEC E10).
+    UnknownRole,
+}
+
+/// What is sent, and how far it has been taken.
+pub struct Payload<'a> {
+    slices: &'a [&'a [u8]],
+    index: usize,
+    offset: usize,
+    remaining: usize,
+}
+
+impl<'a> Payload<'a> {
+    pub fn new(slices: &'a [&'a [u8]]) -> Self {
+        Self {
+            slices,
+            index: 0,
+            offset: 0,
+            remaining: slices.iter().map(|slice| slice.len()).sum(),
+        }
+    }
+
+    pub fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    /// Takes up to `max` bytes that stand together; nothing only at the end.
+    pub fn take(&mut self, max: usize) -> &'a [u8] {
+        while let Some(slice) = self.slices.get(self.index) {
+            let rest = &slice[self.offset..];
+            if rest.is_empty() {
+                self.index += 1;
+                self.offset = 0;
+                continue;
+            }
+            let taken = &rest[..rest.len().min(max)];
+            self.offset += taken.len();
+            self.remaining -= taken.len();
+            return taken;
+        }
+        &[]
+    }
+
+    /// The same payload from the same place on, to look ahead.
+    pub fn peek(&self) -> Payload<'a> {
+        Payload { ..*self }
+    }
+}
+
+/// Why nothing more can be sent or received.
+#[derive(Debug, thiserror::Error)]
+pub enum CarrierError {
+    #[error("the front server is gone")]
+    Gone,
+    #[error("the front server has aborted the request")]
+    Aborted,
+    #[error("the front server breaks the protocol: {0}")]
+    Protocol(String),
+    #[error("the request body can't be kept: {0}")]
+    Spool(io::Error),
+    #[error("no progress in writing the response for {} s (--write-timeout)", .0.as_secs())]
+    WriteStall(Duration),
+    #[error("no byte of the request body for {} s (--body-timeout)", .0.as_secs())]
+    BodyStall(Duration),
+    #[error("the request was given up after its time limit")]
+    TimedOut,
+    #[error("the request has ended")]
+    Ended,
+}
+
+/// What brings a request and takes its response: a FastCGI connection or CGI's streams. Never blocks.
+pub trait Carrier: Send {
+    fn body(&mut self) -> &mut Body;
+    /// Takes from `payload` what can be sent or staged, then ends the response if `ending` says so and everything was
+    /// taken. Returns whether everything has left this process. Called again with the same arguments until it has.
+    fn send(&mut self, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<bool, CarrierError>;
+    /// Receives what is there; whether anything was.
+    fn receive(&mut self) -> Result<bool, CarrierError>;
+    /// For waiting; stays valid while the handle lives.
+    fn handle(&self) -> Arc<OwnedFd>;
+    /// Descriptor and request id, for an answer when the process crashes.
+    fn crash_address(&self) -> Option<(RawFd, u16)>;
+    /// The response was ended: the connection can serve others.
+    fn done(self: Box<Self>);
+    /// The response must visibly break off (SPEC E8a).
+    fn cut(self: Box<Self>);
+}
+
+/// The gate before a response's first byte: whoever passes it first, thread or watchdog, answers.
+const UNSENT: u8 = 0;
+const COMMITTED: u8 = 1;
+const TAKEN_OVER: u8 = 2;
+
+/// The current exchange of one thread.
+pub struct Exchange {
+    current: Mutex<Current>,
+    gate: AtomicU8,
+    write_timeout: Duration,
+    body_timeout: Duration,
+    /// Number of the thread among the worker's.
+    thread: usize,
+    answers: &'static Answers,
+}
+
+#[derive(Default)]
+struct Current {
+    /// Number of the request on this thread, from 1.
+    serial: u64,
+    carrier: Option<Box<dyn Carrier>>,
+    /// The front server was found to be gone: what the application raises now is our own message to it.
+    lost: Option<Lost>,
+}
+
+#[derive(Clone, Copy)]
+enum Lost {
+    Gone,
+    Aborted,
+}
+
+/// The right to use an exchange while its request runs.
+#[derive(Clone)]
+pub struct Ticket {
+    pub exchange: Arc<Exchange>,
+    serial: u64,
+}
+
+/// Blocks up to this size are sent attached: copying them costs less than giving the GIL away and getting it back.
+const ATTACHED_SEND: usize = 64 * 1024;
+
+impl Exchange {
+    pub fn new(limits: &Limits, thread: usize, answers: &'static Answers) -> Arc<Self> {
+        Arc::new(Self {
+            current: Mutex::default(),
+            gate: AtomicU8::new(UNSENT),
+            write_timeout: limits.write_timeout,
+            body_timeout: limits.body_timeout,
+            thread,
+            answers,
+        })
+    }
+
+    /// A request begins.
+    pub fn begin(self: &Arc<Self>, carrier: Box<dyn Carrier>) -> Ticket {
+        let mut current = self.lock();
+        current.serial += 1;
+        if let Some((fd, id)) = carrier.crash_address() {
+            self.answers.expect(self.thread, fd, id);
+        }
+        current.carrier = Some(carrier);
+        current.lost = None;
+        self.gate.store(UNSENT, Ordering::Release);
+        Ticket {
+            exchange: Arc::clone(self),
+            serial: current.serial,
+        }
+    }
+
+    /// The watchdog answers instead of the application: `response` is the whole of it. False if the application's
+    /// response has begun or no request runs.
+    pub fn take_over(&self, response: &[u8]) -> bool {
+        let mut current = self.lock();
+        let Some(carrier) = &mut current.carrier else {
+            return false;
+        };
+        if self
+            .gate
+            .compare_exchange(UNSENT, TAKEN_OVER, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
+            return false;
+        }
+        self.answers.settle(self.thread);
+        // The peer takes an answer of a few hundred bytes at once or has stopped reading; then closing tells it enough.
+        let _ = carrier.send(&mut Payload::new(&[response]), Some(Ending::Complete { app_status: 1 }));
+        if let Some(carrier) = current.carrier.take() {
+            carrier.done();
+        }
+        true
+    }
+
+    /// Whether the watchdog has answered the current request.
+    pub fn was_taken_over(&self) -> bool {
+        self.gate.load(Ordering::Acquire) == TAKEN_OVER
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticket {
+    fn with<R>(&self, work: impl FnOnce(&mut dyn Carrier) -> Result<R, CarrierError>) -> Result<R, CarrierError> {
+        let mut current = self.exchange.lock();
+        if current.serial != self.serial {
+            return Err(CarrierError::Ended);
+        }
+        let Current { carrier, lost, .. } = &mut *current;
+        match carrier {
+            Some(carrier) => {
+                let result = work(carrier.as_mut());
+                match result {
+                    Err(CarrierError::Gone) => *lost = Some(Lost::Gone),
+                    Err(CarrierError::Aborted) => *lost = Some(Lost::Aborted),
+                    _ => {}
+                }
+                result
+            }
+            None if self.exchange.gate.load(Ordering::Acquire) == TAKEN_OVER => Err(CarrierError::TimedOut),
+            None => Err(CarrierError::Ended),
+        }
+    }
+
+    /// Whether the request is still running.
+    pub fn is_valid(&self) -> bool {
+        self.with(|_| Ok(())).is_ok()
+    }
+
+    /// Why nothing of the application's response will arrive, if that has come out already.
+    pub fn lost(&self) -> Option<CarrierError> {
+        let current = self.exchange.lock();
+        if current.serial != self.serial {
+            return None;
+        }
+        match current.lost {
+            Some(Lost::Gone) => Some(CarrierError::Gone),
+            Some(Lost::Aborted) => Some(CarrierError::Aborted),
+            None => None,
+        }
+    }
+
+    /// Works with the body. No Python object may be made or freed inside.
+    pub fn body<R>(&self, work: impl FnOnce(&mut Body) -> io::Result<R>) -> Result<R, CarrierError> {
+        self.with(|carrier| work(carrier.body()).map_err(CarrierError::Spool))
+    }
+
+    /// Sends `slices`, and the response's end with `ending`; waits, detached, as long as the front server doesn't take
+    /// it. Meanwhile the request body is read on, since some front servers send all of it before they read (SPEC A28).
+    ///
+    /// # Errors
+    /// The response can't be completed: nothing more may be sent.
+    pub fn send(&self, py: Python<'_>, slices: &[&[u8]], ending: Option<Ending>) -> Result<(), CarrierError> {
+        forked::end_child();
+        let mut payload = Payload::new(slices);
+        let gate = &self.exchange.gate;
+        match gate.compare_exchange(UNSENT, COMMITTED, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => self.exchange.answers.settle(self.exchange.thread),
+            Err(COMMITTED) => {}
+            Err(_) => return Err(CarrierError::TimedOut),
+        }
+        if payload.remaining() <= ATTACHED_SEND && self.with(|carrier| carrier.send(&mut payload, ending))? {
+            return Ok(());
+        }
+        py.detach(|| self.send_waiting(&mut payload, ending))
+    }
+
+    fn send_waiting(&self, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<(), CarrierError> {
+        let timeout = self.exchange.write_timeout;
+        loop {
+            let (sent, fd) = self.with(|carrier| {
+                let sent = carrier.send(payload, ending)?;
+                Ok((sent, carrier.handle()))
+            })?;
+            if sent {
+                return Ok(());
+            }
+            let ready = wait(&fd, PollFlags::IN | PollFlags::OUT, timeout).map_err(|_| CarrierError::Gone)?;
+            if ready.is_empty() {
+                return Err(CarrierError::WriteStall(timeout));
+            }
+            if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                self.with(|carrier| carrier.receive())?;
+            }
+        }
+    }
+
+    /// Waits, detached, until more of the body has arrived or nothing more will.
+    ///
+    /// # Errors
+    /// The rest of the body can't be had.
+    pub fn receive(&self, py: Python<'_>) -> Result<(), CarrierError> {
+        if self.with(|carrier| carrier.receive())? {
+            return Ok(());
+        }
+        py.detach(|| {
+            let timeout = self.exchange.body_timeout;
+            let fd = self.with(|carrier| Ok(carrier.handle()))?;
+            let ready = wait(&fd, PollFlags::IN, timeout).map_err(|_| CarrierError::Gone)?;
+            if ready.is_empty() {
+                return Err(CarrierError::BodyStall(timeout));
+            }
+            self.with(|carrier| carrier.receive().map(drop))
+        })
+    }
+
+    /// Looks, without waiting, whether the front server still wants the response.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check_peer(&self) -> Result<(), CarrierError> {
+        self.with(|carrier| carrier.receive().map(drop))
+    }
+
+    /// The response was ended: gives the connection back.
+    pub fn done(&self) {
+        if let Some(carrier) = self.take() {
+            carrier.done();
+        }
+    }
+
+    /// Breaks the response off.
+    pub fn cut(&self) {
+        if let Some(carrier) = self.take() {
+            carrier.cut();
+        }
+    }
+
+    fn take(&self) -> Option<Box<dyn Carrier>> {
+        let mut current = self.exchange.lock();
+        if current.serial == self.serial {
+            current.carrier.take()
+        } else {
+            None
+        }
+    }
+}
+
+/// Waits until `fd` is ready; nothing is when the timeout (zero: none) is over.
+fn wait(fd: &OwnedFd, flags: PollFlags, timeout: Duration) -> io::Result<PollFlags> {
+    let timeout = (!timeout.is_zero()).then(|| Timespec {
+        tv_sec: timeout.as_secs() as i64,
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let mut fds = [PollFd::new(fd, flags)];
+    loop {
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => return Ok(fds[0].revents()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The leader: hosts Python, forks the workers, replaces those that die and forwards what they print.
+//!
+//! Single-threaded, so that forking is safe.
+
+mod workers;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use pool::control::{Messages, ToLeader, ToSupervisor, receive_with_fds, send};
+use pool::scoreboard::Scoreboard;
+use pool::settings::Settings;
+use pyo3::prelude::*;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::worker;
+use crate::wsgi::app::prepend_path;
+use workers::{Forked, Workers};
+
+/// The leader's whole life, and that of each worker in its fork. Returns the process's exit code.
+pub fn run(py: Python<'_>) -> i32 {
+    let leader = match Leader::start(py) {
+        Ok(leader) => leader,
+        Err(error) => {
+            // There is no log yet: the supervisor reads this pipe.
+            eprintln!("wsgi-fpm: the leader can't start: {error}");
+            return 1;
+        }
+    };
+    match leader.lead(py) {
+        End::Leader(code) => code,
+        End::Worker(birth) => worker::run(py, *birth),
+    }
+}
+
+/// How `Leader::lead` returns: once in the leader, and once in each worker.
+enum End {
+    Leader(i32),
+    Worker(Box<worker::Birth>),
+}
+
+struct Leader {
+    settings: Settings,
+    control: Messages<UnixStream>,
+    socket: UnixStream,
+    scoreboard: OwnedFd,
+    listeners: Vec<OwnedFd>,
+    workers: Workers,
+    /// All workers have been ready once.
+    ready: bool,
+    /// The supervisor wants us to stop; what is left at this time is killed.
+    stopping: Option<Instant>,
+}
+
+/// How often running requests are compared with their limit.
+const TICK: Duration = Duration::from_secs(1);
+
+impl Leader {
+    fn start(py: Python<'_>) -> io::Result<Self> {
+        let socket = take_stdin()?;
+        let (ToLeader::Settings(settings), mut fds) = receive_with_fds(&socket)? else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the first message has no settings",
+            ));
+        };
+        if fds.len() != 2 + settings.listeners.len() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the settings came without their descriptors",
+            ));
+        }
+        let listeners = fds.split_off(2);
+        let scoreboard = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+        let log = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+        pool::log::start(&settings.log, log);
+        // A name for ps and top; nothing depends on it.
+        let _ = rustix::thread::set_name(c"wsgi-fpm leader");
+        prepare_python(py, &settings)?;
+        let board = Scoreboard::map(&scoreboard)?;
+        Ok(Self {
+            control: Messages::new(socket.try_clone()?),
+            socket,
+            scoreboard,
+            listeners,
+            workers: Workers::new(
+                settings.workers as usize,
+                settings.threads.max(1) as usize,
+                board,
+                settings.limits,
+            ),
+            settings: *settings,
+            ready: false,
+            stopping: None,
+        })
+    }
+
+    fn lead(mut self, py: Python<'_>) -> End {
+        loop {
+            match self.fork_due(py) {
+                Ok(Some(birth)) => return End::Worker(birth),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, "a worker can't be forked");
+                    if !self.ready {
+                        return self.fail(format!("a worker can't be forked: {error}"), String::new());
+                    }
+                }
+            }
+            py.detach(|| self.wait());
+            if let Some(end) = self.obey() {
+                return end;
+            }
+            if let Some(end) = self.look_after_workers() {
+                return end;
+            }
+        }
+    }
+
+    /// Forks what is missing; in the fork, what it is born with.
+    fn fork_due(&mut self, py: Python<'_>) -> PyResult<Option<Box<worker::Birth>>> {
+        if self.stopping.is_some() {
+            return Ok(None);
+        }
+        while let Some(index) = self.workers.due() {
+            if let Forked::Child(link) = self.workers.fork(py, index)? {
+                let scoreboard = Scoreboard::map(&self.scoreboard)?;
+                return Ok(Some(Box::new(worker::Birth {
+                    settings: self.settings.clone(),
+                    listeners: std::mem::take(&mut self.listeners),
+                    scoreboard,
+                    index,
+                    link,
+                })));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sleeps until something happens.
+    fn wait(&mut self) {
+        if self.control.has_buffered() {
+            return;
+        }
+        let timeout = [self.workers.next_due(), self.stopping].into_iter().flatten().min();
+        let timeout = timeout.map_or(TICK, |at| at.saturating_duration_since(Instant::now()).min(TICK));
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        let mut fds = vec![PollFd::from_borrowed_fd(self.control.as_fd(), PollFlags::IN)];
+        fds.extend(self.workers.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        // An error (EINTR) is like nothing happening: every descriptor is looked at without waiting anyway.
+        let _ = poll(&mut fds, Some(&timeout));
+        let control_ready = !fds[0].revents().is_empty();
+        drop(fds);
+        self.workers.forward_output();
+        self.workers.control_ready = control_ready;
+    }
+
+    /// What the supervisor says.
+    fn obey(&mut self) -> Option<End> {
+        if !self.workers.control_ready && !self.control.has_buffered() {
+            return None;
+        }
+        match self.control.next() {
+            Ok(Some(ToLeader::Stop)) => {
+                self.stopping
+                    .get_or_insert(Instant::now() + self.settings.limits.stop_timeout);
+                self.workers.stop();
+                None
+            }
+            Ok(Some(ToLeader::Quit)) => {
+                self.workers.kill();
+                Some(End::Leader(0))
+            }
+            Ok(Some(ToLeader::Settings(_))) => {
+                tracing::error!("settings came a second time: ignored");
+                None
+            }
+            Ok(None) => {
+                tracing::error!("the supervisor is gone");
+                self.workers.kill();
+                Some(End::Leader(1))
+            }
+            Err(error) => {
+                tracing::error!(%error, "the supervisor can't be understood");
+                self.workers.kill();
+                Some(End::Leader(1))
+            }
+        }
+    }
+
+    fn look_after_workers(&mut self) -> Option<End> {
+        for death in self.workers.reap() {
+            self.workers.log_death(&death, self.stopping.is_some());
+            if !self.ready && self.stopping.is_none() {
+                let reason = death
+                    .reason
+                    .unwrap_or_else(|| format!("a worker {} while it started", death.how));
+                return Some(self.fail(reason, death.detail));
+            }
+            if self.stopping.is_none() {
+                let backoff = self.workers.schedule_replacement(death.index);
+                let report = ToSupervisor::WorkerDied {
+                    pid: death.pid,
+                    how: death.how,
+                    backoff_ms: backoff.as_millis() as u64,
+                };
+                self.tell(&report);
+            }
+        }
+        if !self.ready && self.workers.all_ready() {
+            self.ready = true;
+            self.tell(&ToSupervisor::Ready {
+                python: python_version(),
+            });
+        }
+        if let Some(deadline) = self.stopping {
+            if self.workers.is_empty() {
+                return Some(End::Leader(0));
+            }
+            if Instant::now() >= deadline {
+                self.workers.log_cut();
+                self.workers.kill();
+                return Some(End::Leader(1));
+            }
+        }
+        self.workers.kill_stuck();
+        None
+    }
+
+    /// The generation can't start.
+    fn fail(&mut self, reason: String, detail: String) -> End {
+        self.workers.kill();
+        self.tell(&ToSupervisor::Failed { reason, detail });
+        End::Leader(1)
+    }
+
+    fn tell(&self, message: &ToSupervisor) {
+        if let Err(error) = send(&self.socket, message) {
+            tracing::error!(%error, "the supervisor can't be told");
+        }
+    }
+}
+
+/// Takes the control socket from descriptor 0, which becomes /dev/null for the application.
+fn take_stdin() -> io::Result<UnixStream> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    let null = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(UnixStream::from(socket))
+}
+
+/// Working directory and `sys.path`.
+fn prepare_python(py: Python<'_>, settings: &Settings) -> io::Result<()> {
+    std::env::set_current_dir(&settings.chdir)?;
+    for directory in settings.pythonpath.iter().rev().chain([&settings.chdir]) {
+        prepend_path(py, directory)?;
+    }
+    Ok(())
+}
+
+fn python_version() -> String {
+    Python::attach(|py| {
+        let version = Python::version_str();
+        let executable = py
+            .import("sys")
+            .and_then(|sys| sys.getattr("executable")?.extract::<String>());
+        let version = version.split_whitespace().next().unwrap_or(version);
+        format!("{version} ({})", executable.unwrap_or_default())
+    })
+}

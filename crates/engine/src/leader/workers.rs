@@ -1,0 +1,361 @@
+//! The leader's workers: forking, watching and replacing them.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use pool::control::Messages;
+use pool::scoreboard::{Scoreboard, Slot, now_ms};
+use pool::settings::Limits;
+use pyo3::prelude::*;
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
+
+use crate::output::Output;
+use crate::worker::ToLeader;
+
+pub struct Workers {
+    seats: Vec<Seat>,
+    threads: usize,
+    scoreboard: Scoreboard,
+    limits: Limits,
+    /// The supervisor has written something.
+    pub control_ready: bool,
+}
+
+/// The place of one worker in the pool.
+struct Seat {
+    worker: Option<Worker>,
+    /// When a worker is to be forked for it; `None` while it has one.
+    due: Option<Instant>,
+    /// Wait before the next replacement.
+    backoff: Duration,
+}
+
+struct Worker {
+    pid: Pid,
+    pidfd: OwnedFd,
+    link: UnixStream,
+    messages: Messages<UnixStream>,
+    output: Option<Output>,
+    born: Instant,
+    ready: bool,
+    failed: Option<(String, String)>,
+}
+
+/// The two sides of a fork.
+pub enum Forked {
+    Parent,
+    /// The new worker's end of its link to the leader.
+    Child(UnixStream),
+}
+
+/// A worker's end.
+pub struct Death {
+    pub index: usize,
+    pub pid: i32,
+    /// `exited with code 3` or `was killed by signal 11 (SIGSEGV)`.
+    pub how: String,
+    /// What it had to say itself.
+    pub reason: Option<String>,
+    pub detail: String,
+    clean: bool,
+}
+
+/// First wait before a crashed worker is replaced; it doubles up to the longest.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+/// A worker that lived so long was healthy: the next wait is the first again.
+const HEALTHY_LIFE: Duration = Duration::from_secs(30);
+
+impl Workers {
+    pub fn new(count: usize, threads: usize, scoreboard: Scoreboard, limits: Limits) -> Self {
+        let seat = || Seat {
+            worker: None,
+            due: Some(Instant::now()),
+            backoff: FIRST_BACKOFF,
+        };
+        Self {
+            seats: (0..count).map(|_| seat()).collect(),
+            threads,
+            scoreboard,
+            limits,
+            control_ready: false,
+        }
+    }
+
+    /// A seat for which a worker is to be forked now.
+    pub fn due(&self) -> Option<usize> {
+        let now = Instant::now();
+        self.seats
+            .iter()
+            .position(|seat| seat.due.is_some_and(|due| due <= now))
+    }
+
+    pub fn next_due(&self) -> Option<Instant> {
+        self.seats.iter().filter_map(|seat| seat.due).min()
+    }
+
+    /// Forks the worker for a seat, through CPython's own hooks.
+    pub fn fork(&mut self, py: Python<'_>, index: usize) -> PyResult<Forked> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+        rustix::io::ioctl_fionbio(&reader, true).map_err(io::Error::from)?;
+        let pid: i32 = py.import("os")?.call_method0("fork")?.extract()?;
+        let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 0) else {
+            self.become_worker(&writer)?;
+            return Ok(Forked::Child(theirs));
+        };
+        let seat = &mut self.seats[index];
+        seat.due = None;
+        seat.worker = Some(Worker {
+            pid,
+            pidfd: pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?,
+            messages: Messages::new(ours.try_clone()?),
+            link: ours,
+            output: Some(Output::new(reader, pid.as_raw_nonzero().get())),
+            born: Instant::now(),
+            ready: false,
+            failed: None,
+        });
+        Ok(Forked::Parent)
+    }
+
+    /// In the child: what belongs to the leader is closed, and standard output and error go to the leader.
+    fn become_worker(&mut self, writer: &OwnedFd) -> io::Result<()> {
+        self.seats.clear();
+        rustix::stdio::dup2_stdout(writer)?;
+        rustix::stdio::dup2_stderr(writer)?;
+        // Children of the application write there too.
+        fcntl_setfd(io::stdout(), FdFlags::empty())?;
+        fcntl_setfd(io::stderr(), FdFlags::empty())?;
+        // A name for ps and top; nothing depends on it.
+        let _ = rustix::thread::set_name(c"wsgi-fpm worker");
+        Ok(())
+    }
+
+    /// What there is to poll.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.seats
+            .iter()
+            .filter_map(|seat| seat.worker.as_ref())
+            .flat_map(|worker| {
+                // Once the worker has spoken, only its end is of interest.
+                let link = (!worker.ready && worker.failed.is_none()).then(|| worker.messages.as_fd());
+                [
+                    Some(worker.pidfd.as_fd()),
+                    link,
+                    worker.output.as_ref().map(AsFd::as_fd),
+                ]
+                .into_iter()
+                .flatten()
+            })
+    }
+
+    pub fn forward_output(&mut self) {
+        for worker in self.seats.iter_mut().filter_map(|seat| seat.worker.as_mut()) {
+            if worker.output.as_mut().is_some_and(|output| !output.forward()) {
+                worker.output = None;
+            }
+        }
+    }
+
+    /// Reads what workers say and collects those that ended.
+    pub fn reap(&mut self) -> Vec<Death> {
+        let mut deaths = Vec::new();
+        for (index, seat) in self.seats.iter_mut().enumerate() {
+            let Some(worker) = &mut seat.worker else { continue };
+            let status = match waitpid(Some(worker.pid), WaitOptions::NOHANG) {
+                Ok(Some((_, status))) => status,
+                Ok(None) | Err(Errno::INTR) => {
+                    worker.listen();
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a worker can't be waited for");
+                    continue;
+                }
+            };
+            worker.listen();
+            if let Some(output) = &mut worker.output {
+                output.forward();
+                output.end();
+            }
+            let (reason, detail) = worker
+                .failed
+                .take()
+                .map_or((None, String::new()), |(r, d)| (Some(r), d));
+            if worker.born.elapsed() >= HEALTHY_LIFE {
+                seat.backoff = FIRST_BACKOFF;
+            }
+            let how = match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => format!("exited with code {code}"),
+                (_, Some(signal)) => format!("was killed by signal {signal}{}", signal_name(signal)),
+                _ => "ended".into(),
+            };
+            let clean = status.exit_status() == Some(0);
+            deaths.push(Death {
+                index,
+                pid: worker.pid.as_raw_nonzero().get(),
+                how,
+                reason,
+                detail,
+                clean,
+            });
+            seat.worker = None;
+        }
+        deaths
+    }
+
+    /// One line for the end, and one for each request that it cost.
+    pub fn log_death(&self, death: &Death, stopping: bool) {
+        let Death { pid, how, .. } = death;
+        for slot in self.slots_of(*pid) {
+            if slot.busy_since_ms().is_some() {
+                tracing::error!(
+                    worker = pid,
+                    request = slot.request_line(),
+                    "a request died with its worker, which {how}"
+                );
+            }
+            slot.assign(0);
+        }
+        match &death.reason {
+            _ if stopping && death.clean => tracing::debug!(worker = pid, "a worker has stopped"),
+            Some(reason) => tracing::error!(worker = pid, "{reason}\n{}", death.detail.trim_end()),
+            None => tracing::error!(worker = pid, "a worker {how}"),
+        }
+    }
+
+    /// Plans the replacement of a worker that ended; returns the wait.
+    pub fn schedule_replacement(&mut self, index: usize) -> Duration {
+        let seat = &mut self.seats[index];
+        let wait = seat.backoff;
+        seat.due = Some(Instant::now() + wait);
+        seat.backoff = (wait * 2).min(LONGEST_BACKOFF);
+        wait
+    }
+
+    pub fn all_ready(&self) -> bool {
+        self.seats
+            .iter()
+            .all(|seat| seat.worker.as_ref().is_some_and(|worker| worker.ready))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.seats.iter().all(|seat| seat.worker.is_none())
+    }
+
+    /// Asks all workers to finish their requests.
+    pub fn stop(&mut self) {
+        for seat in &mut self.seats {
+            seat.due = None;
+            if let Some(worker) = &mut seat.worker {
+                if let Err(error) = worker.link.write_all(b"S") {
+                    tracing::debug!(%error, "a worker is gone already");
+                }
+            }
+        }
+    }
+
+    /// Kills all workers and waits for their end, which SIGKILL makes certain.
+    pub fn kill(&mut self) {
+        for worker in self.seats.iter().filter_map(|seat| seat.worker.as_ref()) {
+            worker.kill();
+        }
+        for mut worker in self.seats.iter_mut().filter_map(|seat| seat.worker.take()) {
+            while matches!(waitpid(Some(worker.pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+            if let Some(output) = &mut worker.output {
+                output.forward();
+                output.end();
+            }
+        }
+    }
+
+    /// Says what a stop cuts off.
+    pub fn log_cut(&self) {
+        for slot in self.scoreboard.slots() {
+            if slot.busy_since_ms().is_some() {
+                let (worker, request) = (slot.pid.load(Relaxed), slot.request_line());
+                tracing::error!(worker, request, "cut off: still running after --stop-timeout");
+            }
+        }
+    }
+
+    /// Kills workers with a request that has outlived its limits: one that never lets go of the GIL can't be stopped
+    /// from inside.
+    pub fn kill_stuck(&self) {
+        if self.limits.request_timeout.is_zero() {
+            return;
+        }
+        let limit = (self.limits.request_timeout + self.limits.kill_timeout).as_millis() as u64;
+        let now = now_ms();
+        for worker in self.seats.iter().filter_map(|seat| seat.worker.as_ref()) {
+            let pid = worker.pid.as_raw_nonzero().get();
+            let stuck = |slot: &&Slot| {
+                slot.busy_since_ms()
+                    .is_some_and(|since| now.saturating_sub(since) > limit)
+            };
+            if let Some(slot) = self.slots_of(pid).find(stuck) {
+                tracing::error!(
+                    worker = pid,
+                    request = slot.request_line(),
+                    "a worker is killed: the request is stuck after --request-timeout and --kill-timeout"
+                );
+                worker.kill();
+            }
+        }
+    }
+
+    fn slots_of(&self, pid: i32) -> impl Iterator<Item = &Slot> {
+        debug_assert_eq!(self.scoreboard.slots().len() % self.threads, 0);
+        self.scoreboard
+            .slots()
+            .iter()
+            .filter(move |slot| slot.pid.load(Relaxed) == pid)
+    }
+}
+
+impl Worker {
+    /// Reads its one message, if it has come.
+    fn listen(&mut self) {
+        if self.ready || self.failed.is_some() || !is_readable(&self.messages) {
+            return;
+        }
+        match self.messages.next() {
+            Ok(Some(ToLeader::Ready)) => self.ready = true,
+            Ok(Some(ToLeader::Failed { reason, detail })) => self.failed = Some((reason, detail)),
+            // It ended in the middle; its exit tells the rest.
+            Ok(None) | Err(_) => {}
+        }
+    }
+
+    fn kill(&self) {
+        if let Err(error) = kill_process(self.pid, Signal::KILL) {
+            tracing::debug!(%error, "a worker is gone already");
+        }
+    }
+}
+
+fn is_readable(fd: &impl AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGSEGV => " (SIGSEGV)",
+        libc::SIGABRT => " (SIGABRT)",
+        libc::SIGBUS => " (SIGBUS)",
+        libc::SIGFPE => " (SIGFPE)",
+        libc::SIGILL => " (SIGILL)",
+        libc::SIGKILL => " (SIGKILL: by hand, or out of memory)",
+        libc::SIGTERM => " (SIGTERM)",
+        _ => "",
+    }
+}

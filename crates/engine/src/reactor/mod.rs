@@ -1,0 +1,303 @@
+//! A worker's reactor: the epoll set with the listeners and the parked connections, and who waits in it.
+//!
+//! Knows file descriptors and deadlines; neither FastCGI nor Python. Any thread of the worker may call it. Connections
+//! are registered edge-triggered, once, when they are first parked: an edge that arrives while a thread has the
+//! connection is remembered and makes it ready again as soon as it is parked.
+
+mod slots;
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+
+pub use slots::Key;
+use slots::Slots;
+
+/// What can be parked: a connection that has no running request.
+pub trait Parked: Send {
+    fn fd(&self) -> BorrowedFd<'_>;
+    /// Where the reactor keeps it; `None` until it is parked for the first time.
+    fn key(&mut self) -> &mut Option<Key>;
+    /// When somebody must look at it although nothing has arrived: milliseconds of `pool::scoreboard::now_ms`.
+    fn deadline(&self) -> Option<u64>;
+    /// Between two requests, with nothing of the next one received.
+    fn is_idle(&self) -> bool;
+}
+
+/// What a thread does next.
+pub enum Next<C> {
+    /// Something arrived on a parked connection.
+    Ready(Box<C>),
+    /// A new connection, from the listener with this number.
+    Accepted(OwnedFd, usize),
+}
+
+pub struct Reactor<C> {
+    epoll: OwnedFd,
+    listeners: Vec<OwnedFd>,
+    slots: Mutex<Slots<C>>,
+    /// Held by the one thread that waits in epoll; the others queue here.
+    sleeper: Mutex<()>,
+    /// Listeners (by bit) that had a connection when last asked: accept4 tells sooner than epoll that there is none.
+    hints: AtomicU64,
+    /// Whether the listeners are in the epoll set.
+    listening: AtomicBool,
+    draining: AtomicBool,
+    /// Milliseconds until which accepting pauses after EMFILE and its like.
+    accept_after_ms: AtomicU64,
+    open: AtomicUsize,
+    max_open: usize,
+    waker: OwnedFd,
+}
+
+/// Events taken from epoll at once. Only parked connections profit: listeners are level-triggered.
+const EVENTS: usize = 64;
+/// Keys of what isn't a connection. Connections' keys have an index below 2^31 in the low half.
+const LISTENER_BIT: u64 = 1 << 31;
+const WAKER_KEY: u64 = u64::MAX;
+/// How long a thread waits at most while the worker drains: it must notice that the last request has ended.
+const DRAIN_TICK: Duration = Duration::from_millis(20);
+/// How long accepting pauses when the process or the system is out of descriptors or memory.
+const ACCEPT_PAUSE_MS: u64 = 100;
+
+impl<C: Parked> Reactor<C> {
+    /// # Errors
+    /// The system's, if there is no epoll or the listeners can't be watched.
+    pub fn new(listeners: Vec<OwnedFd>, max_open: usize) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        epoll::add(
+            &epoll,
+            &waker,
+            EventData::new_u64(WAKER_KEY),
+            EventFlags::IN | EventFlags::ET,
+        )?;
+        let reactor = Self {
+            epoll,
+            listeners,
+            slots: Mutex::new(Slots::new()),
+            sleeper: Mutex::new(()),
+            hints: AtomicU64::new(0),
+            listening: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            accept_after_ms: AtomicU64::new(0),
+            open: AtomicUsize::new(0),
+            max_open,
+            waker,
+        };
+        reactor.listen()?;
+        Ok(reactor)
+    }
+
+    /// What is there to do now, without waiting. Called attached: whoever holds the GIL takes the next request.
+    pub fn next(&self) -> Option<Next<C>> {
+        for asked_epoll in [false, true] {
+            if let Some(connection) = self.slots().pop_ready() {
+                return Some(Next::Ready(connection));
+            }
+            if let Some(accepted) = self.accept() {
+                return Some(accepted);
+            }
+            if !asked_epoll && !self.poll(Some(Duration::ZERO)) {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Waits until there may be something to do. Called detached. One thread waits in epoll; the others wait for that
+    /// place.
+    pub fn wait(&self) {
+        let _place = self.sleeper.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.slots().has_ready() {
+            self.poll(self.draining().then_some(DRAIN_TICK));
+        }
+    }
+
+    /// Takes `connection` until something arrives on it; `ready`: it has unread input, so at once. Closes it (by
+    /// dropping) if it can't be watched.
+    pub fn park(&self, connection: Box<C>, ready: bool) {
+        let refused = self.slots().park(connection, ready, |fd, key| {
+            let events = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
+            epoll::add(&self.epoll, fd, EventData::new_u64(key), events)
+        });
+        if let Err((error, connection)) = refused {
+            tracing::error!(%error, "a connection can't be watched and is closed");
+            drop(connection);
+        }
+    }
+
+    /// A connection is gone; `key` is where it was kept, if it ever was. For its `Drop`.
+    pub fn closed(&self, key: Option<Key>) {
+        if let Some(key) = key {
+            self.slots().release(key);
+        }
+        if self.open.fetch_sub(1, Ordering::Relaxed) == self.max_open && !self.draining() {
+            self.resume_listening();
+        }
+    }
+
+    /// Parked connections whose deadline is over at `now_ms`; and pauses of accepting that are over end.
+    pub fn expired(&self, now_ms: u64) -> Vec<Box<C>> {
+        let pause = self.accept_after_ms.load(Ordering::Relaxed);
+        if pause != 0 && pause <= now_ms {
+            self.accept_after_ms.store(0, Ordering::Relaxed);
+            if !self.draining() {
+                self.resume_listening();
+            }
+        }
+        self.slots()
+            .take_parked(|connection| connection.deadline().is_some_and(|deadline| deadline <= now_ms))
+    }
+
+    /// Parked connections on which something has arrived while no thread came to take them.
+    pub fn take_ready(&self) -> Vec<Box<C>> {
+        self.poll_connections();
+        let mut ready = Vec::new();
+        let mut slots = self.slots();
+        while let Some(connection) = slots.pop_ready() {
+            ready.push(connection);
+        }
+        ready
+    }
+
+    /// Stops accepting and returns the idle connections, for the caller to close. Every waiting thread wakes.
+    pub fn drain(&self) -> Vec<Box<C>> {
+        self.draining.store(true, Ordering::SeqCst);
+        self.stop_listening();
+        self.wake();
+        self.slots().take_parked(Parked::is_idle)
+    }
+
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Wakes the thread that waits in epoll.
+    pub fn wake(&self) {
+        // The counter can't overflow, and a failure could only mean that it is readable already.
+        let _ = rustix::io::write(&self.waker, &1u64.to_ne_bytes());
+    }
+
+    /// Connections that are open: parked, being served or lingering.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether any parked connection has a deadline, or accepting pauses: somebody must call [`Reactor::expired`].
+    pub fn needs_watching(&self) -> bool {
+        self.open() > 0 || self.accept_after_ms.load(Ordering::Relaxed) != 0
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots<C>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accept(&self) -> Option<Next<C>> {
+        let mut hints = self.hints.load(Ordering::Relaxed);
+        while hints != 0 {
+            let number = hints.trailing_zeros() as usize;
+            if self.open() >= self.max_open {
+                self.stop_listening();
+                tracing::warn!(
+                    connections = self.max_open,
+                    "as many connections as allowed: accepting pauses (--max-connections)"
+                );
+                return None;
+            }
+            match accept_with(&self.listeners[number], SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+                Ok(fd) => {
+                    self.open.fetch_add(1, Ordering::Relaxed);
+                    return Some(Next::Accepted(fd, number));
+                }
+                // The peer was gone before we came; the next one may be there.
+                Err(Errno::CONNABORTED | Errno::INTR) => continue,
+                Err(Errno::AGAIN) => {}
+                Err(error) => self.pause_accepting(error),
+            }
+            self.hints.fetch_and(!(1 << number), Ordering::Relaxed);
+            hints &= !(1 << number);
+        }
+        None
+    }
+
+    fn pause_accepting(&self, error: Errno) {
+        tracing::error!(%error, "can't accept connections: trying again in {ACCEPT_PAUSE_MS} ms");
+        self.stop_listening();
+        self.accept_after_ms
+            .store(pool::scoreboard::now_ms() + ACCEPT_PAUSE_MS, Ordering::Relaxed);
+    }
+
+    /// Takes events from epoll; whether there were any.
+    fn poll(&self, timeout: Option<Duration>) -> bool {
+        let timeout = timeout.map(|t| Timespec {
+            tv_sec: t.as_secs() as i64,
+            tv_nsec: t.subsec_nanos().into(),
+        });
+        let mut events = [MaybeUninit::uninit(); EVENTS];
+        let events = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
+            Ok((events, _)) => events,
+            Err(Errno::INTR) => return false,
+            Err(error) => {
+                tracing::error!(%error, "epoll failed");
+                return false;
+            }
+        };
+        if events.is_empty() {
+            return false;
+        }
+        let mut slots = self.slots();
+        for event in &*events {
+            match event.data.u64() {
+                WAKER_KEY => {}
+                key if key & LISTENER_BIT != 0 && key >> 32 == 0 => {
+                    self.hints.fetch_or(1 << (key & !LISTENER_BIT), Ordering::Relaxed);
+                }
+                key => slots.arrived(key),
+            }
+        }
+        true
+    }
+
+    /// Takes what epoll knows of connections without believing anything about listeners.
+    fn poll_connections(&self) {
+        let hints = self.hints.load(Ordering::Relaxed);
+        self.poll(Some(Duration::ZERO));
+        self.hints.store(hints, Ordering::Relaxed);
+    }
+
+    fn listen(&self) -> io::Result<()> {
+        if !self.listening.swap(true, Ordering::SeqCst) {
+            for (number, listener) in self.listeners.iter().enumerate() {
+                let key = EventData::new_u64(LISTENER_BIT | number as u64);
+                epoll::add(&self.epoll, listener.as_fd(), key, EventFlags::IN)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn resume_listening(&self) {
+        if let Err(error) = self.listen() {
+            tracing::error!(%error, "can't watch the listeners");
+        }
+        self.wake();
+    }
+
+    fn stop_listening(&self) {
+        if self.listening.swap(false, Ordering::SeqCst) {
+            self.hints.store(0, Ordering::Relaxed);
+            for listener in &self.listeners {
+                // It can only be missing from the set, which is what we want.
+                let _ = epoll::delete(&self.epoll, listener);
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Where the reactor keeps its connections, and which of them are ready.
+
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
+use super::Parked;
+
+/// A slot and its generation: a late event for a connection that is gone finds another generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    index: u32,
+    generation: u32,
+}
+
+impl Key {
+    /// Generations start at 1, so that the high half is never zero, as it is in a listener's key.
+    fn to_u64(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    fn from_u64(key: u64) -> Self {
+        Self {
+            index: key as u32,
+            generation: (key >> 32) as u32,
+        }
+    }
+}
+
+enum Place<C> {
+    Free,
+    /// Nothing has arrived.
+    Parked(Box<C>),
+    /// Something has arrived; the index stands in `Slots::ready`.
+    Ready(Box<C>),
+    /// A thread has it. `arrived`: something came meanwhile.
+    Away {
+        arrived: bool,
+    },
+}
+
+struct Slot<C> {
+    generation: u32,
+    place: Place<C>,
+}
+
+pub struct Slots<C> {
+    slots: Vec<Slot<C>>,
+    free: Vec<u32>,
+    ready: VecDeque<u32>,
+}
+
+impl<C: Parked> Slots<C> {
+    pub fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            ready: VecDeque::new(),
+        }
+    }
+
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    pub fn pop_ready(&mut self) -> Option<Box<C>> {
+        while let Some(index) = self.ready.pop_front() {
+            let slot = &mut self.slots[index as usize];
+            match std::mem::replace(&mut slot.place, Place::Away { arrived: false }) {
+                Place::Ready(connection) => return Some(connection),
+                other => slot.place = other,
+            }
+        }
+        None
+    }
+
+    /// Keeps `connection`; `watch` registers it the first time. `ready`: it has unread input, whatever epoll says.
+    pub fn park(
+        &mut self,
+        mut connection: Box<C>,
+        ready: bool,
+        watch: impl FnOnce(BorrowedFd<'_>, u64) -> Result<(), Errno>,
+    ) -> Result<(), (Errno, Box<C>)> {
+        if let Some(key) = *connection.key() {
+            let slot = &mut self.slots[key.index as usize];
+            debug_assert_eq!(slot.generation, key.generation);
+            if ready || matches!(slot.place, Place::Away { arrived: true }) {
+                slot.place = Place::Ready(connection);
+                self.ready.push_back(key.index);
+            } else {
+                slot.place = Place::Parked(connection);
+            }
+            return Ok(());
+        }
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 1,
+                place: Place::Free,
+            });
+            self.slots.len() as u32 - 1
+        });
+        let slot = &mut self.slots[index as usize];
+        let key = Key {
+            index,
+            generation: slot.generation,
+        };
+        if let Err(error) = watch(connection.fd(), key.to_u64()) {
+            self.free.push(index);
+            return Err((error, connection));
+        }
+        *connection.key() = Some(key);
+        slot.place = Place::Parked(connection);
+        if ready {
+            self.make_ready(index);
+        }
+        Ok(())
+    }
+
+    /// epoll says that something has arrived.
+    pub fn arrived(&mut self, key: u64) {
+        let key = Key::from_u64(key);
+        if self
+            .slots
+            .get(key.index as usize)
+            .is_some_and(|slot| slot.generation == key.generation)
+        {
+            self.make_ready(key.index);
+        }
+    }
+
+    fn make_ready(&mut self, index: u32) {
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
+        match std::mem::replace(&mut slot.place, Place::Free) {
+            Place::Parked(connection) => {
+                slot.place = Place::Ready(connection);
+                self.ready.push_back(index);
+            }
+            Place::Away { .. } => slot.place = Place::Away { arrived: true },
+            other => slot.place = other,
+        }
+    }
+
+    /// Takes the parked connections that `wanted` names.
+    pub fn take_parked(&mut self, wanted: impl Fn(&C) -> bool) -> Vec<Box<C>> {
+        let mut taken = Vec::new();
+        for slot in &mut self.slots {
+            if matches!(&slot.place, Place::Parked(connection) if wanted(connection)) {
+                if let Place::Parked(connection) = std::mem::replace(&mut slot.place, Place::Away { arrived: false }) {
+                    taken.push(connection);
+                }
+            }
+        }
+        taken
+    }
+
+    pub fn release(&mut self, key: Key) {
+        let slot = &mut self.slots[key.index as usize];
+        if slot.generation == key.generation {
+            // 31 bits: the top one would look like the waker's key one day.
+            slot.generation = (slot.generation % 0x7fff_ffff) + 1;
+            slot.place = Place::Free;
+            self.free.push(key.index);
+        }
+    }
+}

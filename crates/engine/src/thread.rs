@@ -1,0 +1,346 @@
+//! One serving thread of a worker: takes what the reactor has, attached, and answers it.
+
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use fastcgi::record::role;
+use fastcgi::{BeginRequest, Pairs};
+use pool::scoreboard::{Slot, now_ms};
+use pool::settings::{ListenerKind, Settings};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::connection::{Connection, Hub, Step};
+use crate::exchange::{Carrier, Ending, Exchange, Payload};
+use crate::reactor::Next;
+use crate::request_id::RequestId;
+use crate::wsgi::environ::{EnvironBuilder, Facts};
+use crate::wsgi::errors::Errors;
+use crate::wsgi::file_wrapper::FileWrapper;
+use crate::wsgi::input::Input;
+use crate::wsgi::paths::PathMode;
+use crate::wsgi::reject::{self, Rejection};
+use crate::wsgi::respond::{Outcome, Responder};
+use crate::wsgi::response::Response;
+use crate::wsgi::start_response::StartResponse;
+use crate::{ffi, forked};
+
+/// What other threads, the watchdog above all, may see of a serving thread.
+pub struct Station {
+    pub exchange: Arc<Exchange>,
+    pub request: Arc<RequestId>,
+    /// Its slot of the scoreboard.
+    pub slot: usize,
+    /// `threading.get_ident()` of the thread, once it serves.
+    pub ident: AtomicU64,
+}
+
+/// What all threads of a worker share.
+pub struct Shared {
+    pub settings: Settings,
+    pub hub: Arc<Hub>,
+    pub scoreboard: pool::scoreboard::Scoreboard,
+    pub stations: Vec<Station>,
+    pub watchdog: crate::watchdog::Bell,
+}
+
+impl Shared {
+    pub fn slot(&self, station: &Station) -> &Slot {
+        &self.scoreboard.slots()[station.slot]
+    }
+}
+
+pub struct Server {
+    shared: Arc<Shared>,
+    index: usize,
+    app: Py<PyAny>,
+    environs: EnvironBuilder,
+    errors: Py<Errors>,
+    input_key: Py<PyAny>,
+    /// Memory for the next response's head.
+    spare: Vec<u8>,
+}
+
+impl Server {
+    pub fn new(py: Python<'_>, shared: &Arc<Shared>, index: usize, app: Py<PyAny>) -> PyResult<Self> {
+        let settings = &shared.settings;
+        let errors = Py::new(py, Errors::new(Arc::clone(&shared.stations[index].request)))?;
+        let constants = PyDict::new(py);
+        constants.set_item("wsgi.version", PyTuple::new(py, [1, 0])?)?;
+        constants.set_item("wsgi.errors", &errors)?;
+        // Replaced in each copy: its place in the dict is there already.
+        constants.set_item("wsgi.input", py.None())?;
+        constants.set_item("wsgi.multithread", settings.threads > 1)?;
+        constants.set_item("wsgi.multiprocess", settings.workers > 1)?;
+        constants.set_item("wsgi.run_once", false)?;
+        constants.set_item("wsgi.input_terminated", true)?;
+        constants.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+        let mode = PathMode::Mount(settings.mount.clone());
+        Ok(Self {
+            shared: Arc::clone(shared),
+            index,
+            app,
+            environs: EnvironBuilder::new(constants, settings.limits, mode),
+            errors,
+            input_key: pyo3::types::PyString::intern(py, "wsgi.input").into_any().unbind(),
+            spare: Vec::new(),
+        })
+    }
+
+    fn station(&self) -> &Station {
+        &self.shared.stations[self.index]
+    }
+
+    /// Serves until the worker drains and its last connection is gone.
+    ///
+    /// # Errors
+    /// Python's, if the thread can't be named.
+    pub fn run(&mut self, py: Python<'_>) -> PyResult<()> {
+        let ident: u64 = py.import("threading")?.call_method0("get_ident")?.extract()?;
+        self.station().ident.store(ident, Ordering::Relaxed);
+        let hub = Arc::clone(&self.shared.hub);
+        loop {
+            match hub.reactor.next() {
+                Some(Next::Ready(connection)) => self.handle_safely(py, connection),
+                Some(Next::Accepted(fd, listener)) => {
+                    if let Some(connection) = self.welcome(fd, listener) {
+                        self.handle_safely(py, connection);
+                    }
+                }
+                None if hub.reactor.draining() && hub.reactor.open() == 0 => return Ok(()),
+                None => {
+                    py.detach(|| hub.reactor.wait());
+                    // A signal handler of the application may raise; there is no request that could fail.
+                    if let Err(error) = py.check_signals() {
+                        tracing::warn!(%error, "a signal handler raised while no request ran");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A new connection, if its peer is allowed (SPEC A31).
+    fn welcome(&self, fd: OwnedFd, listener: usize) -> Option<Box<Connection>> {
+        let settings = &self.shared.settings;
+        let connection = Connection::new(&self.shared.hub, fd);
+        let is_tcp = settings.listeners.get(listener) == Some(&ListenerKind::Tcp);
+        if is_tcp {
+            // Responses are written whole: waiting for more would only delay their tail.
+            if let Err(error) = rustix::net::sockopt::set_tcp_nodelay(connection.socket(), true) {
+                tracing::debug!(%error, "TCP_NODELAY is not to be had");
+            }
+        }
+        if let Some(allowed) = &settings.allowed_peers {
+            let peer = is_tcp
+                .then(|| rustix::net::getpeername(connection.socket()).ok().flatten())
+                .flatten();
+            let address = peer.and_then(|peer| std::net::SocketAddr::try_from(peer).ok());
+            let address = address.map(|address| address.ip().to_canonical());
+            if !address.is_some_and(|address| allowed.contains(&address)) {
+                tracing::warn!(?address, "a peer that FCGI_WEB_SERVER_ADDRS does not list was refused");
+                return None;
+            }
+        }
+        Some(connection)
+    }
+
+    /// A panic is our own fault: it costs the connection, not the worker.
+    fn handle_safely(&mut self, py: Python<'_>, connection: Box<Connection>) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.handle(py, connection))) {
+            let message = panic.downcast_ref::<String>().map(String::as_str);
+            let message = message.or(panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+            tracing::error!(message, "a defect of wsgi-fpm ended a request: please report it");
+            self.shared.slot(self.station()).end();
+            self.station().request.end();
+        }
+    }
+
+    fn handle(&mut self, py: Python<'_>, mut connection: Box<Connection>) {
+        self.shared.watchdog.ring_if_asleep();
+        match connection.progress() {
+            Step::Park => connection.park(),
+            Step::Close => {}
+            Step::Serve(begin) => self.serve(py, connection, begin),
+        }
+    }
+
+    fn serve(&mut self, py: Python<'_>, mut connection: Box<Connection>, begin: BeginRequest) {
+        let settings = &self.shared.settings;
+        let slot = &self.shared.scoreboard.slots()[self.shared.stations[self.index].slot];
+        self.shared.stations[self.index].request.begin();
+        let started = settings.log.access.then(Instant::now);
+        let prepared = prepare(py, &mut self.environs, &mut connection, begin, settings, slot);
+        let remote = started.map(|_| remote_address(connection.params()));
+        let (status, bytes, outcome) = match prepared {
+            Ok((environ, is_head)) => match self.call(py, &environ, connection, is_head) {
+                Ok(result) => result,
+                Err(error) => {
+                    tracing::error!(%error, "no memory for a request");
+                    (0, 0, Outcome::Failed)
+                }
+            },
+            Err(rejection) => {
+                rejection.log(&self.request_name());
+                refuse(connection, &rejection);
+                (rejection.status()[..3].parse().unwrap_or(500), 0, Outcome::Failed)
+            }
+        };
+        self.errors.get().flush_partial();
+        forked::end_child();
+        if let (Some(started), Some(remote)) = (started, remote) {
+            self.log_access(started, &remote, status, bytes, outcome);
+        }
+        let station = &self.shared.stations[self.index];
+        if station.exchange.was_taken_over() {
+            // RequestTimeout may not have been raised yet: it must not hit the next request.
+            if let Err(error) = ffi::raise_in_thread(py, station.ident.load(Ordering::Relaxed), None) {
+                tracing::error!(%error, "RequestTimeout can't be taken back");
+            }
+        }
+        station.request.end();
+        self.shared.slot(station).end();
+    }
+
+    fn call(
+        &mut self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        connection: Box<Connection>,
+        is_head: bool,
+    ) -> PyResult<(u16, u64, Outcome)> {
+        let ticket = self.station().exchange.begin(connection);
+        environ.set_item(&self.input_key, Bound::new(py, Input::new(ticket.clone()))?)?;
+        let response = Response::new(is_head, std::mem::take(&mut self.spare));
+        let limits = &self.shared.settings.limits;
+        let start = Bound::new(py, StartResponse::new(ticket, response, limits.response_head))?;
+        let request = || self.request_name();
+        let responder = Responder {
+            app: &self.app,
+            debug: self.shared.settings.debug,
+            request: &request,
+        };
+        let outcome = responder.run(py, environ.as_any(), &start);
+        let (status, bytes, spare) = start
+            .get()
+            .with(|response| (response.status(), response.body_sent, response.buffer()));
+        self.spare = spare;
+        Ok((status, bytes, outcome))
+    }
+
+    fn request_name(&self) -> String {
+        let station = self.station();
+        let id = station.request.current().unwrap_or_default();
+        format!("{id} {}", self.shared.slot(station).request_line())
+    }
+
+    fn log_access(&self, started: Instant, remote: &str, status: u16, bytes: u64, outcome: Outcome) {
+        let station = self.station();
+        let line = self.shared.slot(station).request_line();
+        let (method, path) = line.split_once(' ').unwrap_or((&line, ""));
+        tracing::info!(
+            target: pool::log::ACCESS,
+            req = station.request.current().unwrap_or_default(),
+            remote,
+            method,
+            path,
+            status,
+            bytes,
+            ms = started.elapsed().as_micros() as f64 / 1000.0,
+            outcome = ?outcome,
+        );
+    }
+}
+
+/// The environ of a request that may run, and whether it is for a head only.
+fn prepare<'py>(
+    py: Python<'py>,
+    environs: &mut EnvironBuilder,
+    connection: &mut Connection,
+    begin: BeginRequest,
+    settings: &Settings,
+    slot: &Slot,
+) -> Result<(Bound<'py, PyDict>, bool), Rejection> {
+    if connection.params_too_large() {
+        slot.begin(now_ms(), b"", b"");
+        return Err(Rejection::params_too_large(
+            "more bytes of params than --max-params allows",
+        ));
+    }
+    let limits = &settings.limits;
+    let body_length = connection.body().ended.then_some(connection.body().received);
+    let too_large = connection.body().too_large;
+    let (environ, facts) = match environs.build(py, Pairs::new(connection.params()), body_length) {
+        Ok(built) => built,
+        Err(rejection) => {
+            let (_, path) = environs.path();
+            slot.begin(
+                now_ms(),
+                b"",
+                if matches!(rejection, Rejection::NotFound) {
+                    path
+                } else {
+                    b""
+                },
+            );
+            return Err(rejection);
+        }
+    };
+    let (script_name, path_info) = environs.path();
+    let is_head = facts.method == b"HEAD";
+    if script_name.is_empty() {
+        slot.begin(now_ms(), facts.method, path_info);
+    } else {
+        slot.begin(now_ms(), facts.method, &[script_name, path_info].concat());
+    }
+    if begin.role != role::RESPONDER {
+        return Err(Rejection::UnknownRole(begin.role));
+    }
+    let content_length = facts.content_length;
+    if too_large || content_length.is_some_and(|length| length > limits.body_max) {
+        return Err(Rejection::BodyTooLarge);
+    }
+    if has_waited_too_long(&facts, limits.queue_timeout.as_secs_f64()) {
+        return Err(Rejection::Overloaded);
+    }
+    connection.body().expected = content_length;
+    Ok((environ, is_head))
+}
+
+/// SPEC E5: by the front server's clock, which is ours if it runs on this machine.
+fn has_waited_too_long(facts: &Facts<'_>, limit: f64) -> bool {
+    let Some(start) = facts.request_start.filter(|_| limit > 0.0) else {
+        return false;
+    };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |now| now.as_secs_f64());
+    now - start > limit
+}
+
+fn remote_address(params: &[u8]) -> String {
+    let mut pairs = Pairs::new(params).flatten();
+    let address = pairs
+        .find(|(name, _)| name == b"REMOTE_ADDR")
+        .map_or(&b""[..], |(_, value)| value);
+    address.escape_ascii().to_string()
+}
+
+/// Answers instead of the application.
+pub fn refuse(mut connection: Box<Connection>, rejection: &Rejection) {
+    let page = reject::page(rejection.status());
+    let ending = match rejection {
+        Rejection::UnknownRole(_) => Ending::UnknownRole,
+        _ => Ending::Complete { app_status: 0 },
+    };
+    if rejection.closes() {
+        connection.close_after_response();
+    }
+    // A peer that doesn't take a few hundred bytes at once isn't waited for.
+    let sent = connection.send(&mut Payload::new(&[&page]), Some(ending));
+    if matches!(sent, Ok(true)) {
+        connection.done();
+    }
+}

@@ -1,0 +1,254 @@
+//! A worker's watchdog: a thread without Python that acts when those with Python can't.
+//!
+//! It ends connections whose time is over, answers requests that run too long (SPEC E4), and management records while
+//! every thread is busy (SPEC A8), and obeys the leader: a byte means stop, end of file means that the leader is gone.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use pool::scoreboard::now_ms;
+use pyo3::prelude::*;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::process::{Signal, getpid, kill_process};
+
+use crate::connection::Step;
+use crate::thread::{Shared, Station, refuse};
+use crate::wsgi::reject::{self, Rejection};
+use crate::{RequestTimeout, ffi};
+
+/// Wakes the watchdog when it sleeps without a limit, because nothing was there to watch.
+pub struct Bell {
+    fd: OwnedFd,
+    asleep: AtomicBool,
+}
+
+impl Bell {
+    /// # Errors
+    /// The system's, if it has no eventfd.
+    pub fn new() -> std::io::Result<Self> {
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self {
+            fd,
+            asleep: AtomicBool::new(false),
+        })
+    }
+
+    /// Called for every piece of work: a load, unless the watchdog sleeps.
+    pub fn ring_if_asleep(&self) {
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+            // Its counter can't overflow.
+            let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
+        }
+    }
+
+    fn silence(&self) {
+        let mut counter = [0; 8];
+        // EAGAIN: nobody rang.
+        let _ = rustix::io::read(&self.fd, &mut counter);
+    }
+}
+
+/// How often it looks while something is to be watched. Timeouts are late by up to this.
+const TICK: Duration = Duration::from_millis(250);
+/// The same while the worker drains: its last connections should not hold it up.
+const DRAIN_TICK: Duration = Duration::from_millis(20);
+/// Asks faulthandler for all threads' stacks. Linux itself never sends it, and applications don't know it.
+pub const STACK_SIGNAL: Signal = Signal::STKFLT;
+/// How long the stacks may take to appear.
+const STACK_WAIT: Duration = Duration::from_millis(200);
+
+pub struct Watchdog {
+    shared: Arc<Shared>,
+    link: UnixStream,
+    /// Where faulthandler writes.
+    stacks: File,
+    /// By thread: the request that was timed out last, by its start.
+    timed_out: Vec<Option<u64>>,
+}
+
+impl Watchdog {
+    pub fn new(shared: &Arc<Shared>, link: UnixStream, stacks: File) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            link,
+            stacks,
+            timed_out: vec![None; shared.stations.len()],
+        }
+    }
+
+    /// Never returns: it watches until the process ends.
+    pub fn run(mut self) {
+        loop {
+            let timeout = self.timeout();
+            let timeout = timeout.map(|timeout| Timespec {
+                tv_sec: timeout.as_secs() as i64,
+                tv_nsec: timeout.subsec_nanos().into(),
+            });
+            let mut fds = [
+                PollFd::new(&self.link, PollFlags::IN),
+                PollFd::new(&self.shared.watchdog.fd, PollFlags::IN),
+            ];
+            // Only EINTR is possible; then nothing is ready and the next round tells.
+            let _ = poll(&mut fds, timeout.as_ref());
+            let link_ready = !fds[0].revents().is_empty();
+            self.shared.watchdog.asleep.store(false, Ordering::Release);
+            self.shared.watchdog.silence();
+            if link_ready {
+                self.obey();
+            }
+            self.tick();
+        }
+    }
+
+    /// How long it may sleep: for ever if nothing runs and nobody is connected.
+    fn timeout(&self) -> Option<Duration> {
+        let reactor = &self.shared.hub.reactor;
+        if reactor.draining() {
+            return Some(DRAIN_TICK);
+        }
+        self.shared.watchdog.asleep.store(true, Ordering::SeqCst);
+        if self.anything_to_watch() {
+            self.shared.watchdog.asleep.store(false, Ordering::Release);
+            return Some(TICK);
+        }
+        None
+    }
+
+    fn anything_to_watch(&self) -> bool {
+        self.shared.hub.reactor.needs_watching()
+            || self
+                .shared
+                .stations
+                .iter()
+                .any(|station| self.shared.slot(station).busy_since_ms().is_some())
+    }
+
+    fn obey(&mut self) {
+        let mut byte = [0];
+        match (&self.link).read(&mut byte) {
+            Ok(1) => {
+                for connection in self.shared.hub.reactor.drain() {
+                    drop(connection);
+                }
+            }
+            // The leader is gone, and with it everybody who could want something of this process. Python can't be
+            // asked to end: it may be busy for ever.
+            _ => {
+                let killed = kill_process(getpid(), Signal::KILL);
+                tracing::error!(?killed, "the leader is gone");
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let reactor = &self.shared.hub.reactor;
+        let now = now_ms();
+        for connection in reactor.expired(now) {
+            if connection.waits_for_body() {
+                Rejection::BodyTimeout.log("");
+                refuse(connection, &Rejection::BodyTimeout);
+            } else {
+                connection.log_expiry();
+            }
+        }
+        if reactor.draining() {
+            for connection in reactor.drain() {
+                drop(connection);
+            }
+        }
+        for index in 0..self.shared.stations.len() {
+            self.check_time(index, now);
+        }
+        if self.all_stuck(now) {
+            self.answer_management();
+        }
+    }
+
+    fn all_stuck(&self, now: u64) -> bool {
+        let stuck = |since: u64| now.saturating_sub(since) >= TICK.as_millis() as u64 / 2;
+        self.shared
+            .stations
+            .iter()
+            .all(|station| self.shared.slot(station).busy_since_ms().is_some_and(stuck))
+    }
+
+    /// Every thread is busy: what parked connections ask of the gateway itself is answered here. Requests wait.
+    fn answer_management(&self) {
+        for mut connection in self.shared.hub.reactor.take_ready() {
+            match connection.progress() {
+                Step::Park | Step::Serve(_) => connection.park(),
+                Step::Close => {}
+            }
+        }
+    }
+
+    fn check_time(&mut self, index: usize, now: u64) {
+        let limit = self.shared.settings.limits.request_timeout.as_millis() as u64;
+        let station = &self.shared.stations[index];
+        let Some(since) = self.shared.slot(station).busy_since_ms() else {
+            return;
+        };
+        if limit == 0 || now.saturating_sub(since) < limit || self.timed_out[index] == Some(since) {
+            return;
+        }
+        self.timed_out[index] = Some(since);
+        let request = self.shared.slot(station).request_line();
+        let id = station.request.current().unwrap_or_default();
+        let stack = self.stack_of(station);
+        let answered = station.exchange.take_over(&reject::page("504 Gateway Timeout"));
+        tracing::error!(
+            request = format!("{id} {request}"),
+            answered_504 = answered,
+            "a request runs longer than --request-timeout allows\n{}",
+            stack.trim_end()
+        );
+        if answered {
+            self.interrupt(station, since);
+        }
+    }
+
+    /// Raises RequestTimeout in the thread, if it still has the request.
+    fn interrupt(&self, station: &Station, since: u64) {
+        Python::attach(|py| {
+            // Attached, the thread can't get from one request to the next.
+            if self.shared.slot(station).busy_since_ms() != Some(since) {
+                return;
+            }
+            let exception = py.get_type::<RequestTimeout>();
+            if let Err(error) =
+                ffi::raise_in_thread(py, station.ident.load(Ordering::Relaxed), Some(exception.as_any()))
+            {
+                tracing::error!(%error, "RequestTimeout can't be raised");
+            }
+        });
+    }
+
+    /// What the thread is doing in Python, by faulthandler, which needs no GIL.
+    fn stack_of(&self, station: &Station) -> String {
+        let ident = format!("{:x} ", station.ident.load(Ordering::Relaxed));
+        if self.stacks.set_len(0).is_err() || kill_process(getpid(), STACK_SIGNAL).is_err() {
+            return String::new();
+        }
+        let deadline = Instant::now() + STACK_WAIT;
+        loop {
+            let mut text = vec![0; 64 * 1024];
+            let length = self.stacks.read_at(&mut text, 0).unwrap_or(0);
+            let text = String::from_utf8_lossy(&text[..length]).into_owned();
+            let mine = text
+                .split("\n\n")
+                .find(|block| block.lines().next().is_some_and(|line| line.contains(&ident)));
+            match mine {
+                // The main thread's block comes last: once it is there, all is.
+                Some(block) if text.ends_with('\n') => return block.to_owned(),
+                _ if Instant::now() >= deadline => return text,
+                _ => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+}

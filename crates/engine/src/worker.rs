@@ -1,0 +1,189 @@
+//! A worker: loads the application, serves with its threads, and ends when the leader says so.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pool::scoreboard::Scoreboard;
+use pool::settings::Settings;
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyTuple};
+use rustix::fs::{MemfdFlags, memfd_create};
+use serde::{Deserialize, Serialize};
+
+use crate::connection::Hub;
+use crate::exchange::Exchange;
+use crate::reactor::Reactor;
+use crate::request_id::RequestId;
+use crate::thread::{Server, Shared, Station};
+use crate::watchdog::{Bell, STACK_SIGNAL, Watchdog};
+use crate::wsgi::{app, reject, traceback};
+use crate::{crash, forked};
+
+/// What a worker tells its leader.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToLeader {
+    Ready,
+    Failed { reason: String, detail: String },
+}
+
+/// What a worker is born with.
+pub struct Birth {
+    pub settings: Settings,
+    pub listeners: Vec<OwnedFd>,
+    pub scoreboard: Scoreboard,
+    /// Number of the worker in its pool, from 0.
+    pub index: usize,
+    pub link: UnixStream,
+}
+
+/// Runs the worker in the process that was forked for it; returns its exit code.
+pub fn run(py: Python<'_>, birth: Birth) -> i32 {
+    let link = match birth.link.try_clone() {
+        Ok(link) => link,
+        Err(error) => {
+            tracing::error!(%error, "a worker can't start");
+            return 1;
+        }
+    };
+    let failure = match start(py, birth) {
+        Ok(code) => return code,
+        Err(failure) => failure,
+    };
+    // The leader may be gone; then its end of file has been noticed elsewhere.
+    let _ = pool::control::send(&link, &failure);
+    1
+}
+
+fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
+    let Birth {
+        settings,
+        listeners,
+        scoreboard,
+        index,
+        link,
+    } = birth;
+    let threads = settings.threads.max(1) as usize;
+    let answers = crash::install(threads, reject::page("502 Bad Gateway"));
+    let stacks = prepare_python(py).map_err(|error| failed(py, "Python can't be prepared", &error))?;
+    let application = load(py, &settings)?;
+    let system = |error: std::io::Error| ToLeader::Failed {
+        reason: format!("a worker can't start: {error}"),
+        detail: String::new(),
+    };
+    let reactor = Reactor::new(listeners, settings.limits.connections).map_err(system)?;
+    let hub = Arc::new(Hub::new(reactor, settings.limits, settings.workers as usize, threads));
+    let stations = (0..threads)
+        .map(|thread| {
+            let slot = index * threads + thread;
+            scoreboard.slots()[slot].assign(std::process::id() as i32);
+            Station {
+                exchange: Exchange::new(&settings.limits, thread, answers),
+                request: Arc::new(RequestId::new(thread)),
+                slot,
+                ident: Default::default(),
+            }
+        })
+        .collect();
+    let watchdog = Bell::new().map_err(system)?;
+    let shared = Arc::new(Shared {
+        settings,
+        hub,
+        scoreboard,
+        stations,
+        watchdog,
+    });
+    let eyes = Watchdog::new(&shared, link.try_clone().map_err(system)?, stacks);
+    std::thread::Builder::new()
+        .name("watchdog".into())
+        .spawn(move || eyes.run())
+        .map_err(system)?;
+    serve(py, &shared, application.unbind(), &link).map_err(|error| failed(py, "a worker can't start", &error))?;
+    Ok(0)
+}
+
+/// Starts the other threads and serves in this one, Python's main thread, until the worker has drained.
+fn serve(py: Python<'_>, shared: &Arc<Shared>, application: Py<PyAny>, link: &UnixStream) -> PyResult<()> {
+    let thread_class = py.import("threading")?.getattr("Thread")?;
+    let mut threads = Vec::new();
+    for index in 1..shared.stations.len() {
+        let server = Mutex::new(Server::new(py, shared, index, application.clone_ref(py))?);
+        let target = PyCFunction::new_closure(
+            py,
+            None,
+            None,
+            move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+                server.lock().unwrap_or_else(PoisonError::into_inner).run(args.py())
+            },
+        )?;
+        let options = PyDict::new(py);
+        options.set_item("target", target)?;
+        options.set_item("name", format!("wsgi-fpm-{index}"))?;
+        options.set_item("daemon", true)?;
+        let thread = thread_class.call((), Some(&options))?;
+        thread.call_method0("start")?;
+        threads.push(thread);
+    }
+    let mut server = Server::new(py, shared, 0, application)?;
+    pool::control::send(link, &ToLeader::Ready)?;
+    server.run(py)?;
+    for thread in threads {
+        thread.call_method0("join")?;
+    }
+    for station in &shared.stations {
+        shared.slot(station).assign(0);
+    }
+    Ok(())
+}
+
+/// Standard streams, stacks for the watchdog, and what a child of the application must know.
+fn prepare_python(py: Python<'_>) -> PyResult<File> {
+    let sys = py.import("sys")?;
+    let line_buffering = PyDict::new(py);
+    line_buffering.set_item("line_buffering", true)?;
+    for stream in ["stdout", "stderr"] {
+        // None, where the application's site configuration has closed it.
+        if let Some(reconfigure) = sys.getattr(stream)?.getattr_opt("reconfigure")? {
+            reconfigure.call((), Some(&line_buffering))?;
+        }
+    }
+    let stacks = File::from(memfd_create("wsgi-fpm-stacks", MemfdFlags::CLOEXEC).map_err(std::io::Error::from)?);
+    // faulthandler appends to where the file stands; O_APPEND makes that its end after it was emptied.
+    rustix::fs::fcntl_setfl(&stacks, rustix::fs::OFlags::APPEND).map_err(std::io::Error::from)?;
+    let faulthandler = py.import("faulthandler")?;
+    faulthandler.call_method0("enable")?;
+    let options = PyDict::new(py);
+    options.set_item("file", std::os::fd::AsRawFd::as_raw_fd(&stacks))?;
+    options.set_item("all_threads", true)?;
+    faulthandler.call_method("register", (STACK_SIGNAL.as_raw(),), Some(&options))?;
+    let in_child = PyDict::new(py);
+    in_child.set_item(
+        "after_in_child",
+        PyCFunction::new_closure(
+            py,
+            None,
+            None,
+            |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| forked::mark(),
+        )?,
+    )?;
+    py.import("os")?.call_method("register_at_fork", (), Some(&in_child))?;
+    Ok(stacks)
+}
+
+fn load<'py>(py: Python<'py>, settings: &Settings) -> Result<Bound<'py, PyAny>, ToLeader> {
+    let application = app::load(py, &settings.app)
+        .map_err(|error| failed(py, &format!("application {} can't be loaded", settings.app), &error))?;
+    if settings.validate {
+        return app::validated(&application).map_err(|error| failed(py, "wsgiref.validate can't be used", &error));
+    }
+    Ok(application)
+}
+
+fn failed(py: Python<'_>, what: &str, error: &PyErr) -> ToLeader {
+    ToLeader::Failed {
+        reason: format!("{what}: {error}"),
+        detail: traceback::format(py, error),
+    }
+}

@@ -1,0 +1,151 @@
+//! Finds and loads the application.
+
+use std::path::{Path, PathBuf};
+
+use pyo3::exceptions::{PyAttributeError, PyImportError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyModule};
+
+use super::head::type_name;
+
+/// What the administrator typed: `module:callable`, `module`, `path/to/file.py[:callable]` or `module:factory()`.
+struct Target<'a> {
+    source: Source<'a>,
+    /// Attribute, perhaps dotted; `None`: `application`, then `app`.
+    attribute: Option<&'a str>,
+    /// The attribute is called and returns the application.
+    is_factory: bool,
+}
+
+enum Source<'a> {
+    Module(&'a str),
+    File(PathBuf),
+}
+
+impl<'a> Target<'a> {
+    fn parse(text: &'a str) -> Self {
+        let (source, attribute) = match text.rsplit_once(':') {
+            Some((source, attribute)) if !attribute.contains('/') => (source, Some(attribute)),
+            _ => (text, None),
+        };
+        let (attribute, is_factory) = match attribute {
+            Some(attribute) => match attribute.strip_suffix("()") {
+                Some(factory) => (Some(factory), true),
+                None => (Some(attribute), false),
+            },
+            None => (None, false),
+        };
+        let is_file = source.contains('/') || source.ends_with(".py") || Path::new(source).is_file();
+        let source = if is_file {
+            Source::File(source.into())
+        } else {
+            Source::Module(source)
+        };
+        Self {
+            source,
+            attribute: attribute.filter(|name| !name.is_empty()),
+            is_factory,
+        }
+    }
+}
+
+/// Imports the application; `sys.path` and the working directory are as they should be.
+///
+/// # Errors
+/// Whatever the import raises, and ImportError, AttributeError or TypeError that say what was looked for.
+pub fn load<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+    let target = Target::parse(text);
+    let module = match &target.source {
+        Source::Module("") => return Err(PyValueError::new_err(format!("no module is named in {text:?}"))),
+        Source::Module(name) => py.import(*name)?,
+        Source::File(path) => import_file(py, path)?,
+    };
+    let application = match target.attribute {
+        Some(attribute) => find_attribute(&module, attribute)?,
+        None => match (module.getattr_opt("application")?, module.getattr_opt("app")?) {
+            (Some(application), _) | (None, Some(application)) => application,
+            (None, None) => {
+                return Err(PyAttributeError::new_err(format!(
+                    "{} has neither \"application\" nor \"app\": name the callable, as in {text}:NAME",
+                    describe(&module)
+                )));
+            }
+        },
+    };
+    let application = if target.is_factory {
+        application.call0()?
+    } else {
+        application
+    };
+    if !application.is_callable() {
+        return Err(PyTypeError::new_err(format!(
+            "{text} is no WSGI application but of type {}",
+            type_name(&application)
+        )));
+    }
+    Ok(application)
+}
+
+fn find_attribute<'py>(module: &Bound<'py, PyModule>, attribute: &str) -> PyResult<Bound<'py, PyAny>> {
+    let mut found = module.clone().into_any();
+    for name in attribute.split('.') {
+        found = found
+            .getattr_opt(name)?
+            .ok_or_else(|| PyAttributeError::new_err(format!("{} has no {attribute:?}", describe(module))))?;
+    }
+    Ok(found)
+}
+
+fn describe(module: &Bound<'_, PyModule>) -> String {
+    let file = module
+        .getattr("__file__")
+        .and_then(|file| file.extract::<String>())
+        .unwrap_or_default();
+    let name = module.name().map_or_else(|_| String::new(), |name| name.to_string());
+    if file.is_empty() {
+        format!("module {name}")
+    } else {
+        format!("module {name} ({file})")
+    }
+}
+
+/// A script by its path: whatever it is called, with its directory first on `sys.path`, as `python file.py` has it.
+fn import_file<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyModule>> {
+    let path = std::fs::canonicalize(path)
+        .map_err(|error| PyImportError::new_err(format!("application file {}: {error}", path.display())))?;
+    if let Some(directory) = path.parent() {
+        prepend_path(py, directory)?;
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().replace('.', "_");
+    let util = py.import("importlib.util")?;
+    let loader = py
+        .import("importlib.machinery")?
+        .getattr("SourceFileLoader")?
+        .call1((&stem, &path))?;
+    let spec = util.call_method1("spec_from_loader", (&stem, &loader))?;
+    let module = util.call_method1("module_from_spec", (&spec,))?;
+    // Registered first: a module may import itself by name, and pickle looks it up.
+    py.import("sys")?.getattr("modules")?.set_item(&stem, &module)?;
+    loader.call_method1("exec_module", (&module,))?;
+    Ok(module.cast_into::<PyModule>()?)
+}
+
+/// Puts `directory` first on `sys.path`, unless it is there.
+pub fn prepend_path(py: Python<'_>, directory: &Path) -> PyResult<()> {
+    let path = py.import("sys")?.getattr("path")?.cast_into::<PyList>()?;
+    let directory = directory.to_string_lossy();
+    let first = path.get_item(0).ok().and_then(|first| first.extract::<String>().ok());
+    if first.as_deref() == Some(&*directory) {
+        return Ok(());
+    }
+    path.insert(0, &*directory)
+}
+
+/// `wsgiref.validate` around the application.
+pub fn validated<'py>(application: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    application
+        .py()
+        .import("wsgiref.validate")?
+        .getattr("validator")?
+        .call1((application,))
+}

@@ -1,0 +1,478 @@
+//! Params into the WSGI environ (SPEC B).
+//!
+//! Most params repeat from request to request. So each thread keeps one dict with those of its last request, changes
+//! only what differs, and gives the application a copy: one memcpy in place of thirty insertions. Values that are long
+//! or differ each time cost what they would anyway.
+
+use std::collections::HashMap;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use super::paths::{self, PathMode};
+use super::reject::Rejection;
+use crate::ffi;
+use pool::settings::Limits;
+
+/// Builds environs for one thread.
+pub struct EnvironBuilder {
+    /// The last request's environ, without the objects that only one request may see.
+    template: Py<PyDict>,
+    params: Vec<Param>,
+    by_name: HashMap<Box<[u8]>, usize>,
+    /// The params of the last request in their order: front servers don't change it.
+    order: Vec<u32>,
+    serial: u64,
+    limits: Limits,
+    mode: PathMode,
+    derived: Derived,
+    keys: Keys,
+}
+
+/// One param's name and what is known about it.
+struct Param {
+    name: Box<[u8]>,
+    key: Py<PyString>,
+    role: Role,
+    /// The value in the template, unless it is long: then `comparable` is false.
+    value: Vec<u8>,
+    comparable: bool,
+    in_template: bool,
+    /// The request that had it last.
+    seen: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Pass,
+    Drop,
+    /// Left out when empty (SPEC B6).
+    PassNonEmpty,
+    /// Two of them in one request: somebody forges it (SPEC F2).
+    PassUnique,
+    Method,
+    ScriptName,
+    PathInfo,
+    RequestUri,
+    QueryString,
+    ContentLength,
+    Https,
+    RequestScheme,
+    ServerName,
+    ServerAddr,
+    ServerPort,
+    ServerProtocol,
+    HttpHost,
+    RequestStart,
+}
+
+/// Values that the gateway computes; as they stand in the template.
+#[derive(Default)]
+struct Derived {
+    script_name: Vec<u8>,
+    path_info: Vec<u8>,
+    https: Option<bool>,
+    /// CONTENT_LENGTH stands in the template without having been a param.
+    content_length: bool,
+}
+
+/// What the gateway has to know of a request.
+#[derive(Default)]
+pub struct Facts<'a> {
+    pub method: &'a [u8],
+    pub content_length: Option<u64>,
+    script_name: Option<&'a [u8]>,
+    path_info: Option<&'a [u8]>,
+    request_uri: Option<&'a [u8]>,
+    query_string: bool,
+    https: Option<&'a [u8]>,
+    request_scheme: Option<&'a [u8]>,
+    server_name: Option<&'a [u8]>,
+    server_addr: Option<&'a [u8]>,
+    server_port: Option<&'a [u8]>,
+    server_protocol: bool,
+    http_host: Option<&'a [u8]>,
+    /// When the front server took the request: seconds since the epoch, as nginx's `$msec`, perhaps behind `t=`.
+    pub request_start: Option<f64>,
+}
+
+struct Keys {
+    script_name: Py<PyString>,
+    path_info: Py<PyString>,
+    query_string: Py<PyString>,
+    content_length: Py<PyString>,
+    server_name: Py<PyString>,
+    server_port: Py<PyString>,
+    server_protocol: Py<PyString>,
+    url_scheme: Py<PyString>,
+}
+
+/// Longer values aren't compared with the next request's: cookies and queries of this size differ anyway.
+const KEPT_VALUE: usize = 2048;
+/// Names that are remembered; a client that invents header names can't make more grow.
+const KEPT_NAMES: usize = 512;
+
+impl EnvironBuilder {
+    /// `constants` go into every environ: the gateway's own keys.
+    pub fn new(constants: Bound<'_, PyDict>, limits: Limits, mode: PathMode) -> Self {
+        let py = constants.py();
+        let key = |name| PyString::intern(py, name).unbind();
+        Self {
+            template: constants.unbind(),
+            params: Vec::new(),
+            by_name: HashMap::new(),
+            order: Vec::new(),
+            serial: 0,
+            limits,
+            mode,
+            derived: Derived::default(),
+            keys: Keys {
+                script_name: key("SCRIPT_NAME"),
+                path_info: key("PATH_INFO"),
+                query_string: key("QUERY_STRING"),
+                content_length: key("CONTENT_LENGTH"),
+                server_name: key("SERVER_NAME"),
+                server_port: key("SERVER_PORT"),
+                server_protocol: key("SERVER_PROTOCOL"),
+                url_scheme: key("wsgi.url_scheme"),
+            },
+        }
+    }
+
+    /// A fresh environ for the request with these params. `body_length`: how much has arrived of a body that came
+    /// without a length but is complete (SPEC C46).
+    ///
+    /// # Errors
+    /// A rejection for the client, or Python's MemoryError.
+    pub fn build<'py, 'a, E: std::fmt::Display>(
+        &mut self,
+        py: Python<'py>,
+        pairs: impl Iterator<Item = Result<(&'a [u8], &'a [u8]), E>>,
+        body_length: Option<u64>,
+    ) -> Result<(Bound<'py, PyDict>, Facts<'a>), Rejection> {
+        if self.params.len() > KEPT_NAMES {
+            self.forget(py)?;
+        }
+        if std::mem::take(&mut self.derived.content_length) {
+            self.template.bind(py).del_item(&self.keys.content_length)?;
+        }
+        self.serial += 1;
+        let mut facts = Facts::default();
+        let mut count = 0;
+        for pair in pairs {
+            let (name, value) = pair.map_err(|error| Rejection::bad_request(error.to_string()))?;
+            if count >= self.limits.params_pairs {
+                return Err(Rejection::params_too_large(
+                    "more params than --max-params-pairs allows",
+                ));
+            }
+            self.take(py, count, name, value, &mut facts)?;
+            count += 1;
+        }
+        self.order.truncate(count);
+        self.remove_absent(py)?;
+        self.derive(py, &mut facts, body_length)?;
+        let environ = self.template.bind(py).copy()?;
+        Ok((environ, facts))
+    }
+
+    /// SCRIPT_NAME and PATH_INFO of the last request.
+    pub fn path(&self) -> (&[u8], &[u8]) {
+        (&self.derived.script_name, &self.derived.path_info)
+    }
+
+    /// One pair.
+    fn take<'a>(
+        &mut self,
+        py: Python<'_>,
+        position: usize,
+        name: &'a [u8],
+        value: &'a [u8],
+        facts: &mut Facts<'a>,
+    ) -> Result<(), Rejection> {
+        let index = match self.order.get(position) {
+            Some(&index) if *self.params[index as usize].name == *name => index as usize,
+            predicted => {
+                let predicted = predicted.is_some();
+                let index = self.index_of(py, name)?;
+                if predicted {
+                    self.order[position] = index as u32;
+                } else {
+                    self.order.push(index as u32);
+                }
+                index
+            }
+        };
+        let param = &mut self.params[index];
+        let again = param.seen == self.serial;
+        param.seen = self.serial;
+        if value.len() > self.limits.param_value {
+            return Err(Rejection::params_too_large(
+                "a param's value is longer than --max-param-value allows",
+            ));
+        }
+        let mut keep = true;
+        match param.role {
+            Role::Pass => {}
+            Role::Drop => keep = false,
+            Role::PassNonEmpty => keep = !value.is_empty(),
+            Role::PassUnique => {
+                if again {
+                    tracing::warn!(name = %name.escape_ascii(), "dropped: the front server sent it twice");
+                    keep = false;
+                }
+            }
+            Role::Method => facts.method = value,
+            Role::ScriptName => (facts.script_name, keep) = (Some(value), false),
+            Role::PathInfo => (facts.path_info, keep) = (Some(value), false),
+            Role::RequestUri => facts.request_uri = Some(value),
+            Role::QueryString => facts.query_string = true,
+            Role::ContentLength => {
+                keep = !value.is_empty();
+                facts.content_length = if keep { Some(parse_content_length(value)?) } else { None };
+            }
+            Role::Https => {
+                keep = !value.is_empty();
+                facts.https = Some(value);
+            }
+            Role::RequestScheme => facts.request_scheme = Some(value),
+            Role::ServerName => (facts.server_name, keep) = (Some(value), !value.is_empty()),
+            Role::ServerAddr => facts.server_addr = Some(value),
+            Role::ServerPort => (facts.server_port, keep) = (Some(value), !value.is_empty()),
+            Role::ServerProtocol => (facts.server_protocol, keep) = (!value.is_empty(), !value.is_empty()),
+            Role::HttpHost => facts.http_host = Some(value),
+            Role::RequestStart => facts.request_start = parse_request_start(value),
+        }
+        if param.in_template && keep && param.comparable && param.value == value {
+            return Ok(());
+        }
+        if !keep {
+            if param.in_template {
+                param.in_template = false;
+                self.template.bind(py).del_item(&param.key)?;
+            }
+            return Ok(());
+        }
+        if value.contains(&0) {
+            return Err(Rejection::bad_request(format!(
+                "param {} has a NUL",
+                name.escape_ascii()
+            )));
+        }
+        self.template.bind(py).set_item(&param.key, ffi::latin1(py, value)?)?;
+        param.in_template = true;
+        param.value.clear();
+        param.comparable = value.len() <= KEPT_VALUE;
+        if param.comparable {
+            param.value.extend_from_slice(value);
+        }
+        Ok(())
+    }
+
+    fn index_of(&mut self, py: Python<'_>, name: &[u8]) -> Result<usize, Rejection> {
+        if let Some(&index) = self.by_name.get(name) {
+            return Ok(index);
+        }
+        if name.len() > self.limits.param_name {
+            return Err(Rejection::params_too_large(
+                "a param's name is longer than --max-param-name allows",
+            ));
+        }
+        let key = ffi::latin1(py, name)?;
+        let key = if name.is_ascii() {
+            PyString::intern(py, &key.to_string_lossy())
+        } else {
+            key
+        };
+        let index = self.params.len();
+        self.by_name.insert(name.into(), index);
+        self.params.push(Param {
+            name: name.into(),
+            key: key.unbind(),
+            role: role_of(name),
+            value: Vec::new(),
+            comparable: false,
+            in_template: false,
+            seen: 0,
+        });
+        Ok(index)
+    }
+
+    /// What the last request had and this one has not.
+    fn remove_absent(&mut self, py: Python<'_>) -> PyResult<()> {
+        let serial = self.serial;
+        for param in self
+            .params
+            .iter_mut()
+            .filter(|param| param.in_template && param.seen != serial)
+        {
+            param.in_template = false;
+            self.template.bind(py).del_item(&param.key)?;
+        }
+        Ok(())
+    }
+
+    /// The keys that the gateway computes or guarantees.
+    fn derive<'a>(&mut self, py: Python<'_>, facts: &mut Facts<'a>, body_length: Option<u64>) -> Result<(), Rejection> {
+        let template = self.template.clone_ref(py).into_bound(py);
+        if !is_token(facts.method) {
+            return Err(Rejection::bad_request("REQUEST_METHOD is missing or no token"));
+        }
+        let (script_name, path_info) = paths::split(&self.mode, facts.script_name, facts.path_info, facts.request_uri)
+            .ok_or(Rejection::NotFound)?;
+        let fresh = self.derived.https.is_none();
+        if fresh || *self.derived.script_name != *script_name {
+            template.set_item(&self.keys.script_name, ffi::latin1(py, &script_name)?)?;
+            self.derived.script_name = script_name.into_owned();
+        }
+        if fresh || *self.derived.path_info != *path_info {
+            if path_info.contains(&0) {
+                return Err(Rejection::bad_request("the path has a NUL"));
+            }
+            template.set_item(&self.keys.path_info, ffi::latin1(py, &path_info)?)?;
+            self.derived.path_info = path_info.into_owned();
+        }
+        let https = is_https(facts.https, facts.request_scheme);
+        if self.derived.https != Some(https) {
+            template.set_item(&self.keys.url_scheme, if https { "https" } else { "http" })?;
+            self.derived.https = Some(https);
+        }
+        if !facts.query_string {
+            self.default(py, &self.keys.query_string, b"")?;
+        }
+        if facts.server_name.is_none_or(<[u8]>::is_empty) {
+            let host = facts
+                .http_host
+                .map(|host| split_host(host).0)
+                .filter(|host| !host.is_empty());
+            let name = host
+                .or(facts.server_addr.filter(|addr| !addr.is_empty()))
+                .unwrap_or(b"localhost");
+            self.default(py, &self.keys.server_name, name)?;
+        }
+        if facts.server_port.is_none_or(<[u8]>::is_empty) {
+            let port = facts.http_host.and_then(|host| split_host(host).1);
+            self.default(
+                py,
+                &self.keys.server_port,
+                port.unwrap_or(if https { b"443" } else { b"80" }),
+            )?;
+        }
+        if !facts.server_protocol {
+            self.default(py, &self.keys.server_protocol, b"HTTP/1.0")?;
+        }
+        if let (None, Some(length)) = (facts.content_length, body_length.filter(|&length| length > 0)) {
+            facts.content_length = Some(length);
+            self.derived.content_length = true;
+            self.default(py, &self.keys.content_length, length.to_string().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Sets a key that this request's params left out, as if they had it: the next request removes it again.
+    fn default(&self, py: Python<'_>, key: &Py<PyString>, value: &[u8]) -> PyResult<()> {
+        if value.contains(&0) {
+            return Ok(());
+        }
+        self.template.bind(py).set_item(key, ffi::latin1(py, value)?)
+    }
+
+    /// Starts anew with only the gateway's constants.
+    fn forget(&mut self, py: Python<'_>) -> PyResult<()> {
+        for param in self.params.drain(..).filter(|param| param.in_template) {
+            self.template.bind(py).del_item(&param.key)?;
+        }
+        self.by_name.clear();
+        self.order.clear();
+        Ok(())
+    }
+}
+
+fn role_of(name: &[u8]) -> Role {
+    match name {
+        b"" | b"PATH" | b"LD_LIBRARY_PATH" => Role::Drop,
+        // httpoxy (SPEC B10), and what speaks of the connection between client and front server (SPEC B5, B11).
+        b"HTTP_PROXY" | b"HTTP_CONTENT_TYPE" | b"HTTP_CONTENT_LENGTH" => Role::Drop,
+        b"HTTP_TRANSFER_ENCODING"
+        | b"HTTP_CONNECTION"
+        | b"HTTP_KEEP_ALIVE"
+        | b"HTTP_TE"
+        | b"HTTP_TRAILER"
+        | b"HTTP_UPGRADE" => Role::Drop,
+        b"CONTENT_TYPE" | b"AUTH_TYPE" | b"REMOTE_USER" | b"REMOTE_IDENT" | b"REMOTE_HOST" | b"PATH_TRANSLATED" => {
+            Role::PassNonEmpty
+        }
+        b"REQUEST_METHOD" => Role::Method,
+        b"SCRIPT_NAME" => Role::ScriptName,
+        b"PATH_INFO" => Role::PathInfo,
+        b"REQUEST_URI" => Role::RequestUri,
+        b"QUERY_STRING" => Role::QueryString,
+        b"CONTENT_LENGTH" => Role::ContentLength,
+        b"HTTPS" => Role::Https,
+        b"REQUEST_SCHEME" => Role::RequestScheme,
+        b"SERVER_NAME" => Role::ServerName,
+        b"SERVER_ADDR" => Role::ServerAddr,
+        b"SERVER_PORT" => Role::ServerPort,
+        b"SERVER_PROTOCOL" => Role::ServerProtocol,
+        b"HTTP_HOST" => Role::HttpHost,
+        b"REQUEST_START" => Role::RequestStart,
+        b"HTTP_REMOTE_USER" | b"HTTP_AUTHORIZATION" | b"HTTP_X_REAL_IP" | b"HTTP_FORWARDED" => Role::PassUnique,
+        _ if name.starts_with(b"HTTP_X_FORWARDED_") => Role::PassUnique,
+        // What can't be a CGI variable, or would pass for the gateway's own key (SPEC B3).
+        _ if name.starts_with(b"wsgi.") || name.iter().any(|&b| b == 0 || b == b'=' || !b.is_ascii()) => Role::Drop,
+        _ => Role::Pass,
+    }
+}
+
+/// SPEC B7: digits that fit.
+fn parse_content_length(value: &[u8]) -> Result<u64, Rejection> {
+    let digits = value
+        .iter()
+        .all(u8::is_ascii_digit)
+        .then(|| std::str::from_utf8(value).ok())
+        .flatten();
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| Rejection::bad_request("CONTENT_LENGTH is no number of bytes"))
+}
+
+/// nginx's `$msec`, with or without the `t=` that is usual in X-Request-Start.
+fn parse_request_start(value: &[u8]) -> Option<f64> {
+    std::str::from_utf8(value.strip_prefix(b"t=").unwrap_or(value))
+        .ok()?
+        .parse()
+        .ok()
+}
+
+/// SPEC B12.
+fn is_https(https: Option<&[u8]>, request_scheme: Option<&[u8]>) -> bool {
+    match https.filter(|value| !value.is_empty()) {
+        Some(value) => [&b"on"[..], b"1", b"yes", b"true"]
+            .iter()
+            .any(|yes| value.eq_ignore_ascii_case(yes)),
+        None => request_scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https")),
+    }
+}
+
+/// Host and port of a Host header; brackets of IPv6 stay.
+fn split_host(host: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match host.iter().rposition(|&byte| byte == b':') {
+        Some(colon) if !host[colon..].contains(&b']') => {
+            let port = &host[colon + 1..];
+            (
+                &host[..colon],
+                (!port.is_empty() && port.iter().all(u8::is_ascii_digit)).then_some(port),
+            )
+        }
+        _ => (host, None),
+    }
+}
+
+/// RFC 9110 §5.6.2.
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

@@ -1,0 +1,106 @@
+//! `wsgi.errors`: whole lines into the log, with the request that wrote them (SPEC C49, C50).
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::request_id::RequestId;
+
+/// One for each thread: usable at any time, also when no request runs.
+#[pyclass(frozen, module = "wsgi_fpm")]
+pub struct Errors {
+    request: Arc<RequestId>,
+    /// The beginning of a line.
+    partial: Mutex<String>,
+}
+
+/// Longest line in the log (SPEC F9).
+const MAX_LINE: usize = 8 * 1024;
+
+impl Errors {
+    pub fn new(request: Arc<RequestId>) -> Self {
+        Self {
+            request,
+            partial: Mutex::default(),
+        }
+    }
+
+    /// Logs what has no newline yet.
+    pub fn flush_partial(&self) {
+        let rest = std::mem::take(&mut *self.partial.lock().unwrap_or_else(PoisonError::into_inner));
+        if !rest.is_empty() {
+            self.log(&rest);
+        }
+    }
+
+    fn log(&self, line: &str) {
+        let line = escape(line);
+        match self.request.current() {
+            Some(request) => tracing::info!(target: pool::log::APP, request, "{line}"),
+            None => tracing::info!(target: pool::log::APP, "{line}"),
+        }
+    }
+
+    fn append(&self, py: Python<'_>, text: &Bound<'_, PyString>) {
+        let text = text.to_string_lossy();
+        let text: &str = &text;
+        py.detach(|| {
+            let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some((lines, rest)) = text.rsplit_once('\n') else {
+                partial.push_str(text);
+                // A line without an end must not eat the memory.
+                if partial.len() > MAX_LINE {
+                    let line = std::mem::take(&mut *partial);
+                    drop(partial);
+                    self.log(&line);
+                }
+                return;
+            };
+            let mut lines = std::mem::take(&mut *partial) + lines;
+            partial.push_str(rest);
+            drop(partial);
+            lines.truncate(lines.trim_end_matches('\n').len());
+            lines.split('\n').for_each(|line| self.log(line));
+        });
+    }
+}
+
+#[pymethods]
+impl Errors {
+    #[pyo3(signature = (text, /))]
+    fn write(&self, text: &Bound<'_, PyString>) -> PyResult<usize> {
+        self.append(text.py(), text);
+        text.len()
+    }
+
+    fn writelines(&self, lines: &Bound<'_, PyAny>) -> PyResult<()> {
+        for line in lines.try_iter()? {
+            self.append(lines.py(), line?.cast::<PyString>()?);
+        }
+        Ok(())
+    }
+
+    fn flush(&self, py: Python<'_>) {
+        py.detach(|| self.flush_partial());
+    }
+}
+
+/// `text` without control characters and not longer than a log wants it.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len().min(MAX_LINE));
+    for character in text.chars() {
+        if escaped.len() >= MAX_LINE {
+            escaped.push_str("...");
+            break;
+        }
+        if character.is_control() && character != '\t' {
+            // Writing to a String can't fail.
+            let _ = write!(escaped, "{}", character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}

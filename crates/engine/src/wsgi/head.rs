@@ -1,0 +1,223 @@
+//! A response's head: status and headers, checked as they are stored (SPEC C8 to C14, C27, C35, F4).
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyString, PyTuple};
+
+use super::environ::is_token;
+use crate::ffi;
+
+/// A checked head, in wire form but for the empty line that ends it.
+#[derive(Default)]
+pub struct Head {
+    /// `Status: 200 OK\r\nContent-Type: ...\r\n`
+    pub bytes: Vec<u8>,
+    pub status: u16,
+    pub content_length: Option<u64>,
+    has_location: bool,
+}
+
+/// Apache's limit for a line of a script's head.
+const MAX_LINE: usize = 8190;
+/// From this size on nginx's default `fastcgi_buffer_size` (one page) is in danger.
+pub const WARN_SIZE: usize = 4000;
+
+/// Headers that speak of the connection, which is the front server's (PEP 3333, "Other HTTP Features"; RFC 9110 §7.6.1).
+const HOP_BY_HOP: [&str; 10] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+];
+
+impl Head {
+    /// No head yet, but memory for one.
+    pub fn empty(buffer: Vec<u8>) -> Self {
+        Self { bytes: buffer, ..Self::default() }
+    }
+
+    /// Checks and stores what the application gave to `start_response`. `buffer`: memory to use.
+    ///
+    /// # Errors
+    /// TypeError, ValueError or UnicodeEncodeError, for the application.
+    pub fn new(
+        buffer: Vec<u8>,
+        status: &Bound<'_, PyAny>,
+        headers: &Bound<'_, PyAny>,
+        max_size: usize,
+    ) -> PyResult<Self> {
+        let mut head = Self::empty(buffer);
+        head.bytes.clear();
+        head.set_status(status)?;
+        let headers = headers.cast::<PyList>().map_err(|_| {
+            PyTypeError::new_err(format!("headers must be a list of tuples, not {}", type_name(headers)))
+        })?;
+        for index in 0..headers.len() {
+            head.add(&headers.get_item(index)?)?;
+        }
+        if head.bytes.len() + 2 > max_size {
+            let size = head.bytes.len();
+            return Err(PyValueError::new_err(format!(
+                "the response's head has {size} bytes, more than --max-response-head allows ({max_size})"
+            )));
+        }
+        Ok(head)
+    }
+
+    /// `Status: NNN reason` (SPEC C8).
+    fn set_status(&mut self, status: &Bound<'_, PyAny>) -> PyResult<()> {
+        let status = status
+            .cast::<PyString>()
+            .map_err(|_| PyTypeError::new_err(format!("status must be a str, not {}", type_name(status))))?;
+        self.bytes.extend_from_slice(b"Status: ");
+        let start = self.bytes.len();
+        ffi::push_latin1(&mut self.bytes, status)?;
+        let text = &self.bytes[start..];
+        let valid = matches!(text, [b'2'..=b'5', tens, ones, b' ', reason @ ..]
+            if tens.is_ascii_digit() && ones.is_ascii_digit() && !reason.iter().any(u8::is_ascii_control));
+        if !valid {
+            return Err(PyValueError::new_err(format!(
+                "status must look like \"200 OK\" (200 to 599, without control characters), not {}",
+                status.repr()?
+            )));
+        }
+        self.status = text[..3]
+            .iter()
+            .fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
+        self.bytes.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    fn add(&mut self, header: &Bound<'_, PyAny>) -> PyResult<()> {
+        let not_a_pair = || PyTypeError::new_err("a header must be a tuple of two str: (name, value)");
+        let pair = header.cast::<PyTuple>().map_err(|_| not_a_pair())?;
+        if pair.len() != 2 {
+            return Err(not_a_pair());
+        }
+        let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
+        let name = name.cast::<PyString>().map_err(|_| not_a_pair())?;
+        let value = value.cast::<PyString>().map_err(|_| not_a_pair())?;
+        let start = self.bytes.len();
+        ffi::push_latin1(&mut self.bytes, &name)?;
+        let name_end = self.bytes.len();
+        if !is_token(&self.bytes[start..name_end]) {
+            return Err(PyValueError::new_err(format!(
+                "header name {} is no token (RFC 9110)",
+                name.repr()?
+            )));
+        }
+        self.bytes.extend_from_slice(b": ");
+        let value_start = self.bytes.len();
+        ffi::push_latin1(&mut self.bytes, &value)?;
+        if self.bytes[value_start..]
+            .iter()
+            .any(|&byte| byte.is_ascii_control() && byte != b'\t')
+        {
+            return Err(PyValueError::new_err(format!(
+                "the value of header {} has control characters",
+                name.repr()?
+            )));
+        }
+        self.trim_value(value_start);
+        if self.bytes.len() - start > MAX_LINE {
+            return Err(PyValueError::new_err(format!(
+                "header {} is longer than {MAX_LINE} bytes, which Apache refuses",
+                name.repr()?
+            )));
+        }
+        self.inspect(start, name_end, value_start)?;
+        self.bytes.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    fn trim_value(&mut self, start: usize) {
+        let value = &self.bytes[start..];
+        let trimmed = value.trim_ascii();
+        if trimmed.len() != value.len() {
+            let from = start + value.len() - value.trim_ascii_start().len();
+            let length = trimmed.len();
+            self.bytes.copy_within(from..from + length, start);
+            self.bytes.truncate(start + length);
+        }
+    }
+
+    /// Headers with a meaning for the gateway, or none that it may have.
+    fn inspect(&mut self, start: usize, name_end: usize, value_start: usize) -> PyResult<()> {
+        let name = &self.bytes[start..name_end];
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        // The first letter decides for most headers.
+        match name[0] | 0x20 {
+            b'c' | b'k' | b'p' | b't' | b'u' if HOP_BY_HOP.iter().any(|hop| is(hop)) => {
+                Err(PyValueError::new_err(format!(
+                    "header {} is hop-by-hop: the front server's, not the application's (PEP 3333)",
+                    name.escape_ascii()
+                )))
+            }
+            b'c' if is("content-length") => {
+                let value = &self.bytes[value_start..];
+                let length = (!value.is_empty() && value.iter().all(u8::is_ascii_digit))
+                    .then(|| std::str::from_utf8(value).ok()?.parse().ok())
+                    .flatten()
+                    .ok_or_else(|| PyValueError::new_err("Content-Length must be a number of bytes"))?;
+                if self.content_length.is_some_and(|before| before != length) {
+                    return Err(PyValueError::new_err("two different Content-Length headers"));
+                }
+                self.content_length = Some(length);
+                Ok(())
+            }
+            b's' if is("status") => Err(PyValueError::new_err(
+                "a header must not be named Status: give the status to start_response",
+            )),
+            b'l' if is("location") => {
+                self.has_location = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a body may follow, but for HEAD (RFC 9110 §15).
+    pub fn allows_body(&self) -> bool {
+        !matches!(self.status, 204 | 304)
+    }
+
+    /// Adds a Content-Length that the application left out.
+    pub fn set_content_length(&mut self, length: u64) {
+        use std::io::Write;
+        self.content_length = Some(length);
+        // Writing to a Vec can't fail.
+        let _ = write!(self.bytes, "Content-Length: {length}\r\n");
+    }
+
+    /// Ends the head; then `bytes` can be sent. Oddities that front servers punish are logged.
+    pub fn finish(&mut self, request: impl Fn() -> String) {
+        self.bytes.extend_from_slice(b"\r\n");
+        if self.bytes.len() > WARN_SIZE {
+            tracing::warn!(
+                request = request(),
+                bytes = self.bytes.len(),
+                "the response's head is larger than nginx's default buffer: raise fastcgi_buffer_size there"
+            );
+        }
+        if self.has_location && self.status == 200 {
+            tracing::warn!(
+                request = request(),
+                "Location with status 200: Apache makes a redirect of it"
+            );
+        }
+    }
+}
+
+/// Name of an object's type, for messages.
+pub fn type_name(object: &Bound<'_, PyAny>) -> String {
+    object
+        .get_type()
+        .name()
+        .map_or_else(|_| "object".into(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,170 @@
+//! `wsgi.input`: the complete file-like object of PEP 3333 (SPEC C41 to C48).
+
+use pyo3::exceptions::{PyOSError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use super::start_response::carrier_error;
+use crate::body::Body;
+use crate::exchange::Ticket;
+use crate::ffi;
+
+/// The body of one request.
+#[pyclass(frozen, module = "wsgi_fpm", freelist = 16)]
+pub struct Input {
+    ticket: Ticket,
+}
+
+/// Up to this size the result's memory is taken at once; larger ones grow with what arrives, never by what was
+/// declared (SPEC A17).
+const AT_ONCE: usize = 1024 * 1024;
+
+impl Input {
+    pub fn new(ticket: Ticket) -> Self {
+        Self { ticket }
+    }
+
+    /// Bytes available now, and whether no more will come.
+    ///
+    /// # Errors
+    /// OSError: fewer than `wanted` are there and the rest is lost.
+    fn look(&self, wanted: u64) -> PyResult<(u64, bool)> {
+        let state = |body: &mut Body| {
+            let lost = body.too_large || (body.is_short() && body.available() < wanted);
+            let expected = body.expected.unwrap_or(0);
+            Ok((
+                body.available(),
+                body.complete(),
+                lost,
+                body.too_large,
+                body.received,
+                expected,
+            ))
+        };
+        let (available, complete, lost, too_large, received, expected) =
+            self.ticket.body(state).map_err(carrier_error)?;
+        if too_large {
+            return Err(PyOSError::new_err("the request body is larger than --max-body allows"));
+        }
+        if lost {
+            return Err(PyOSError::new_err(format!(
+                "the request body ended after {received} of {expected} bytes"
+            )));
+        }
+        Ok((available, complete))
+    }
+
+    fn take<'py>(&self, py: Python<'py>, length: usize) -> PyResult<Bound<'py, PyBytes>> {
+        ffi::bytes_filled(py, length, |space| {
+            self.ticket.body(|body| body.read(space)).map_err(carrier_error)
+        })
+    }
+
+    fn read_up_to<'py>(&self, py: Python<'py>, wanted: u64) -> PyResult<Bound<'py, PyBytes>> {
+        let mut parts: Vec<u8> = Vec::new();
+        loop {
+            let left = wanted - parts.len() as u64;
+            // The rest is lost if the stream is short: asking for one byte more than is there finds out.
+            let (available, complete) = self.look(left.min(u64::MAX - 1))?;
+            let enough = available >= left || complete;
+            if enough && parts.is_empty() {
+                return self.take(py, left.min(available) as usize);
+            }
+            if enough || available >= AT_ONCE as u64 {
+                let start = parts.len();
+                parts.resize(start + left.min(available) as usize, 0);
+                let read = self
+                    .ticket
+                    .body(|body| body.read(&mut parts[start..]))
+                    .map_err(carrier_error)?;
+                parts.truncate(start + read);
+                if enough {
+                    return Ok(PyBytes::new(py, &parts));
+                }
+                continue;
+            }
+            self.ticket.receive(py).map_err(carrier_error)?;
+        }
+    }
+
+    fn read_line<'py>(&self, py: Python<'py>, limit: u64) -> PyResult<Bound<'py, PyBytes>> {
+        if limit == 0 {
+            return Ok(PyBytes::new(py, b""));
+        }
+        let mut searched = 0;
+        loop {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let found = self
+                .ticket
+                .body(|body| body.line_length(limit, searched))
+                .map_err(carrier_error)?;
+            if let Some(length) = found {
+                return self.take(py, length);
+            }
+            let (available, complete) = self.look(u64::MAX - 1)?;
+            if complete {
+                return self.take(py, available as usize);
+            }
+            searched = available as usize;
+            self.ticket.receive(py).map_err(carrier_error)?;
+        }
+    }
+}
+
+/// A size argument: none, `None` or a negative number mean everything.
+fn size_of(size: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
+    let Some(size) = size.filter(|size| !size.is_none()) else {
+        return Ok(u64::MAX);
+    };
+    let number: i128 = size
+        .extract()
+        .map_err(|_| PyTypeError::new_err(format!("size must be an int, not {}", super::head::type_name(size))))?;
+    Ok(u64::try_from(number).unwrap_or(u64::MAX))
+}
+
+#[pymethods]
+impl Input {
+    #[pyo3(signature = (size=None, /))]
+    fn read<'py>(&self, py: Python<'py>, size: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyBytes>> {
+        match size_of(size)? {
+            0 => Ok(PyBytes::new(py, b"")),
+            wanted => self.read_up_to(py, wanted),
+        }
+    }
+
+    #[pyo3(signature = (size=None, /))]
+    fn readline<'py>(&self, py: Python<'py>, size: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyBytes>> {
+        self.read_line(py, size_of(size)?)
+    }
+
+    #[pyo3(signature = (hint=None, /))]
+    fn readlines<'py>(&self, py: Python<'py>, hint: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyList>> {
+        let hint = match size_of(hint)? {
+            0 => u64::MAX,
+            hint => hint,
+        };
+        let lines = PyList::empty(py);
+        let mut total = 0;
+        while total < hint {
+            let line = self.read_line(py, u64::MAX)?;
+            if line.as_bytes().is_empty() {
+                break;
+            }
+            total += line.as_bytes().len() as u64;
+            lines.append(line)?;
+        }
+        Ok(lines)
+    }
+
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let line = self.read_line(py, u64::MAX)?;
+        Ok((!line.as_bytes().is_empty()).then_some(line))
+    }
+
+    /// The stream is the server's: closing it has no effect (SPEC C48).
+    fn close(&self) {}
+}

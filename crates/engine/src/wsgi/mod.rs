@@ -1,0 +1,16 @@
+//! WSGI (PEP 3333): the environ, the call and the response.
+//!
+//! Knows exchanges; neither FastCGI nor sockets.
+
+pub mod app;
+pub mod environ;
+pub mod errors;
+pub mod file_wrapper;
+pub mod head;
+pub mod input;
+pub mod paths;
+pub mod reject;
+pub mod respond;
+pub mod response;
+pub mod start_response;
+pub mod traceback;

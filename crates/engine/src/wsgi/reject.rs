@@ -1,0 +1,98 @@
+//! Requests that never reach the application, and the pages that the gateway sends itself (SPEC E).
+
+use pyo3::PyErr;
+
+/// Why a request isn't given to the application.
+#[derive(Debug)]
+pub enum Rejection {
+    BadRequest(String),
+    ParamsTooLarge(&'static str),
+    BodyTooLarge,
+    BodyTimeout,
+    NotFound,
+    Overloaded,
+    UnknownRole(u16),
+    /// Python itself failed: out of memory.
+    Internal(PyErr),
+}
+
+impl Rejection {
+    pub fn bad_request(reason: impl Into<String>) -> Self {
+        Self::BadRequest(reason.into())
+    }
+
+    pub fn params_too_large(reason: &'static str) -> Self {
+        Self::ParamsTooLarge(reason)
+    }
+
+    pub fn status(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "400 Bad Request",
+            Self::ParamsTooLarge(_) => "431 Request Header Fields Too Large",
+            Self::BodyTooLarge => "413 Content Too Large",
+            Self::BodyTimeout => "408 Request Timeout",
+            Self::NotFound => "404 Not Found",
+            Self::Overloaded => "503 Service Unavailable",
+            Self::UnknownRole(_) | Self::Internal(_) => "500 Internal Server Error",
+        }
+    }
+
+    /// Whether the connection can't be trusted or isn't worth keeping afterwards (SPEC E9).
+    pub fn closes(&self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest(_) | Self::ParamsTooLarge(_) | Self::BodyTooLarge | Self::BodyTimeout
+        )
+    }
+
+    pub fn log(&self, request: &str) {
+        match self {
+            Self::BadRequest(reason) => tracing::warn!(request, reason, "refused with 400"),
+            Self::ParamsTooLarge(reason) => tracing::warn!(request, reason, "refused with 431"),
+            Self::BodyTooLarge => {
+                tracing::warn!(
+                    request,
+                    reason = "the body is larger than --max-body allows",
+                    "refused with 413"
+                );
+            }
+            Self::BodyTimeout => {
+                tracing::info!(
+                    request,
+                    reason = "the body stopped coming (--body-timeout)",
+                    "refused with 408"
+                );
+            }
+            Self::NotFound => tracing::info!(request, reason = "not below the mount (--mount)", "refused with 404"),
+            Self::Overloaded => {
+                tracing::warn!(
+                    request,
+                    reason = "it waited longer than --queue-timeout allows",
+                    "refused with 503"
+                );
+            }
+            Self::UnknownRole(role) => tracing::error!(request, role, "refused: only responders are served"),
+            Self::Internal(error) => tracing::error!(request, %error, "refused with 500"),
+        }
+    }
+}
+
+impl From<PyErr> for Rejection {
+    fn from(error: PyErr) -> Self {
+        Self::Internal(error)
+    }
+}
+
+/// A whole response in plain text: nothing of the request and nothing of the failure stands in it (SPEC F4, F6).
+pub fn page(status: &str) -> Vec<u8> {
+    let retry = if status.starts_with("503") {
+        "Retry-After: 1\r\n"
+    } else {
+        ""
+    };
+    let length = status.len() + 1;
+    format!(
+        "Status: {status}\r\nContent-Type: text/plain; charset=utf-8\r\n{retry}Content-Length: {length}\r\n\r\n{status}\n"
+    )
+    .into_bytes()
+}

@@ -1,0 +1,464 @@
+//! One call of the application, and what it returns, to the front server.
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+use super::file_wrapper::{FileWrapper, PlainFile};
+use super::head::{Head, type_name};
+use super::start_response::StartResponse;
+use super::{reject, traceback};
+use crate::exchange::{CarrierError, Ending};
+use crate::ffi;
+
+/// How a request ended, for the access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Complete,
+    /// The application failed; the client got a 500, or a broken response.
+    Failed,
+    /// The front server went away or aborted.
+    Disconnected,
+    /// The request's time was over; the watchdog has answered.
+    TimedOut,
+}
+
+/// What stopped a response.
+enum Failure {
+    App(PyErr),
+    Carrier(CarrierError),
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self::App(error)
+    }
+}
+
+impl From<CarrierError> for Failure {
+    fn from(error: CarrierError) -> Self {
+        Self::Carrier(error)
+    }
+}
+
+const COMPLETE: Option<Ending> = Some(Ending::Complete { app_status: 0 });
+const FAILED: Option<Ending> = Some(Ending::Complete { app_status: 1 });
+/// Read and sent at once of a plain file.
+const FILE_BLOCK: usize = 256 * 1024;
+
+/// What stays the same from request to request.
+pub struct Responder<'a> {
+    pub app: &'a Py<PyAny>,
+    /// Show tracebacks to the client.
+    pub debug: bool,
+    /// Names the request in the log.
+    pub request: &'a dyn Fn() -> String,
+}
+
+impl Responder<'_> {
+    /// Calls the application and sends its response. Whatever it does, the response is complete or visibly broken
+    /// afterwards, and `close()` was called once.
+    pub fn run<'py>(
+        &self,
+        py: Python<'py>,
+        environ: &Bound<'py, PyAny>,
+        start_response: &Bound<'py, StartResponse>,
+    ) -> Outcome {
+        let start = start_response.get();
+        let result = match ffi::call2(self.app.bind(py), environ, start_response.as_any()) {
+            Ok(result) => result,
+            Err(error) => return self.fail(py, start, Failure::App(error)),
+        };
+        if let Ok(list) = result.cast_exact::<PyList>() {
+            let sent = self.send_items(py, start, list.len(), |index| list.get_item(index));
+            return self.conclude(py, start, sent);
+        }
+        if let Ok(tuple) = result.cast_exact::<PyTuple>() {
+            let sent = self.send_items(py, start, tuple.len(), |index| tuple.get_item(index));
+            return self.conclude(py, start, sent);
+        }
+        let plain = result
+            .cast_exact::<FileWrapper>()
+            .ok()
+            .and_then(|wrapper| wrapper.get().plain_file(py));
+        let sent = match plain {
+            Some(file) => self.send_file(py, start, &file),
+            None => self.send_iterable(py, start, &result),
+        };
+        let outcome = self.conclude(py, start, sent);
+        self.close(py, &result);
+        outcome
+    }
+
+    fn conclude(&self, py: Python<'_>, start: &StartResponse, sent: Result<(), Failure>) -> Outcome {
+        match sent {
+            Ok(()) => Outcome::Complete,
+            Err(failure) => self.fail(py, start, failure),
+        }
+    }
+
+    /// A built-in list or tuple: all of it at once.
+    fn send_items<'py>(
+        &self,
+        py: Python<'py>,
+        start: &StartResponse,
+        length: usize,
+        item: impl Fn(usize) -> PyResult<Bound<'py, PyAny>>,
+    ) -> Result<(), Failure> {
+        let mut items = Vec::with_capacity(length);
+        for index in 0..length {
+            items.push(checked(item(index)?)?);
+        }
+        let total: u64 = items.iter().map(|item| item.as_bytes().len() as u64).sum();
+        let (head, allowed) = start.with(|response| {
+            let mut head = response.take_head();
+            if let (Some(head), true, false) = (&mut head, length == 1 && !response.is_head, response.wrote) {
+                // SPEC C25.
+                if head.content_length.is_none() && head.allows_body() {
+                    head.set_content_length(total);
+                    response.set_content_length(total);
+                }
+            }
+            let allowed = if response.allows_body() {
+                total.min(response.room())
+            } else {
+                0
+            };
+            response.body_sent += allowed;
+            (head, allowed)
+        });
+        self.check_started(start)?;
+        self.warn_surplus(start, total, allowed);
+        let head = self.finished(head);
+        let mut slices = Vec::with_capacity(length + 1);
+        slices.push(head.as_slice());
+        let mut left = allowed as usize;
+        for item in &items {
+            let bytes = item.as_bytes();
+            slices.push(&bytes[..bytes.len().min(left)]);
+            left -= bytes.len().min(left);
+        }
+        if start.with(|response| response.is_short()) {
+            start.ticket.send(py, &slices, None)?;
+            return Err(Failure::App(self.short(start)));
+        }
+        start.ticket.send(py, &slices, COMPLETE)?;
+        start.ticket.done();
+        start.with(|response| response.recycle(head));
+        Ok(())
+    }
+
+    /// Any other iterable: each block leaves before the next is asked for (PEP 3333, "Buffering and Streaming").
+    fn send_iterable(&self, py: Python<'_>, start: &StartResponse, result: &Bound<'_, PyAny>) -> Result<(), Failure> {
+        let iterator = result
+            .try_iter()
+            .map_err(|error| self.no_iterable(py, result, error))?
+            .into_any();
+        let mut first = true;
+        while let Some(item) = ffi::next_item(&iterator)? {
+            let block = checked(item)?;
+            let block = block.as_bytes();
+            if block.is_empty() {
+                continue;
+            }
+            self.check_started(start)?;
+            let single = std::mem::take(&mut first) && ffi::length_hint(result) == Some(1);
+            let (head, allowed, last) = start.with(|response| {
+                let mut head = response.take_head();
+                if let (Some(head), true, false) = (&mut head, single && !response.is_head, response.wrote) {
+                    if head.content_length.is_none() && head.allows_body() {
+                        head.set_content_length(block.len() as u64);
+                        response.set_content_length(block.len() as u64);
+                    }
+                }
+                let length = block.len() as u64;
+                let allowed = if response.allows_body() {
+                    length.min(response.room())
+                } else {
+                    0
+                };
+                response.body_sent += allowed;
+                (head, allowed as usize, !response.allows_body() || response.room() == 0)
+            });
+            self.warn_surplus(start, block.len() as u64, allowed as u64);
+            let head = self.finished(head);
+            start
+                .ticket
+                .send(py, &[&head, &block[..allowed]], COMPLETE.filter(|_| last))?;
+            if last {
+                start.ticket.done();
+                if allowed == block.len() {
+                    self.finish_iteration(py, &iterator);
+                }
+                return Ok(());
+            }
+            start.ticket.check_peer()?;
+        }
+        self.check_started(start)?;
+        self.end(py, start)
+    }
+
+    /// Everything that Content-Length promised is sent and the response has ended. What the application has behind its
+    /// last `yield` runs now.
+    fn finish_iteration(&self, py: Python<'_>, iterator: &Bound<'_, PyAny>) {
+        loop {
+            match ffi::next_item(iterator) {
+                Ok(Some(item)) if item.cast::<PyBytes>().is_ok_and(|block| block.as_bytes().is_empty()) => {}
+                Ok(Some(_)) => return self.warn("the application returned more than Content-Length says: cut off"),
+                Ok(None) => return,
+                Err(error) => return self.log_exception(py, &error, "after the response was complete"),
+            }
+        }
+    }
+
+    /// A regular file, without Python between its blocks. Reading into a buffer and sending it was measured against
+    /// sendfile: see ARCHITECTURE.md.
+    fn send_file(&self, py: Python<'_>, start: &StartResponse, file: &PlainFile) -> Result<(), Failure> {
+        use std::os::unix::fs::FileExt;
+        self.check_started(start)?;
+        let (head, allowed) = start.with(|response| {
+            let head = response.take_head();
+            let allowed = if response.allows_body() {
+                file.length.min(response.room())
+            } else {
+                0
+            };
+            (head, allowed)
+        });
+        let mut head = self.finished(head);
+        let mut sent = 0;
+        let mut buffer = vec![0; FILE_BLOCK.min(allowed as usize)];
+        while sent < allowed {
+            let wanted = buffer.len().min((allowed - sent) as usize);
+            let read = py
+                .detach(|| file.file.read_at(&mut buffer[..wanted], file.offset + sent))
+                .map_err(PyErr::from)?;
+            if read == 0 {
+                break; // the file has become shorter
+            }
+            sent += read as u64;
+            start.with(|response| response.body_sent += read as u64);
+            let whole = sent == allowed && !start.with(|response| response.is_short());
+            start
+                .ticket
+                .send(py, &[&head, &buffer[..read]], COMPLETE.filter(|_| whole))?;
+            head.clear();
+            if whole {
+                start.ticket.done();
+                return Ok(());
+            }
+            start.ticket.check_peer()?;
+        }
+        if !head.is_empty() {
+            start.ticket.send(py, &[&head], None)?;
+        }
+        self.end(py, start)
+    }
+
+    /// After the last block.
+    fn end(&self, py: Python<'_>, start: &StartResponse) -> Result<(), Failure> {
+        let head = start.with(|response| response.take_head());
+        let head = self.finished(head);
+        if start.with(|response| response.is_short()) {
+            start.ticket.send(py, &[&head], None)?;
+            return Err(Failure::App(self.short(start)));
+        }
+        start.ticket.send(py, &[&head], COMPLETE)?;
+        start.ticket.done();
+        Ok(())
+    }
+
+    /// The request can't end as it should (SPEC E2, E3, E8, E13).
+    fn fail(&self, py: Python<'_>, start: &StartResponse, failure: Failure) -> Outcome {
+        let error = match failure {
+            Failure::App(error) => match start.ticket.lost() {
+                // The exception is what we raised to tell the application so.
+                Some(lost) if error.is_instance_of::<PyOSError>(py) => return self.abandon(start, &lost),
+                _ => error,
+            },
+            Failure::Carrier(error) => return self.abandon(start, &error),
+        };
+        if !start.ticket.is_valid() {
+            self.log_exception(py, &error, "after the request was given up");
+            return Outcome::TimedOut;
+        }
+        let sent = start.with(|response| response.head_sent());
+        if sent {
+            let (bytes, length) = start.with(|response| (response.body_sent, response.content_length()));
+            self.log_exception(
+                py,
+                &error,
+                &format!("after {bytes} bytes of {} were sent", expectation(length)),
+            );
+            start.ticket.cut();
+            return Outcome::Failed;
+        }
+        self.log_exception(py, &error, "before the response began");
+        let page = if self.debug {
+            debug_page(&traceback::format(py, &error))
+        } else {
+            reject::page("500 Internal Server Error")
+        };
+        start.with(|response| response.set_status(500));
+        match start.ticket.send(py, &[&page], FAILED) {
+            Ok(()) => start.ticket.done(),
+            Err(error) => return self.abandon(start, &error),
+        }
+        Outcome::Failed
+    }
+
+    /// The response can't be delivered any more.
+    fn abandon(&self, start: &StartResponse, error: &CarrierError) -> Outcome {
+        let request = (self.request)();
+        let outcome = match error {
+            CarrierError::TimedOut => Outcome::TimedOut,
+            CarrierError::Gone | CarrierError::Aborted | CarrierError::Ended => {
+                tracing::info!(request, %error, "disconnected");
+                Outcome::Disconnected
+            }
+            _ => {
+                tracing::warn!(request, %error, "the response was broken off");
+                Outcome::Disconnected
+            }
+        };
+        start.ticket.cut();
+        outcome
+    }
+
+    /// `close()` of what the application returned, exactly once, whatever happened (SPEC C23, C24).
+    fn close(&self, py: Python<'_>, result: &Bound<'_, PyAny>) {
+        let closed = match result.getattr_opt("close") {
+            Ok(Some(close)) => close.call0().map(drop),
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = closed {
+            self.log_exception(py, &error, "in close()");
+        }
+    }
+
+    fn check_started(&self, start: &StartResponse) -> Result<(), PyErr> {
+        if start.with(|response| response.started()) {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err(
+            "the application returned a response without calling start_response",
+        ))
+    }
+
+    fn no_iterable(&self, py: Python<'_>, result: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+        // What __iter__ itself raises is the application's own; no __iter__ at all deserves a better message.
+        if error.is_instance_of::<PyTypeError>(py) && error.traceback(py).is_none() {
+            return PyTypeError::new_err(format!(
+                "the application must return an iterable of bytes, not {}",
+                type_name(result)
+            ));
+        }
+        error
+    }
+
+    fn short(&self, start: &StartResponse) -> PyErr {
+        let (sent, length) = start.with(|response| (response.body_sent, response.content_length()));
+        PyValueError::new_err(format!(
+            "the body has {sent} bytes, Content-Length says {}",
+            length.unwrap_or(0)
+        ))
+    }
+
+    fn warn_surplus(&self, start: &StartResponse, length: u64, allowed: u64) {
+        if allowed == length {
+            return;
+        }
+        let (allows_body, is_head) = start.with(|response| (response.allows_body(), response.is_head));
+        if allows_body {
+            self.warn("the application returned more than Content-Length says: cut off");
+        } else if !is_head {
+            self.warn("the application returned a body for a status that has none: dropped");
+        }
+    }
+
+    fn finished(&self, head: Option<Head>) -> Vec<u8> {
+        head.map_or_else(Vec::new, |mut head| {
+            head.finish(self.request);
+            head.bytes
+        })
+    }
+
+    fn warn(&self, what: &'static str) {
+        tracing::warn!(request = (self.request)(), "{what}");
+    }
+
+    fn log_exception(&self, py: Python<'_>, error: &PyErr, when: &str) {
+        let exception = error
+            .get_type(py)
+            .name()
+            .map_or_else(|_| String::new(), |name| name.to_string());
+        let traceback = traceback::format(py, error);
+        tracing::error!(
+            request = (self.request)(),
+            exception,
+            "the application failed {when}\n{}",
+            traceback.trim_end()
+        );
+    }
+}
+
+/// Sends the head, if it hasn't been, and `block` as far as Content-Length allows; whether some of it was too much.
+/// For `write`.
+///
+/// # Errors
+/// The response can't be completed.
+pub fn send_block(py: Python<'_>, start: &StartResponse, block: &[u8]) -> Result<bool, CarrierError> {
+    let (head, allowed, allows_body) = start.with(|response| {
+        let head = response.take_head();
+        let allowed = if response.allows_body() {
+            (block.len() as u64).min(response.room())
+        } else {
+            0
+        };
+        response.body_sent += allowed;
+        (head, allowed as usize, response.allows_body())
+    });
+    let head = head.map_or_else(Vec::new, |mut head| {
+        head.finish(String::new);
+        head.bytes
+    });
+    start.ticket.send(py, &[&head, &block[..allowed]], None)?;
+    Ok(allows_body && allowed < block.len())
+}
+
+/// An item that may be sent: bytes or a subclass (SPEC C20).
+fn checked<'py>(item: Bound<'py, PyAny>) -> Result<Bound<'py, PyBytes>, PyErr> {
+    item.cast_into::<PyBytes>().map_err(|error| {
+        PyTypeError::new_err(format!(
+            "the application's iterable must give bytes, not {}",
+            type_name(&error.into_inner())
+        ))
+    })
+}
+
+fn expectation(length: Option<u64>) -> String {
+    length.map_or_else(|| "a body without Content-Length".into(), |length| length.to_string())
+}
+
+/// A traceback for a developer's browser.
+fn debug_page(traceback: &str) -> Vec<u8> {
+    let escaped = traceback
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    let last = escaped.trim_end().lines().next_back().unwrap_or_default();
+    let body = format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><title>{last}</title>\
+         <style>body{{font:16px/1.5 system-ui;margin:2rem auto;max-width:60rem;padding:0 1rem}}\
+         pre{{background:#f4f4f4;padding:1rem;overflow:auto}}</style>\
+         <h1>The application failed</h1><p><strong>{last}</strong><pre>{escaped}</pre>"
+    );
+    let mut page = format!(
+        "Status: 500 Internal Server Error\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    page.extend_from_slice(body.as_bytes());
+    page
+}

@@ -1,0 +1,111 @@
+//! The state of one response: what was promised and what has been sent.
+
+use super::head::Head;
+
+/// From the request's start to the response's end.
+#[derive(Default)]
+pub struct Response {
+    /// `start_response` was called, successfully or not.
+    pub start_called: bool,
+    /// Stored and not sent. Taken when it is sent; `sent` then says what it was.
+    pub head: Option<Head>,
+    sent: Option<SentHead>,
+    /// `write` was called with data.
+    pub wrote: bool,
+    /// The method is HEAD.
+    pub is_head: bool,
+    /// Body bytes that were sent.
+    pub body_sent: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SentHead {
+    status: u16,
+    content_length: Option<u64>,
+    allows_body: bool,
+}
+
+impl Response {
+    pub fn new(is_head: bool, buffer: Vec<u8>) -> Self {
+        // A head without a status is a buffer: `start_called` is false.
+        Self {
+            is_head,
+            head: Some(Head::empty(buffer)),
+            ..Self::default()
+        }
+    }
+
+    pub fn head_sent(&self) -> bool {
+        self.sent.is_some()
+    }
+
+    /// Whether `start_response` has succeeded.
+    pub fn started(&self) -> bool {
+        self.sent.is_some() || self.head.as_ref().is_some_and(|head| head.status != 0)
+    }
+
+    /// Takes the head for sending it.
+    pub fn take_head(&mut self) -> Option<Head> {
+        if !self.started() || self.sent.is_some() {
+            return None;
+        }
+        let head = self.head.take()?;
+        self.sent = Some(SentHead {
+            status: head.status,
+            content_length: head.content_length,
+            allows_body: head.allows_body() && !self.is_head,
+        });
+        Some(head)
+    }
+
+    /// Status that was sent; 0 if none was.
+    pub fn status(&self) -> u16 {
+        self.sent.map_or(0, |sent| sent.status)
+    }
+
+    /// Whether body bytes may be sent, after the head.
+    pub fn allows_body(&self) -> bool {
+        self.sent.is_some_and(|sent| sent.allows_body)
+    }
+
+    pub fn content_length(&self) -> Option<u64> {
+        self.sent.and_then(|sent| sent.content_length)
+    }
+
+    /// The gateway has added a Content-Length to the head that was just taken.
+    pub fn set_content_length(&mut self, length: u64) {
+        if let Some(sent) = &mut self.sent {
+            sent.content_length = Some(length);
+        }
+    }
+
+    /// The gateway sends a page of its own with this status.
+    pub fn set_status(&mut self, status: u16) {
+        self.sent = Some(SentHead {
+            status,
+            content_length: None,
+            allows_body: true,
+        });
+    }
+
+    /// Keeps a head's memory for the next request.
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        self.head = Some(Head::empty(buffer));
+    }
+
+    /// Memory for the next request's head.
+    pub fn buffer(&mut self) -> Vec<u8> {
+        self.head.take().map(|head| head.bytes).unwrap_or_default()
+    }
+
+    /// Body bytes that Content-Length still allows.
+    pub fn room(&self) -> u64 {
+        self.content_length()
+            .map_or(u64::MAX, |length| length.saturating_sub(self.body_sent))
+    }
+
+    /// Whether everything that Content-Length promised has been sent (SPEC C29). HEAD, 204 and 304 promise nothing.
+    pub fn is_short(&self) -> bool {
+        self.allows_body() && self.content_length().is_some_and(|length| self.body_sent < length)
+    }
+}
