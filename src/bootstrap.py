@@ -7,9 +7,14 @@ if sys.path and sys.path[0] == "":
 
 
 def main():
+    import signal
     from importlib.machinery import ExtensionFileLoader
     from importlib.util import module_from_spec, spec_from_file_location
 
+    # A terminal and a service manager signal every process, but when to stop, and how, the supervisor says. Handlers
+    # that do nothing rather than SIG_IGN: programs that the application starts must not inherit them.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, lambda number, frame: None)
     name, path = "wsgi_fpm_engine", sys.argv[1]
     sys.argv[:] = ["wsgi-fpm"]
     try:

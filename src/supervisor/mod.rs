@@ -241,13 +241,8 @@ impl Supervisor {
             What::Ready { python } => self.ready(i, &python),
             What::Failed { reason, detail } => self.failed(i, reason, detail),
             What::WorkerDied { pid, how, backoff_ms } => {
-                warn!(
-                    generation = number,
-                    worker = pid,
-                    how,
-                    backoff_ms,
-                    "worker died and will be replaced"
-                );
+                // The leader has logged it, with the request that the worker ran.
+                debug!(generation = number, worker = pid, how, backoff_ms, "worker died");
             }
             What::Exited(status) => self.exited(i, status),
         }
@@ -337,7 +332,7 @@ impl Supervisor {
         if self.is_any(Stage::Serving) {
             warn!(
                 pool = self.pool.settings.pool,
-                "the previous generation goes on serving"
+                "the previous generation goes on"
             );
         } else if self.ever_ready && !self.is_any(Stage::Starting) {
             self.schedule_restart(lived);

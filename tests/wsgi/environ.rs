@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::support::fcgi_client::{Request, Response};
 use crate::support::process::{Gateway, Shared};
 
-static DUMP: Shared = Shared::new(|| Gateway::app("environ.py:dump"));
-static APPS: Shared = Shared::new(|| Gateway::app("environ.py").variable("A_SECRET", "of the process"));
+static DUMP: Shared = Shared::new(|| Gateway::app("environ:dump"));
+static APPS: Shared = Shared::new(|| Gateway::app("environ").variable("A_SECRET", "of the process"));
 
 /// The environ that a request has led to.
 #[track_caller]

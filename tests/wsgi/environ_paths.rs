@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::support::fcgi_client::Request;
 use crate::support::process::{Gateway, Shared};
 
-static SITE: Shared = Shared::new(|| Gateway::app("environ.py:dump"));
-static APP: Shared = Shared::new(|| Gateway::app("environ.py:dump").option("--mount", "/app"));
+static SITE: Shared = Shared::new(|| Gateway::app("environ:dump"));
+static APP: Shared = Shared::new(|| Gateway::app("environ:dump").option("--mount", "/app"));
 
 /// `(SCRIPT_NAME, PATH_INFO)`.
 type Pair = (&'static str, &'static str);
@@ -242,7 +242,7 @@ fn b14_mount_matches_whole_segments_only() {
 
 #[test]
 fn b14_mount_with_a_trailing_slash_is_the_same_mount() {
-    let gateway = Gateway::app("environ.py:dump").option("--mount", "/app/").start();
+    let gateway = Gateway::app("environ:dump").option("--mount", "/app/").start();
     let environ: Value = serde_json::from_slice(gateway.get("/app/x").ok().body()).unwrap();
     assert_eq!(
         (&environ["SCRIPT_NAME"], &environ["PATH_INFO"]),

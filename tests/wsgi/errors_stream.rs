@@ -4,7 +4,7 @@ use crate::support::fcgi_client::STDERR;
 use crate::support::log::field;
 use crate::support::process::{Gateway, Shared};
 
-static APPS: Shared = Shared::new(|| Gateway::app("errors_stream.py"));
+static APPS: Shared = Shared::new(|| Gateway::app("errors_stream"));
 
 #[test]
 fn c49_every_method_writes_to_the_log() {

@@ -6,7 +6,7 @@ use crate::support::fcgi_client::{Request, Response};
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
-static APPS: Shared = Shared::new(|| Gateway::app("failures.py").flag("--access-log"));
+static APPS: Shared = Shared::new(|| Gateway::app("failures").flag("--access-log"));
 
 /// Every exception of failures.py.
 const ERRORS: [&str; 13] = [
@@ -109,7 +109,7 @@ fn c37_exception_after_the_head_cuts_the_response() {
 #[test]
 fn c38_worker_survives_every_exception() {
     let pid = |response: Response| response.ok().text();
-    let gateway = Gateway::app("failures.py").start();
+    let gateway = Gateway::app("failures").start();
     let worker = gateway.processes();
     for error in ERRORS {
         for place in ["in_call", "in_iter", "in_first", "in_second", "in_close"] {
@@ -287,7 +287,7 @@ fn recovers(gateway: &Gateway, path: &str, how: &str) {
 
 #[test]
 fn e6_segmentation_fault_is_answered_with_502_and_the_next_request_works() {
-    let gateway = Gateway::app("failures.py").start();
+    let gateway = Gateway::app("failures").start();
     let response = gateway.get("/segfaults").error_page(502);
     assert_eq!(response.end, Some((1, 0)), "{response}");
     recovers(&gateway, "/segfaults", "SIGSEGV");
@@ -295,7 +295,7 @@ fn e6_segmentation_fault_is_answered_with_502_and_the_next_request_works() {
 
 #[test]
 fn e6_abort_is_answered_with_502_and_the_next_request_works() {
-    let gateway = Gateway::app("failures.py").start();
+    let gateway = Gateway::app("failures").start();
     let response = gateway.get("/aborts").error_page(502);
     assert_eq!(response.end, Some((1, 0)), "{response}");
     recovers(&gateway, "/aborts", "SIGABRT");
@@ -303,7 +303,7 @@ fn e6_abort_is_answered_with_502_and_the_next_request_works() {
 
 #[test]
 fn e6_crash_answers_502_to_the_waiting_neighbours() {
-    let gateway = Gateway::app("failures.py").start();
+    let gateway = Gateway::app("failures").start();
     let mut neighbour = gateway.connect();
     neighbour.send(&Request::get("/waits?neighbour").bytes());
     until("the neighbour runs", SOON, || {
@@ -316,7 +316,7 @@ fn e6_crash_answers_502_to_the_waiting_neighbours() {
 
 #[test]
 fn e6_crash_after_the_head_never_ends_as_if_it_were_whole() {
-    let gateway = Gateway::app("failures.py").start();
+    let gateway = Gateway::app("failures").start();
     let mut connection = gateway.connect();
     connection.send(&Request::get("/segfaults_after_head?e6").bytes());
     let mut response = Response::default();
@@ -329,7 +329,7 @@ fn e6_crash_after_the_head_never_ends_as_if_it_were_whole() {
 
 #[test]
 fn e6_os_exit_is_a_crash_and_the_next_request_works() {
-    let gateway = Gateway::app("failures.py").start();
+    let gateway = Gateway::app("failures").start();
     let response = gateway.get("/exits");
     assert!(response.end.is_none() || response.code() == 502, "{response}");
     recovers(&gateway, "/exits", "7");
@@ -337,7 +337,7 @@ fn e6_os_exit_is_a_crash_and_the_next_request_works() {
 
 #[test]
 fn e6_killed_worker_is_reported_with_its_request_and_replaced() {
-    let gateway = Gateway::app("failures.py").start();
+    let gateway = Gateway::app("failures").start();
     let response = gateway.get("/kills_itself");
     assert!(response.end.is_none() || response.code() == 502, "{response}");
     recovers(&gateway, "/kills_itself", "SIGKILL");
@@ -345,7 +345,7 @@ fn e6_killed_worker_is_reported_with_its_request_and_replaced() {
 
 #[test]
 fn e6_idle_worker_that_is_killed_is_replaced() {
-    let gateway = Gateway::app("processes.py").start();
+    let gateway = Gateway::app("processes").start();
     let pid = || gateway.get("/pid").ok().text();
     let first = pid();
     let worker = rustix::process::Pid::from_raw(first.parse().unwrap()).unwrap();

@@ -4,7 +4,7 @@ use crate::support::fcgi_client::Request;
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
-static APPS: Shared = Shared::new(|| Gateway::app("files.py"));
+static APPS: Shared = Shared::new(|| Gateway::app("files"));
 
 /// What `made` in files.py holds.
 fn content() -> Vec<u8> {

@@ -4,7 +4,7 @@ use crate::start_response::APPS;
 use crate::support::fcgi_client::{END_REQUEST, Record, Request, STDOUT};
 use crate::support::process::{Gateway, Shared};
 
-static ITERATION: Shared = Shared::new(|| Gateway::app("iteration.py"));
+static ITERATION: Shared = Shared::new(|| Gateway::app("iteration"));
 
 fn head(target: &str) -> String {
     String::from_utf8(APPS.get(target).ok().head().to_vec()).unwrap()

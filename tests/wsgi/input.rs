@@ -4,7 +4,7 @@ use crate::support::fcgi_client::{PARAMS, Request, Response, STDIN, record, stre
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
-static APPS: Shared = Shared::new(|| Gateway::app("input.py"));
+static APPS: Shared = Shared::new(|| Gateway::app("input"));
 
 /// The repr of what Python expressions over the input `i` give.
 #[track_caller]

@@ -6,7 +6,7 @@ use crate::support::fcgi_client::{Request, Response, STDOUT};
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
-static APPS: Shared = Shared::new(|| Gateway::app("iteration.py").option("--write-timeout", "1s"));
+static APPS: Shared = Shared::new(|| Gateway::app("iteration").option("--write-timeout", "1s"));
 
 /// What the application has written down under `key`, as JSON text.
 fn events(key: &str) -> String {
@@ -308,7 +308,7 @@ fn c29_body_under_its_content_length_never_ends_as_if_it_were_whole() {
 
 #[test]
 fn c56_peer_that_goes_away_is_no_error_in_the_log() {
-    let gateway = Gateway::app("iteration.py").start();
+    let gateway = Gateway::app("iteration").start();
     let mut connection = gateway.connect();
     connection.send(&Request::get("/closing_endless?c56").bytes());
     connection.read_until_body_has(&mut Response::default(), b"x");
@@ -327,7 +327,7 @@ fn c56_peer_that_goes_away_is_no_error_in_the_log() {
 
 #[test]
 fn a27_peer_that_closes_after_the_end_of_stdout_is_no_error() {
-    let gateway = Gateway::app("iteration.py").start();
+    let gateway = Gateway::app("iteration").start();
     for _ in 0..20 {
         let mut connection = gateway.connect();
         connection.send(&Request::get("/as_tuple").bytes());

@@ -30,7 +30,7 @@ fn socket(gateway: &Gateway) -> PathBuf {
 
 #[test]
 fn a32_sigterm_finishes_the_running_request_and_exits_with_0() {
-    let gateway = Gateway::app("processes.py").start();
+    let gateway = Gateway::app("processes").start();
     let (gate, called) = gate(&gateway, "gate");
     let mut idle = gateway.connect();
     idle.exchange(&Request::get("/hello").keep_conn()).ok();
@@ -50,7 +50,7 @@ fn a32_sigterm_finishes_the_running_request_and_exits_with_0() {
 
 #[test]
 fn a32_sigterm_without_requests_exits_at_once_with_0() {
-    let gateway = Gateway::app("processes.py").workers(2).start();
+    let gateway = Gateway::app("processes").workers(2).start();
     let mut idle = gateway.connect();
     idle.exchange(&Request::get("/hello").keep_conn()).ok();
     let started = Instant::now();
@@ -65,7 +65,7 @@ fn a32_sigterm_without_requests_exits_at_once_with_0() {
 
 #[test]
 fn a32_sigterm_cuts_what_runs_longer_than_the_stop_timeout() {
-    let gateway = Gateway::app("processes.py").option("--stop-timeout", "300ms").start();
+    let gateway = Gateway::app("processes").option("--stop-timeout", "300ms").start();
     let marker = gateway.directory.path().join("stuck");
     let mut running = gateway.connect();
     running.send(&Request::get(&format!("/ignores_everything?{}", marker.display())).bytes());
@@ -79,7 +79,7 @@ fn a32_sigterm_cuts_what_runs_longer_than_the_stop_timeout() {
 #[test]
 fn sigint_and_sigquit_stop_at_once() {
     for signal in [Signal::INT, Signal::QUIT] {
-        let gateway = Gateway::app("processes.py").start();
+        let gateway = Gateway::app("processes").start();
         let (gate, called) = gate(&gateway, "gate");
         let mut running = gateway.connect();
         running.send(&Request::get(&format!("/waits?{}", gate.display())).bytes());
@@ -92,7 +92,7 @@ fn sigint_and_sigquit_stop_at_once() {
 
 #[test]
 fn interrupt_from_the_terminal_reaches_every_process_and_stops_all() {
-    let gateway = Gateway::app("processes.py").workers(2).start();
+    let gateway = Gateway::app("processes").workers(2).start();
     gateway.signal_group(Signal::INT);
     gateway.wait_exit(Duration::from_secs(10));
     gateway.wait_for_nobody(SOON);
@@ -106,7 +106,7 @@ fn interrupt_from_the_terminal_reaches_every_process_and_stops_all() {
 
 #[test]
 fn nobody_outlives_a_killed_supervisor() {
-    let gateway = Gateway::app("processes.py").workers(2).start();
+    let gateway = Gateway::app("processes").workers(2).start();
     let (gate, called) = gate(&gateway, "gate");
     let mut running = gateway.connect();
     running.send(&Request::get(&format!("/waits?{}", gate.display())).bytes());
@@ -117,7 +117,7 @@ fn nobody_outlives_a_killed_supervisor() {
 
 #[test]
 fn killed_leader_is_noticed_and_serving_goes_on() {
-    let gateway = Gateway::app("processes.py").start();
+    let gateway = Gateway::app("processes").start();
     let worker: i32 = gateway.get("/pid").ok().text().parse().unwrap();
     let leader = parent_of(worker);
     assert_ne!(leader, gateway.pid(), "supervisor, leader, worker");
@@ -142,7 +142,7 @@ fn parent_of(pid: i32) -> Pid {
 
 #[test]
 fn every_worker_is_a_process_of_its_own_and_serves() {
-    let gateway = Gateway::app("processes.py").workers(3).threads(1).start();
+    let gateway = Gateway::app("processes").workers(3).threads(1).start();
     let mut pids = std::collections::BTreeSet::new();
     let mut held = Vec::new();
     for n in 0..3 {
@@ -165,7 +165,7 @@ fn every_worker_is_a_process_of_its_own_and_serves() {
 
 #[test]
 fn worker_that_crashes_again_and_again_is_replaced_with_a_back_off() {
-    let gateway = Gateway::app("processes.py").start();
+    let gateway = Gateway::app("processes").start();
     for _ in 0..4 {
         gateway.get("/exits");
         until("the next worker serves", SOON, || gateway.get("/hello").code() == 200);
@@ -265,10 +265,10 @@ fn prints_at_import_go_to_the_log() {
 
 #[test]
 fn f7_unix_socket_has_mode_0660() {
-    let gateway = Gateway::app("processes.py").start();
+    let gateway = Gateway::app("processes").start();
     let mode = fs::metadata(socket(&gateway)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660, "{mode:o}");
-    let open = Gateway::app("processes.py").option("--listen-mode", "0600").start();
+    let open = Gateway::app("processes").option("--listen-mode", "0600").start();
     let mode = fs::metadata(socket(&open)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "{mode:o}");
 }
@@ -278,7 +278,7 @@ fn f7_regular_file_in_the_sockets_place_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("occupied");
     fs::write(&path, "mine").unwrap();
-    let (status, log) = Gateway::app("processes.py").option("--listen", &path).fail();
+    let (status, log) = Gateway::app("processes").option("--listen", &path).fail();
     assert!(!status.success());
     assert!(log.text().contains("occupied"), "{}", log.text());
     assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
@@ -286,8 +286,8 @@ fn f7_regular_file_in_the_sockets_place_is_left_alone() {
 
 #[test]
 fn f7_second_instance_on_the_same_socket_is_refused() {
-    let gateway = Gateway::app("processes.py").start();
-    let (status, log) = Gateway::app("processes.py").option("--listen", socket(&gateway)).fail();
+    let gateway = Gateway::app("processes").start();
+    let (status, log) = Gateway::app("processes").option("--listen", socket(&gateway)).fail();
     assert!(!status.success());
     assert!(log.text().contains("socket"), "{}", log.text());
     gateway.get("/hello").ok();
@@ -299,7 +299,7 @@ fn f7_stale_socket_is_replaced() {
     let path = directory.path().join("stale");
     drop(UnixListener::bind(&path).unwrap());
     assert!(fs::metadata(&path).unwrap().file_type().is_socket());
-    let gateway = Gateway::app("processes.py").option("--listen", &path).start();
+    let gateway = Gateway::app("processes").option("--listen", &path).start();
     let stale = Address::Unix(path);
     let mut connection = crate::support::fcgi_client::Raw::connect(&stale).unwrap();
     connection.exchange(&Request::get("/hello")).ok();
@@ -308,7 +308,7 @@ fn f7_stale_socket_is_replaced() {
 
 #[test]
 fn socket_is_removed_after_a_stop() {
-    let gateway = Gateway::app("processes.py").start();
+    let gateway = Gateway::app("processes").start();
     gateway.signal(Signal::TERM);
     gateway.wait_exit(SOON);
     assert!(!socket(&gateway).exists());

@@ -6,7 +6,7 @@ use crate::support::fcgi_client::{Raw, Request, STDIN, record};
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
-static DEFAULTS: Shared = Shared::new(|| Gateway::app("input.py"));
+static DEFAULTS: Shared = Shared::new(|| Gateway::app("input"));
 
 /// A request whose pairs take exactly `length` bytes.
 fn request_with_params_of(length: usize) -> Request {
@@ -36,7 +36,7 @@ fn too_large(gateway: &Gateway, request: &Request, code: u16) {
 
 #[test]
 fn f10_params_bytes() {
-    let gateway = Gateway::app("input.py").option("--params-bytes", "4096").start();
+    let gateway = Gateway::app("input").option("--params-bytes", "4096").start();
     gateway.send(&request_with_params_of(4096)).ok();
     too_large(&gateway, &request_with_params_of(4097), 431);
 }
@@ -54,7 +54,7 @@ fn f10_params_bytes_by_default_are_256_kib() {
 #[test]
 fn f10_params_pairs() {
     let base = Request::get("/hello").params.len();
-    let gateway = Gateway::app("input.py")
+    let gateway = Gateway::app("input")
         .option("--params-pairs", (base + 3).to_string())
         .start();
     let with = |n: usize| (0..n).fold(Request::get("/hello"), |request, n| request.param(format!("X_{n}"), ""));
@@ -82,7 +82,7 @@ fn f10_param_value_is_64_kib() {
 
 #[test]
 fn f10_body_max_of_a_declared_body() {
-    let gateway = Gateway::app("input.py").option("--body-max", "1000").start();
+    let gateway = Gateway::app("input").option("--body-max", "1000").start();
     gateway.send(&Request::post("/echo", vec![b'x'; 1000])).ok();
     too_large(&gateway, &Request::post("/echo", vec![b'x'; 1001]), 413);
     // Refused by what is declared, before it arrives.
@@ -97,7 +97,7 @@ fn f10_body_max_of_a_declared_body() {
 
 #[test]
 fn f10_body_max_of_a_body_of_unknown_length() {
-    let gateway = Gateway::app("input.py").option("--body-max", "1000").start();
+    let gateway = Gateway::app("input").option("--body-max", "1000").start();
     let chunked = |length: usize| {
         Request::new("POST", "/echo_all")
             .header("Transfer-Encoding", "chunked")
@@ -109,7 +109,7 @@ fn f10_body_max_of_a_body_of_unknown_length() {
 
 #[test]
 fn f10_connection_requests() {
-    let gateway = Gateway::app("input.py").option("--connection-requests", "3").start();
+    let gateway = Gateway::app("input").option("--connection-requests", "3").start();
     let mut connection = gateway.connect();
     for _ in 0..3 {
         connection.exchange(&Request::get("/hello").keep_conn()).ok();
@@ -119,7 +119,7 @@ fn f10_connection_requests() {
 
 #[test]
 fn f10_connections_beyond_the_limit_wait_for_their_turn() {
-    let gateway = Gateway::app("input.py").option("--connections", "5").start();
+    let gateway = Gateway::app("input").option("--connections", "5").start();
     let mut held: Vec<Raw> = (0..5).map(|_| gateway.connect()).collect();
     for connection in &mut held {
         connection.exchange(&Request::get("/hello").keep_conn()).ok();
@@ -137,13 +137,13 @@ fn f10_connections_beyond_the_limit_wait_for_their_turn() {
 
 #[test]
 fn f10_response_head() {
-    let gateway = Gateway::app("start_response.py").start();
+    let gateway = Gateway::app("start_response").start();
     let head = gateway.get("/two_cookies").ok().head().len();
-    let exact = Gateway::app("start_response.py")
+    let exact = Gateway::app("start_response")
         .option("--response-head", head.to_string())
         .start();
     exact.get("/two_cookies").ok();
-    let smaller = Gateway::app("start_response.py")
+    let smaller = Gateway::app("start_response")
         .option("--response-head", (head - 1).to_string())
         .start();
     assert_eq!(smaller.get("/two_cookies").error_page(500).end, Some((1, 0)));
@@ -151,7 +151,7 @@ fn f10_response_head() {
 
 #[test]
 fn f10_body_memory_spills_into_a_file_that_has_no_name() {
-    let gateway = Gateway::app("input.py").option("--body-memory", "1k").start();
+    let gateway = Gateway::app("input").option("--body-memory", "1k").start();
     for length in [1023, 1024, 1025, 300_000] {
         let body: Vec<u8> = (0..length).map(|n: u32| (n % 251) as u8).collect();
         let response = gateway.send(&Request::post("/echo", body.clone())).ok();
@@ -161,7 +161,7 @@ fn f10_body_memory_spills_into_a_file_that_has_no_name() {
 
 #[test]
 fn f11_half_sent_requests_hold_no_thread() {
-    let gateway = Gateway::app("processes.py").threads(2).start();
+    let gateway = Gateway::app("processes").threads(2).start();
     let status = |field: &str| -> String {
         let worker = gateway.get("/pid").ok().text();
         let status = std::fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
@@ -197,7 +197,7 @@ fn f11_half_sent_requests_hold_no_thread() {
 
 #[test]
 fn f11_slow_reader_leaves_the_other_thread_free() {
-    let gateway = Gateway::app("iteration.py").threads(2).start();
+    let gateway = Gateway::app("iteration").threads(2).start();
     let mut stalled = gateway.connect();
     stalled.send(&Request::get("/one_gibibyte?f11").bytes());
     stalled.expect_record();
@@ -208,7 +208,7 @@ fn f11_slow_reader_leaves_the_other_thread_free() {
 
 #[test]
 fn f12_unlinked_body_goes_with_a_killed_worker() {
-    let gateway = Gateway::app("input.py").option("--body-memory", "1k").start();
+    let gateway = Gateway::app("input").option("--body-memory", "1k").start();
     let request = Request::post("/read_fails?f12", vec![b'x'; 1 << 20]);
     let mut connection = gateway.connect();
     connection.send(&request.head_bytes());
@@ -238,7 +238,7 @@ fn f12_unlinked_body_goes_with_a_killed_worker() {
 
 #[test]
 fn a17_declared_lengths_allocate_nothing() {
-    let gateway = Gateway::app("processes.py").start();
+    let gateway = Gateway::app("processes").start();
     let worker = gateway.get("/pid").ok().text();
     let resident = || -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{worker}/status")).unwrap();

@@ -3,7 +3,7 @@
 use crate::support::fcgi_client::Request;
 use crate::support::process::{Gateway, Shared};
 
-static APPS: Shared = Shared::new(|| Gateway::app("pep3333.py"));
+static APPS: Shared = Shared::new(|| Gateway::app("pep3333"));
 
 #[test]
 fn function_and_class_applications_answer_alike() {

@@ -6,7 +6,7 @@ use crate::support::fcgi_client::Request;
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
-static APPS: Shared = Shared::new(|| Gateway::app("processes.py"));
+static APPS: Shared = Shared::new(|| Gateway::app("processes"));
 
 #[test]
 fn c51_flags_tell_threads_and_processes() {
@@ -16,7 +16,7 @@ fn c51_flags_tell_threads_and_processes() {
         (2, 1, "False True False"),
         (2, 4, "True True False"),
     ] {
-        let gateway = Gateway::app("processes.py").workers(workers).threads(threads).start();
+        let gateway = Gateway::app("processes").workers(workers).threads(threads).start();
         assert_eq!(
             gateway.get("/flags").ok().text(),
             flags,
@@ -27,7 +27,7 @@ fn c51_flags_tell_threads_and_processes() {
 
 #[test]
 fn c52_one_thread_never_runs_two_calls_at_once() {
-    let gateway = Gateway::app("processes.py").threads(1).start();
+    let gateway = Gateway::app("processes").threads(1).start();
     let most = concurrency(&gateway);
     assert_eq!(most, 1);
 }
@@ -107,7 +107,7 @@ fn application_may_fork() {
 
 #[test]
 fn forked_child_that_comes_back_never_serves_nor_answers() {
-    let gateway = Gateway::app("processes.py").start();
+    let gateway = Gateway::app("processes").start();
     let before = gateway.processes();
     let mut connection = gateway.connect();
     let response = connection.exchange(&Request::get("/forks_and_raises").keep_conn()).ok();
@@ -118,7 +118,7 @@ fn forked_child_that_comes_back_never_serves_nor_answers() {
 
 #[test]
 fn application_that_closes_standard_descriptors_harms_nobody() {
-    let gateway = Gateway::app("processes.py").start();
+    let gateway = Gateway::app("processes").start();
     assert_eq!(gateway.get("/closes_descriptor_1").ok().text(), "closed");
     for _ in 0..10 {
         gateway.get("/hello").ok();
@@ -133,7 +133,7 @@ fn application_that_closes_standard_descriptors_harms_nobody() {
 
 #[test]
 fn c55_waiting_for_a_peer_leaves_python_to_the_others() {
-    let gateway = Gateway::app("input.py").threads(2).start();
+    let gateway = Gateway::app("input").threads(2).start();
     let request = Request::post("/progress?70000", vec![b'x'; 200_000]);
     let mut slow = gateway.connect();
     slow.send(&request.head_bytes());

@@ -9,8 +9,8 @@ use crate::support::net::Address;
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
-static APPS: Shared = Shared::new(|| Gateway::app("failures.py"));
-static INPUT: Shared = Shared::new(|| Gateway::app("input.py"));
+static APPS: Shared = Shared::new(|| Gateway::app("failures"));
+static INPUT: Shared = Shared::new(|| Gateway::app("input"));
 
 fn hello() -> Request {
     Request::get("/hello").keep_conn()
@@ -216,7 +216,7 @@ fn a8_get_values_answers_what_was_asked_and_known() {
 
 #[test]
 fn a8_get_values_is_answered_while_python_is_held() {
-    let gateway = Gateway::app("failures.py").start();
+    let gateway = Gateway::app("failures").start();
     let mut idle = gateway.connect();
     works(&mut idle);
     let fifo = gateway.directory.path().join("fifo");
@@ -489,7 +489,7 @@ fn a23_abort_while_the_application_reads_fails_the_read_and_ends_once() {
 
 #[test]
 fn a23_abort_while_the_application_answers_stops_it_and_ends_once() {
-    let gateway = Gateway::app("iteration.py").start();
+    let gateway = Gateway::app("iteration").start();
     let mut connection = gateway.connect();
     connection.send(&Request::get("/closing_endless?a23").keep_conn().bytes());
     connection.read_until_body_has(&mut Response::default(), b"x");
@@ -528,7 +528,7 @@ fn a26_thousand_requests_pass_over_one_connection() {
 
 #[test]
 fn a26_early_answer_with_an_unread_body_ends_without_a_reset() {
-    let gateway = Gateway::app("input.py").tcp("127.0.0.1").start();
+    let gateway = Gateway::app("input").tcp("127.0.0.1").start();
     for _ in 0..5 {
         let mut connection = gateway.connect();
         connection.send(&Request::post("/ignored", vec![b'x'; 1 << 20]).bytes());
@@ -613,7 +613,7 @@ fn tcp_speaks_the_same_as_a_unix_socket() {
             println!("skipped: no {host} on this machine");
             continue;
         }
-        let gateway = Gateway::app("input.py").tcp(host).start();
+        let gateway = Gateway::app("input").tcp(host).start();
         let mut connection = gateway.connect();
         let body = vec![b't'; 200_000];
         for _ in 0..3 {
@@ -629,7 +629,7 @@ const ADDRESSES: &str = "FCGI_WEB_SERVER_ADDRS";
 
 #[test]
 fn a31_listed_peers_are_served() {
-    let gateway = Gateway::app("input.py")
+    let gateway = Gateway::app("input")
         .tcp("127.0.0.1")
         .variable(ADDRESSES, "192.0.2.1,127.0.0.1")
         .start();
@@ -638,7 +638,7 @@ fn a31_listed_peers_are_served() {
 
 #[test]
 fn a31_unlisted_peers_are_closed_at_once() {
-    let gateway = Gateway::app("input.py")
+    let gateway = Gateway::app("input")
         .tcp("127.0.0.1")
         .variable(ADDRESSES, "192.0.2.1")
         .start();
@@ -653,7 +653,7 @@ fn a31_unlisted_peers_are_closed_at_once() {
 
 #[test]
 fn a31_peers_on_unix_sockets_are_closed_at_once() {
-    let gateway = Gateway::app("input.py").variable(ADDRESSES, "127.0.0.1").start();
+    let gateway = Gateway::app("input").variable(ADDRESSES, "127.0.0.1").start();
     gateway.connect().expect_close();
 }
 
@@ -663,7 +663,7 @@ fn a31_ipv4_mapped_peers_are_recognised() {
         println!("skipped: no IPv6 on this machine");
         return;
     }
-    let gateway = Gateway::app("input.py")
+    let gateway = Gateway::app("input")
         .tcp("::")
         .variable(ADDRESSES, "127.0.0.1")
         .start();
@@ -678,7 +678,7 @@ fn a31_ipv4_mapped_peers_are_recognised() {
 #[test]
 fn a31_empty_or_malformed_list_is_a_reason_not_to_start() {
     for list in ["", "1.2.3", "127.0.0.1,nonsense", ","] {
-        let (status, log) = Gateway::app("input.py")
+        let (status, log) = Gateway::app("input")
             .tcp("127.0.0.1")
             .variable(ADDRESSES, list)
             .fail();

@@ -11,7 +11,7 @@ use crate::support::python;
 /// Serves a request under `python` and gives what the application saw.
 #[track_caller]
 fn smoke(python: &Path) -> Value {
-    let gateway = Gateway::app("smoke.py").python(python).start();
+    let gateway = Gateway::app("smoke").python(python).start();
     let mut connection = gateway.connect();
     let mut seen = Value::Null;
     for round in 0..3 {
@@ -106,7 +106,7 @@ fn unusable_python_is_one_clear_message() {
         Path::new("/etc/passwd"),
         Path::new("/bin/true"),
     ] {
-        let (status, log) = Gateway::app("smoke.py").python(wrong).fail();
+        let (status, log) = Gateway::app("smoke").python(wrong).fail();
         assert!(status.code().is_some_and(|code| code != 0), "{wrong:?}: {status}");
         assert!(
             log.text().contains(wrong.to_str().unwrap()),
@@ -133,7 +133,7 @@ fn too_old_python_is_refused_with_its_version() {
         println!("skipped: no Python before 3.9");
         return;
     };
-    let (status, log) = Gateway::app("smoke.py").python(old.join("bin/python3")).fail();
+    let (status, log) = Gateway::app("smoke").python(old.join("bin/python3")).fail();
     assert!(!status.success());
     assert!(log.text().contains("3.9"), "says what is needed: {}", log.text());
 }

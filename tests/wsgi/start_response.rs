@@ -3,7 +3,7 @@
 use crate::support::fcgi_client::{Request, Response};
 use crate::support::process::{Gateway, Shared};
 
-pub static APPS: Shared = Shared::new(|| Gateway::app("start_response.py"));
+pub static APPS: Shared = Shared::new(|| Gateway::app("start_response"));
 
 /// What start_response() does with these arguments, written in Python.
 fn attempt(arguments: &str) -> Response {

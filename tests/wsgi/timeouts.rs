@@ -6,7 +6,7 @@ use crate::support::fcgi_client::{END_REQUEST, PARAMS, Request, Response, record
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
-static SHORT: Shared = Shared::new(|| Gateway::app("failures.py").option("--request-timeout", "300ms"));
+static SHORT: Shared = Shared::new(|| Gateway::app("failures").option("--request-timeout", "300ms"));
 
 #[test]
 fn e4_request_over_its_timeout_is_answered_with_504() {
@@ -70,7 +70,7 @@ fn e4_late_output_reaches_nobody() {
 
 #[test]
 fn e4_worker_whose_request_ignores_everything_is_replaced() {
-    let gateway = Gateway::app("processes.py")
+    let gateway = Gateway::app("processes")
         .option("--request-timeout", "300ms")
         .option("--kill-timeout", "300ms")
         .start();
@@ -93,7 +93,7 @@ fn e4_worker_whose_request_ignores_everything_is_replaced() {
 
 #[test]
 fn e4_worker_that_never_gives_python_back_is_replaced() {
-    let gateway = Gateway::app("failures.py")
+    let gateway = Gateway::app("failures")
         .option("--request-timeout", "300ms")
         .option("--kill-timeout", "300ms")
         .start();
@@ -140,7 +140,7 @@ fn e5_request_that_waited_a_little_is_served() {
 
 #[test]
 fn f10_params_that_take_too_long_close_the_connection() {
-    let gateway = Gateway::app("failures.py").option("--params-timeout", "200ms").start();
+    let gateway = Gateway::app("failures").option("--params-timeout", "200ms").start();
     let request = Request::get("/hello").keep_conn();
     let mut connection = gateway.connect();
     connection.send(&[request.begin_bytes(), record(PARAMS, 1, &request.pairs())].concat());
@@ -160,7 +160,7 @@ fn f10_params_that_take_too_long_close_the_connection() {
 
 #[test]
 fn f10_idle_connection_is_closed_after_its_timeout() {
-    let gateway = Gateway::app("failures.py").option("--idle-timeout", "200ms").start();
+    let gateway = Gateway::app("failures").option("--idle-timeout", "200ms").start();
     let mut connection = gateway.connect();
     connection.exchange(&Request::get("/hello").keep_conn()).ok();
     connection.exchange(&Request::get("/hello").keep_conn()).ok();
@@ -169,7 +169,7 @@ fn f10_idle_connection_is_closed_after_its_timeout() {
 
 #[test]
 fn f10_silence_inside_a_body_makes_read_raise() {
-    let gateway = Gateway::app("input.py").option("--body-timeout", "200ms").start();
+    let gateway = Gateway::app("input").option("--body-timeout", "200ms").start();
     for (key, sent) in [("beyond-the-buffer", 200_000), ("within-the-buffer", 1000)] {
         let request = Request::post(&format!("/read_fails?{key}"), vec![b'x'; 1 << 20]);
         let mut connection = gateway.connect();
@@ -186,7 +186,7 @@ fn f10_silence_inside_a_body_makes_read_raise() {
 
 #[test]
 fn f10_peer_that_never_ends_its_body_is_closed_after_the_drain_timeout() {
-    let gateway = Gateway::app("input.py").option("--drain-timeout", "200ms").start();
+    let gateway = Gateway::app("input").option("--drain-timeout", "200ms").start();
     let request = Request::post("/ignored", vec![b'x'; 1 << 20]);
     for request in [request.clone(), request.keep_conn()] {
         let mut connection = gateway.connect();
@@ -211,7 +211,7 @@ fn timeouts_of_zero_are_none() {
     ];
     let gateway = options
         .iter()
-        .fold(Gateway::app("failures.py"), |builder, name| builder.option(name, "0"))
+        .fold(Gateway::app("failures"), |builder, name| builder.option(name, "0"))
         .start();
     let mut connection = gateway.connect();
     let mut response = Response::default();

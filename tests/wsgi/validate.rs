@@ -12,12 +12,12 @@ struct Suite {
 
 const SUITES: &[Suite] = &[
     Suite {
-        file: "environ.py",
+        file: "environ",
         get: &["/dump", "/url", "/process_environment", "/hello"],
         post: &["/dump"],
     },
     Suite {
-        file: "start_response.py",
+        file: "start_response",
         get: &[
             "/write_callable",
             "/write_then_iterable",
@@ -37,7 +37,7 @@ const SUITES: &[Suite] = &[
         post: &["/hello"],
     },
     Suite {
-        file: "iteration.py",
+        file: "iteration",
         get: &[
             "/as_tuple",
             "/as_iterator",
@@ -55,17 +55,17 @@ const SUITES: &[Suite] = &[
         post: &["/hello"],
     },
     Suite {
-        file: "input.py",
+        file: "input",
         get: &["/hello"],
         post: &["/sized_reads", "/echo", "/echo_stream", "/ignored"],
     },
     Suite {
-        file: "errors_stream.py",
+        file: "errors_stream",
         get: &["/lines?v", "/unicode?v", "/crowd?v"],
         post: &[],
     },
     Suite {
-        file: "files.py",
+        file: "files",
         get: &["/iterated?v", "/wrapped?v2"],
         post: &[],
     },
@@ -121,14 +121,14 @@ fn well_behaved_applications_answer_the_same_bare_and_under_the_validator() {
 
 #[test]
 fn validator_finds_what_an_application_does_wrong() {
-    let gateway = Gateway::app("iteration.py").flag("--validate").start();
+    let gateway = Gateway::app("iteration").flag("--validate").start();
     gateway.get("/wrong_first_item?str").error_page(500);
     gateway.log.wait_for_line(&["AssertionError"]);
 }
 
 #[test]
 fn environ_of_every_front_server_passes_the_validator() {
-    let gateway = Gateway::app("environ.py").flag("--validate").start();
+    let gateway = Gateway::app("environ").flag("--validate").start();
     let base = || {
         Request::get("/hello")
             .param("HTTP_CONTENT_TYPE", "")

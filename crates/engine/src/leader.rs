@@ -165,7 +165,7 @@ impl Leader {
         if !self.workers.control_ready && !self.control.has_buffered() {
             return None;
         }
-        match self.control.next() {
+        match self.control.receive() {
             Ok(Some(ToLeader::Stop)) => {
                 self.stopping
                     .get_or_insert(Instant::now() + self.settings.limits.stop_timeout);

@@ -131,7 +131,7 @@ impl<R: Read> Messages<R> {
     ///
     /// # Errors
     /// The socket's own; `InvalidData` for anything but a message.
-    pub fn next<T: for<'de> Deserialize<'de>>(&mut self) -> io::Result<Option<T>> {
+    pub fn receive<T: for<'de> Deserialize<'de>>(&mut self) -> io::Result<Option<T>> {
         let mut line = String::new();
         if self.reader.read_line(&mut line)? == 0 {
             return Ok(None);

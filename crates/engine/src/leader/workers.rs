@@ -325,7 +325,7 @@ impl Worker {
         if self.ready || self.failed.is_some() || !is_readable(&self.messages) {
             return;
         }
-        match self.messages.next() {
+        match self.messages.receive() {
             Ok(Some(ToLeader::Ready)) => self.ready = true,
             Ok(Some(ToLeader::Failed { reason, detail })) => self.failed = Some((reason, detail)),
             // It ended in the middle; its exit tells the rest.

@@ -121,7 +121,7 @@ fn import_file<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyModul
     let loader = py
         .import("importlib.machinery")?
         .getattr("SourceFileLoader")?
-        .call1((&stem, &path))?;
+        .call1((&stem, path.as_os_str()))?;
     let spec = util.call_method1("spec_from_loader", (&stem, &loader))?;
     let module = util.call_method1("module_from_spec", (&spec,))?;
     // Registered first: a module may import itself by name, and pickle looks it up.

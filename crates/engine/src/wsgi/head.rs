@@ -39,7 +39,10 @@ const HOP_BY_HOP: [&str; 10] = [
 impl Head {
     /// No head yet, but memory for one.
     pub fn empty(buffer: Vec<u8>) -> Self {
-        Self { bytes: buffer, ..Self::default() }
+        Self {
+            bytes: buffer,
+            ..Self::default()
+        }
     }
 
     /// Checks and stores what the application gave to `start_response`. `buffer`: memory to use.

@@ -10,13 +10,16 @@ pub enum PathMode {
     Mount(String),
 }
 
+/// SCRIPT_NAME and PATH_INFO.
+pub type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
 /// The pair, or `None` if the path isn't below the mount.
 pub fn split<'a>(
     mode: &PathMode,
     script_name: Option<&'a [u8]>,
     path_info: Option<&'a [u8]>,
     request_uri: Option<&'a [u8]>,
-) -> Option<(Cow<'a, [u8]>, Cow<'a, [u8]>)> {
+) -> Option<Pair<'a>> {
     let full = match (script_name.unwrap_or(b""), path_info.unwrap_or(b"")) {
         // The raw URI is from before any rewriting: only good if nothing else was sent (SPEC B16).
         (b"", b"") if script_name.is_none() && path_info.is_none() => path_of_uri(request_uri.unwrap_or(b"/")),
