@@ -1,4 +1,5 @@
-//! The gateway's log as a test sees it: lines of text, collected while the process runs.
+//! The gateway's log as a test sees it: lines of text, collected while the process runs, and the events that they form:
+//! an event with a traceback has several lines, of which the first begins with the time.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex};
@@ -48,19 +49,27 @@ impl Log {
         self.lines.lock().unwrap().len()
     }
 
+    /// Events since `mark`.
     pub fn since(&self, mark: usize) -> Vec<String> {
-        self.lines.lock().unwrap()[mark..].to_vec()
+        events(&self.lines.lock().unwrap()[mark..])
     }
 
+    /// Events, each with all of its lines.
+    pub fn events(&self) -> Vec<String> {
+        events(&self.lines())
+    }
+
+    /// The first event for which `predicate` holds.
     pub fn find(&self, predicate: impl Fn(&str) -> bool) -> Option<String> {
-        self.lines.lock().unwrap().iter().find(|line| predicate(line)).cloned()
+        self.events().into_iter().find(|event| predicate(event))
     }
 
+    /// How many lines, not events, there are for which `predicate` holds.
     pub fn count(&self, predicate: impl Fn(&str) -> bool) -> usize {
-        self.lines.lock().unwrap().iter().filter(|line| predicate(line)).count()
+        self.lines().iter().filter(|line| predicate(line)).count()
     }
 
-    /// The first line for which `predicate` holds.
+    /// The first event for which `predicate` holds.
     ///
     /// # Panics
     /// If none comes soon, with the whole log.
@@ -73,14 +82,14 @@ impl Log {
             }
             assert!(
                 std::time::Instant::now() < end,
-                "no log line {what}; the log:\n{}",
+                "no log event {what}; the log:\n{}",
                 self.text()
             );
             thread::sleep(std::time::Duration::from_millis(5));
         }
     }
 
-    /// The first line that contains every one of `parts`.
+    /// The first event that contains every one of `parts`.
     #[track_caller]
     pub fn wait_for_line(&self, parts: &[&str]) -> String {
         self.wait_for(&format!("with {parts:?}"), |line| {
@@ -92,6 +101,26 @@ impl Log {
     pub fn wait_for_end(&self) {
         wait::until("the log is closed by every process", SOON, || self.ended());
     }
+}
+
+fn events(lines: &[String]) -> Vec<String> {
+    let mut events: Vec<String> = Vec::new();
+    for line in lines {
+        match events.last_mut() {
+            Some(event) if !begins_with_time(line) => {
+                event.push('\n');
+                event.push_str(line);
+            }
+            _ => events.push(line.clone()),
+        }
+    }
+    events
+}
+
+/// `2026-11-22T22:47:27.000735Z  INFO ...`
+fn begins_with_time(line: &str) -> bool {
+    let bytes = line.as_bytes();
+    bytes.len() > 20 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-' && bytes[10] == b'T'
 }
 
 /// The value of `name=value` in a line of the text format, without quotes.

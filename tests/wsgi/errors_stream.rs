@@ -57,8 +57,8 @@ fn c50_lines_carry_the_id_of_their_request() {
     APPS.get("/lines?c50-two").ok();
     let id = |text: &str| {
         let line = APPS.log.wait_for_line(&[text]);
-        field(&line, "req")
-            .unwrap_or_else(|| panic!("no field req in {line}"))
+        field(&line, "request")
+            .unwrap_or_else(|| panic!("no field request in {line}"))
             .to_owned()
     };
     assert_eq!(id("c50-one written"), id("c50-one printed"));

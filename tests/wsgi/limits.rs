@@ -138,15 +138,15 @@ fn f10_connections_beyond_the_limit_wait_for_their_turn() {
 #[test]
 fn f10_response_head() {
     let gateway = Gateway::app("start_response").start();
-    let head = gateway.get("/two_cookies").ok().head().len();
+    let head = gateway.get("/sized").ok().head().len();
     let exact = Gateway::app("start_response")
         .option("--response-head", head.to_string())
         .start();
-    exact.get("/two_cookies").ok();
+    exact.get("/sized").ok();
     let smaller = Gateway::app("start_response")
         .option("--response-head", (head - 1).to_string())
         .start();
-    assert_eq!(smaller.get("/two_cookies").error_page(500).end, Some((1, 0)));
+    assert_eq!(smaller.get("/sized").error_page(500).end, Some((1, 0)));
 }
 
 #[test]

@@ -97,9 +97,9 @@ fn well_behaved_applications_answer_the_same_bare_and_under_the_validator() {
             let expected = bare.send(&request);
             let response = checked.send(&request);
             let path = String::from_utf8_lossy(&request.params[2].1).into_owned();
-            if path == "/process_environment" {
+            if matches!(path.as_str(), "/process_environment" | "/dump") {
                 assert_eq!(response.code(), 200);
-                continue; // Two processes have different environments.
+                continue; // They show what differs: the process, and the wrappers of input and errors.
             }
             assert_eq!(
                 essence(&response),
