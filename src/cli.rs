@@ -110,6 +110,17 @@ pub struct AppOptions {
     /// Check every request and response with wsgiref.validate
     #[arg(long)]
     pub validate: bool,
+    /// Load the application once and share it with all workers by forking, where it allows that
+    #[arg(long, value_enum, default_value_t = Preload::Auto)]
+    pub preload: Preload,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Preload {
+    /// Unless importing it starts threads or processes or opens files or sockets
+    Auto,
+    /// Each worker imports it
+    Off,
 }
 
 #[derive(Debug, Args)]

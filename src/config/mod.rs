@@ -12,7 +12,8 @@ use pool::log::{Format, Level, LogSettings};
 use pool::settings::{Limits, Settings};
 
 use crate::cli::{
-    AppOptions, DevArgs, LimitOptions, ListenOptions, LogFormat, LogLevel, LogOptions, ProcessOptions, ServeArgs,
+    AppOptions, DevArgs, LimitOptions, ListenOptions, LogFormat, LogLevel, LogOptions, Preload, ProcessOptions,
+    ServeArgs,
 };
 use crate::config::address::Address;
 
@@ -30,6 +31,8 @@ pub struct Pool {
     pub socket: SocketOptions,
     pub python: Option<PathBuf>,
     pub env: Vec<(String, String)>,
+    /// As the administrator wants it; `settings.preload` is as the application allows it.
+    pub preload: bool,
 }
 
 /// How sockets are made.
@@ -126,6 +129,7 @@ impl Pool {
                 .map_err(ConfigError::CurrentDirectory)?,
             workers: processes.workers.unwrap_or(workers),
             threads: processes.threads,
+            preload: app.preload == Preload::Auto,
             listeners: Vec::new(),
             mount: app.mount.unwrap_or_default(),
             debug: false,
@@ -136,6 +140,7 @@ impl Pool {
             app: app.app,
         };
         Ok(Self {
+            preload: settings.preload,
             settings,
             listen: Vec::new(),
             socket: SocketOptions::private(),

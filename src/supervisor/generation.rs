@@ -51,6 +51,7 @@ pub struct Event {
 pub enum What {
     Ready { python: String },
     Failed { reason: String, detail: String },
+    NotPreloadable { reason: String },
     WorkerDied { pid: i32, how: String, backoff_ms: u64 },
     Exited(ExitStatus),
 }
@@ -307,6 +308,7 @@ impl From<ToSupervisor> for What {
         match message {
             ToSupervisor::Ready { python } => Self::Ready { python },
             ToSupervisor::Failed { reason, detail } => Self::Failed { reason, detail },
+            ToSupervisor::NotPreloadable { reason } => Self::NotPreloadable { reason },
             ToSupervisor::WorkerDied { pid, how, backoff_ms } => Self::WorkerDied { pid, how, backoff_ms },
         }
     }

@@ -183,6 +183,8 @@ impl Supervisor {
             return;
         }
         info!(pool = self.pool.settings.pool, reason, "reloading");
+        // The new version may allow what the old one did not.
+        self.pool.settings.preload = self.pool.preload;
         // What it has loaded so far is out of date.
         self.retire(Stage::Starting, Order::Quit);
         self.restart();
@@ -240,6 +242,7 @@ impl Supervisor {
         match event.what {
             What::Ready { python } => self.ready(i, &python),
             What::Failed { reason, detail } => self.failed(i, reason, detail),
+            What::NotPreloadable { reason } => self.not_preloadable(i, &reason),
             What::WorkerDied { pid, how, backoff_ms } => {
                 // The leader has logged it, with the request that the worker ran.
                 debug!(generation = number, worker = pid, how, backoff_ms, "worker died");
@@ -297,6 +300,25 @@ impl Supervisor {
         self.status.send_replace(Status::Failed { reason, detail });
     }
 
+    /// The same again, with the application loaded by each worker.
+    fn not_preloadable(&mut self, i: usize, reason: &str) {
+        let member = &mut self.members[i];
+        if member.stage != Stage::Starting {
+            return;
+        }
+        member.stage = Stage::Retiring;
+        member.generation.order(Order::Quit);
+        let settings = &mut self.pool.settings;
+        info!(
+            pool = settings.pool,
+            app = settings.app,
+            reason,
+            "each worker imports the application itself (--preload off says so from the start)"
+        );
+        settings.preload = false;
+        self.restart();
+    }
+
     fn exited(&mut self, i: usize, status: ExitStatus) {
         let Member {
             generation,
@@ -330,10 +352,7 @@ impl Supervisor {
             }
         }
         if self.is_any(Stage::Serving) {
-            warn!(
-                pool = self.pool.settings.pool,
-                "the previous generation goes on"
-            );
+            warn!(pool = self.pool.settings.pool, "the previous generation goes on");
         } else if self.ever_ready && !self.is_any(Stage::Starting) {
             self.schedule_restart(lived);
         }

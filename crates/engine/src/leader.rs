@@ -15,8 +15,9 @@ use pool::settings::Settings;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::worker;
+use crate::preload::{self, Audit};
 use crate::wsgi::app::prepend_path;
+use crate::{ffi, worker};
 use workers::{Forked, Workers};
 
 /// The leader's whole life, and that of each worker in its fork. Returns the process's exit code.
@@ -29,7 +30,10 @@ pub fn run(py: Python<'_>) -> i32 {
             return 1;
         }
     };
+    let preloaded = leader.settings.preload;
     match leader.lead(py) {
+        // What a preloaded application wants done at exit is for the workers to do: the leader has never served.
+        End::Leader(code) if preloaded => ffi::exit_now(code),
         End::Leader(code) => code,
         End::Worker(birth) => worker::run(py, *birth),
     }
@@ -48,6 +52,8 @@ struct Leader {
     scoreboard: OwnedFd,
     listeners: Vec<OwnedFd>,
     workers: Workers,
+    /// The application, if it was loaded here for all workers.
+    application: Option<Py<PyAny>>,
     /// All workers have been ready once.
     ready: bool,
     /// The supervisor wants us to stop; what is left at this time is killed.
@@ -56,6 +62,7 @@ struct Leader {
 
 /// How often running requests are compared with their limit.
 const TICK: Duration = Duration::from_secs(1);
+const NO_LIMIT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl Leader {
     fn start(py: Python<'_>) -> io::Result<Self> {
@@ -92,12 +99,18 @@ impl Leader {
                 settings.limits,
             ),
             settings: *settings,
+            application: None,
             ready: false,
             stopping: None,
         })
     }
 
     fn lead(mut self, py: Python<'_>) -> End {
+        if self.settings.preload {
+            if let Some(end) = self.preload(py) {
+                return end;
+            }
+        }
         loop {
             match self.fork_due(py) {
                 Ok(Some(birth)) => return End::Worker(birth),
@@ -119,6 +132,25 @@ impl Leader {
         }
     }
 
+    /// Loads the application for all workers. If it can't be shared, this process is spoilt for forking: the supervisor
+    /// starts another that leaves the loading to the workers.
+    fn preload(&mut self, py: Python<'_>) -> Option<End> {
+        let audit = Audit::begin();
+        let application = match worker::load(py, &self.settings) {
+            Ok(application) => application,
+            Err((reason, detail)) => return Some(self.fail(reason, detail)),
+        };
+        if let Some(reason) = audit.objection() {
+            self.tell(&ToSupervisor::NotPreloadable { reason });
+            return Some(End::Leader(0));
+        }
+        if let Err(error) = preload::freeze(py) {
+            tracing::warn!(%error, "the application's memory can't be frozen");
+        }
+        self.application = Some(application);
+        None
+    }
+
     /// Forks what is missing; in the fork, what it is born with.
     fn fork_due(&mut self, py: Python<'_>) -> PyResult<Option<Box<worker::Birth>>> {
         if self.stopping.is_some() {
@@ -133,6 +165,7 @@ impl Leader {
                     scoreboard,
                     index,
                     link,
+                    application: self.application.take(),
                 })));
             }
         }
@@ -167,8 +200,9 @@ impl Leader {
         }
         match self.control.receive() {
             Ok(Some(ToLeader::Stop)) => {
-                self.stopping
-                    .get_or_insert(Instant::now() + self.settings.limits.stop_timeout);
+                let timeout = self.settings.limits.stop_timeout;
+                let timeout = if timeout.is_zero() { NO_LIMIT } else { timeout };
+                self.stopping.get_or_insert(Instant::now() + timeout);
                 self.workers.stop();
                 None
             }

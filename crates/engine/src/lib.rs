@@ -11,6 +11,7 @@ mod ffi;
 mod forked;
 mod leader;
 mod output;
+mod preload;
 mod reactor;
 mod request_id;
 mod thread;

@@ -19,7 +19,7 @@ use crate::request_id::RequestId;
 use crate::thread::{Server, Shared, Station};
 use crate::watchdog::{Bell, STACK_SIGNAL, Watchdog};
 use crate::wsgi::{app, reject, traceback};
-use crate::{crash, forked};
+use crate::{crash, forked, preload};
 
 /// What a worker tells its leader.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub struct Birth {
     /// Number of the worker in its pool, from 0.
     pub index: usize,
     pub link: UnixStream,
+    /// Loaded by the leader; `None`: to be loaded here.
+    pub application: Option<Py<PyAny>>,
 }
 
 /// Runs the worker in the process that was forked for it; returns its exit code.
@@ -64,11 +66,22 @@ fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
         scoreboard,
         index,
         link,
+        application,
     } = birth;
     let threads = settings.threads.max(1) as usize;
     let answers = crash::install(threads, reject::page("502 Bad Gateway"));
     let stacks = prepare_python(py).map_err(|error| failed(py, "Python can't be prepared", &error))?;
-    let application = load(py, &settings)?;
+    let application = match application {
+        Some(application) => {
+            preload::reseed(py).map_err(|error| failed(py, "numpy can't be seeded", &error))?;
+            application
+        }
+        None => {
+            let application = load(py, &settings).map_err(|(reason, detail)| ToLeader::Failed { reason, detail })?;
+            preload::freeze(py).map_err(|error| failed(py, "the application can't be frozen", &error))?;
+            application
+        }
+    };
     let system = |error: std::io::Error| ToLeader::Failed {
         reason: format!("a worker can't start: {error}"),
         detail: String::new(),
@@ -100,7 +113,7 @@ fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
         .name("watchdog".into())
         .spawn(move || eyes.run())
         .map_err(system)?;
-    serve(py, &shared, application.unbind(), &link).map_err(|error| failed(py, "a worker can't start", &error))?;
+    serve(py, &shared, application, &link).map_err(|error| failed(py, "a worker can't start", &error))?;
     Ok(0)
 }
 
@@ -172,13 +185,21 @@ fn prepare_python(py: Python<'_>) -> PyResult<File> {
     Ok(stacks)
 }
 
-fn load<'py>(py: Python<'py>, settings: &Settings) -> Result<Bound<'py, PyAny>, ToLeader> {
+/// Loads the application as the settings say.
+///
+/// # Errors
+/// One line for the administrator, and the traceback.
+pub fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, (String, String)> {
+    let explain = |what: &str, error: &PyErr| (format!("{what}: {error}"), traceback::format(py, error));
     let application = app::load(py, &settings.app)
-        .map_err(|error| failed(py, &format!("application {} can't be loaded", settings.app), &error))?;
+        .map_err(|error| explain(&format!("application {} can't be loaded", settings.app), &error))?;
     if settings.validate {
-        return app::validated(&application).map_err(|error| failed(py, "wsgiref.validate can't be used", &error));
+        let validated = app::validated(&application);
+        return validated
+            .map(Bound::unbind)
+            .map_err(|error| explain("wsgiref.validate can't be used", &error));
     }
-    Ok(application)
+    Ok(application.unbind())
 }
 
 fn failed(py: Python<'_>, what: &str, error: &PyErr) -> ToLeader {

@@ -43,6 +43,9 @@ pub enum ToSupervisor {
     Ready { python: String },
     /// The generation can't start. `reason` is one line for the administrator, `detail` the traceback if there is one.
     Failed { reason: String, detail: String },
+    /// The application was loaded but can't be shared with forked workers, for this reason. The leader ends; another one
+    /// must leave the loading to the workers.
+    NotPreloadable { reason: String },
     /// A worker ended without being asked to. It will be replaced after `backoff_ms`.
     WorkerDied { pid: i32, how: String, backoff_ms: u64 },
 }

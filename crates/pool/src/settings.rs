@@ -22,6 +22,8 @@ pub struct Settings {
     pub pythonpath: Vec<PathBuf>,
     pub workers: u32,
     pub threads: u32,
+    /// Load the application once, in the leader, and share it with the workers by forking, if it allows that.
+    pub preload: bool,
     /// Addresses of the listeners, in the order of their descriptors; for logs and the peer's kind.
     pub listeners: Vec<ListenerKind>,
     /// URL prefix under which the application lives, "" for the whole site (SPEC B14). No trailing slash.
