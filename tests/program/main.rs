@@ -1,0 +1,13 @@
+//! The program by itself: command line, search for Python, sockets, supervisor. A script stands in for the interpreter
+//! and its engine (`run.rs`), so everything here is about this side of the control socket.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod command_line;
+mod dev;
+mod listeners;
+mod options;
+mod pythons;
+mod run;
+mod supervisor;

@@ -1,0 +1,263 @@
+//! Generations: start, failure, death, reload and stop, as the log and the leader see them.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::run::{Running, Stage, field};
+
+fn kill(pid: i32) {
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+}
+
+#[test]
+fn leader_gets_settings_variables_and_descriptors() {
+    let stage = Stage::new();
+    let running = Running::spawn(stage.serve(&[
+        "--workers=2",
+        "--threads=3",
+        "--env=VARIABLE=a=b",
+        "--mount=/app/",
+        "--pythonpath=/srv/lib",
+        "--body-max=2m",
+        "--idle-timeout=1500ms",
+        "--name=blog",
+        "--validate",
+        "--access-log",
+    ]));
+    let settings = running.line("settings ");
+    for expected in [
+        r#""pool": "blog""#,
+        r#""app": "app:application""#,
+        r#""mount": "/app""#,
+        r#""pythonpath": ["/srv/lib"]"#,
+        r#""workers": 2"#,
+        r#""body_max": 2097152"#,
+        r#""idle_timeout": {"secs": 1, "nanos": 500000000}"#,
+        r#""validate": true"#,
+        r#""debug": false"#,
+        r#""access": true"#,
+    ] {
+        assert!(settings.contains(expected), "{expected} in {settings}");
+    }
+    let line = running.line("slots ");
+    let (_, rest) = line.split_once("slots ").unwrap();
+    let (bytes, rest) = rest.split_once(' ').unwrap();
+    assert!(bytes.parse::<usize>().unwrap() >= 6 * 64, "{line}");
+    assert!(rest.starts_with("variable a=b"), "{line}");
+    running.line("straight to the log");
+    let ready = running.line(" ready ");
+    assert!(
+        ready.contains("python=\"stand-in\"") && ready.contains("workers=2 threads=3"),
+        "{ready}"
+    );
+}
+
+/// Python expects SIGPIPE as exec leaves it by default, though this program ignores it.
+#[test]
+fn leader_does_not_inherit_the_ignored_sigpipe() {
+    let stage = Stage::new();
+    let running = Running::spawn(stage.serve(&[]));
+    let line = running.line("SigIgn:");
+    let mask = line
+        .split_whitespace()
+        .find_map(|word| u64::from_str_radix(word, 16).ok().filter(|_| word.len() == 16));
+    let sigpipe = 1 << (Signal::PIPE.as_raw() - 1);
+    assert_eq!(mask.expect("a mask") & sigpipe, 0, "{line}");
+}
+
+#[test]
+fn what_a_leader_prints_becomes_lines_of_the_log() {
+    let stage = Stage::new();
+    stage.behave("loud");
+    let running = Running::spawn(stage.serve(&["--log-format=json", "--log-level=error"]));
+    let line = running.line("to stdout");
+    assert!(
+        line.contains(r#""target":"app""#) && line.contains(r#""process":"leader""#),
+        "{line}"
+    );
+    let line = running.line("to stderr");
+    assert!(line.contains(r"\\u{1b}[31m"), "control characters are escaped: {line}");
+    // The pipe is still open, so the unfinished line waits; the long one came in two pieces.
+    running.line(&"x".repeat(8192));
+    running.line(&format!("\"{}\"", "x".repeat(10_000 - 8192)));
+    running.line("settings ");
+}
+
+#[test]
+fn failed_start_says_why_and_exits_with_1() {
+    let stage = Stage::new();
+    stage.behave("fail");
+    let mut running = Running::spawn(stage.serve(&[]));
+    assert_eq!(running.exit().code(), Some(1));
+    let log = running.log.text();
+    let expected = "the application can't start: ImportError: no module\nTraceback\n  line one\nImportError ";
+    assert!(log.contains(expected), "{log}");
+    assert!(
+        log.contains("app=\"app:application\"") && log.contains("python=\"3.12.1 ("),
+        "{log}"
+    );
+}
+
+#[test]
+fn leader_that_dies_at_its_start_is_reported() {
+    let stage = Stage::new();
+    stage.behave("crash");
+    let mut running = Running::spawn(stage.serve(&[]));
+    assert_eq!(running.exit().code(), Some(1));
+    let log = running.log.text();
+    assert!(log.contains("last words"), "{log}");
+    assert!(
+        log.contains("the leader ended with exit status: 3 before it could serve"),
+        "{log}"
+    );
+}
+
+#[test]
+fn leader_that_dies_is_replaced_after_a_growing_delay() {
+    let stage = Stage::new();
+    let mut running = Running::spawn(stage.serve(&[]));
+    let mut mark = 0;
+    for delay in [100, 200] {
+        let ready = running.line_after(mark, " ready ");
+        mark = running.log.mark();
+        kill(field(&ready, "leader"));
+        let line = running.line_after(mark, "the leader died");
+        assert!(line.contains("signal: 9"), "{line}");
+        assert_eq!(field(&running.line_after(mark, "starting again"), "delay_ms"), delay);
+    }
+    // It was ready once, so it is never given up.
+    let ready = running.line_after(mark, " ready ");
+    stage.behave("fail");
+    mark = running.log.mark();
+    kill(field(&ready, "leader"));
+    running.line_after(mark, "the application can't start");
+    assert_eq!(field(&running.line_after(mark, "delay_ms=800"), "delay_ms"), 800);
+    stage.behave("");
+    running.line_after(mark, " ready ");
+    running.signal(Signal::TERM);
+    assert_eq!(running.exit().code(), Some(0));
+}
+
+#[test]
+fn reload_replaces_the_generation_when_the_new_one_is_ready() {
+    let stage = Stage::new();
+    let mut running = Running::spawn(stage.serve(&[]));
+    running.line(" ready ");
+    for signal in [Signal::HUP, Signal::USR2] {
+        stage.behave("late");
+        let mark = running.log.mark();
+        running.signal(signal);
+        running.line_after(mark, "reloading");
+        running.line_after(mark, "SigIgn");
+        assert!(
+            !running.log.since(mark).iter().any(|line| line.contains("told to")),
+            "too early"
+        );
+        stage.behave("");
+        running.line_after(mark, " ready ");
+        running.line_after(mark, "told to stop");
+    }
+    running.signal(Signal::TERM);
+    assert_eq!(running.exit().code(), Some(0));
+}
+
+#[test]
+fn failed_reload_leaves_the_old_generation_serving() {
+    let stage = Stage::new();
+    let mut running = Running::spawn(stage.serve(&[]));
+    let first = field(&running.line(" ready "), "leader");
+    for behaviour in ["fail", "crash"] {
+        stage.behave(behaviour);
+        let mark = running.log.mark();
+        running.signal(Signal::HUP);
+        running.line_after(mark, "the application can't start");
+        running.line_after(mark, "the previous generation goes on");
+    }
+    kill_process(Pid::from_raw(first).unwrap(), Signal::CONT).expect("the first leader lives");
+    assert!(running.log.find(|line| line.contains("told to")).is_none());
+    running.signal(Signal::TERM);
+    assert_eq!(running.exit().code(), Some(0));
+}
+
+#[test]
+fn second_reload_replaces_one_that_is_not_ready() {
+    let stage = Stage::new();
+    let running = Running::spawn(stage.serve(&[]));
+    running.line(" ready ");
+    stage.behave("late stubborn");
+    running.signal(Signal::HUP);
+    running.line("reason=\"SIGHUP\"");
+    stage.behave("late");
+    let mark = running.log.mark();
+    running.signal(Signal::USR2);
+    running.line_after(mark, "reason=\"SIGUSR2\"");
+    stage.behave("");
+    assert_eq!(field(&running.line_after(mark, " ready "), "generation"), 3);
+}
+
+#[test]
+fn signals_become_orders() {
+    for (signal, order) in [(Signal::TERM, "stop"), (Signal::INT, "quit"), (Signal::QUIT, "quit")] {
+        let stage = Stage::new();
+        let mut running = Running::spawn(stage.serve(&[]));
+        running.line(" ready ");
+        running.signal(signal);
+        assert_eq!(running.exit().code(), Some(0));
+        running.line(&format!("told to {order}"));
+    }
+}
+
+#[test]
+fn stubborn_leader_is_killed_after_the_stop_timeout() {
+    let stage = Stage::new();
+    stage.behave("stubborn");
+    let mut running = Running::spawn(stage.serve(&["--stop-timeout=200ms"]));
+    running.line(" ready ");
+    let start = Instant::now();
+    running.signal(Signal::TERM);
+    running.line("told to stop");
+    assert!(
+        !stage.socket().exists(),
+        "connections are refused while running requests end"
+    );
+    assert_eq!(running.exit().code(), Some(0));
+    assert!(start.elapsed() >= Duration::from_millis(200));
+    running.line("did not end in time and is killed");
+}
+
+#[test]
+fn further_signals_end_it_at_once() {
+    let stage = Stage::new();
+    stage.behave("stubborn");
+    let mut running = Running::spawn(stage.serve(&[]));
+    running.line(" ready ");
+    running.signal(Signal::TERM);
+    running.line("told to stop");
+    running.signal(Signal::TERM);
+    running.line("told to quit");
+    running.signal(Signal::INT);
+    // Far below the stop timeout of 30 s.
+    assert_eq!(running.exit_within(Duration::from_secs(10)).code(), Some(0));
+}
+
+#[test]
+fn stop_during_the_start_ends_the_leader() {
+    let stage = Stage::new();
+    stage.behave("late");
+    let mut running = Running::spawn(stage.serve(&[]));
+    running.line("SigIgn");
+    running.signal(Signal::TERM);
+    // It does not listen yet and gets no more time than one that is told to exit at once.
+    assert_eq!(running.exit_within(Duration::from_secs(10)).code(), Some(0));
+}
+
+#[test]
+fn leader_learns_of_the_supervisor_s_death() {
+    let stage = Stage::new();
+    let running = Running::spawn(stage.serve(&[]));
+    running.line(" ready ");
+    running.signal(Signal::KILL);
+    // The log ends when the leader, which holds its descriptor, is gone.
+    running.log.wait_for_end();
+}
