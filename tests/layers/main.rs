@@ -1,0 +1,276 @@
+//! Holds the rules that `ARCHITECTURE.md` states: who may import whom, where `unsafe` lives, how long a file may be.
+//!
+//! Reads the sources as text: comments, literals and test modules are blanked, the rest is searched for paths. A module
+//! that needs more than its rule allows changes the rule here and its row there, in the same commit.
+
+mod source;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use source::{files, module, paths, relative, sources};
+
+/// Modules of the engine, from below. Each may import those before it, none after it.
+const ENGINE: &[&str] = &[
+    "ffi",
+    "forked",
+    "request_id",
+    "crash",
+    "body",
+    "reactor",
+    "exchange",
+    "connection",
+    "wsgi",
+    "preload",
+    "output",
+    "thread",
+    "watchdog",
+    "worker",
+    "leader",
+];
+
+/// What the code below a path must not name: crates, or paths inside its own crate.
+const NEVER: &[(&str, &[&str])] = &[
+    (
+        "crates/fastcgi/src",
+        &[
+            "pool",
+            "engine",
+            "pyo3",
+            "rustix",
+            "libc",
+            "tokio",
+            "std::io",
+            "std::net",
+            "std::os",
+            "std::time",
+            "std::thread",
+            "std::fs",
+        ],
+    ),
+    (
+        "crates/pool/src",
+        &["fastcgi", "engine", "pyo3", "tokio", "std::net::TcpStream"],
+    ),
+    ("crates/engine/src", &["tokio"]),
+    (
+        "crates/engine/src/wsgi",
+        &[
+            "fastcgi",
+            "std::net",
+            "rustix::net",
+            "rustix::event",
+            "crate::connection",
+            "crate::reactor",
+        ],
+    ),
+    (
+        "crates/engine/src/reactor",
+        &["fastcgi", "pyo3", "crate::connection", "crate::wsgi", "crate::exchange"],
+    ),
+    (
+        "crates/engine/src/exchange.rs",
+        &["fastcgi", "crate::connection", "crate::reactor", "crate::wsgi"],
+    ),
+    (
+        "crates/engine/src/body.rs",
+        &["fastcgi", "pyo3", "crate::connection", "crate::exchange"],
+    ),
+    ("crates/engine/src/connection.rs", &["pyo3", "crate::wsgi"]),
+    ("src", &["pyo3", "engine"]),
+];
+
+/// Crates that only one part of the program may name.
+const ONLY_IN: &[(&str, &str, &str)] = &[("src", "fastcgi", "src/preview"), ("src", "hyper", "src/preview")];
+
+/// Where `unsafe` may stand, and what for.
+const UNSAFE: &[(&str, &str)] = &[
+    ("crates/engine/src/crash.rs", "signal handlers"),
+    (
+        "crates/engine/src/ffi.rs",
+        "CPython's C API, where pyo3 has nothing safe",
+    ),
+    ("crates/pool/src/scoreboard.rs", "shared memory"),
+    ("src/host.rs", "loading libpython and calling its main function"),
+    ("src/supervisor/inherited.rs", "naming a descriptor by its number"),
+];
+
+/// Lines of a file that are neither blank, comment nor test.
+const LONGEST_FILE: usize = 500;
+/// Longer ones, and why.
+const LONG_FILES: &[(&str, &str)] = &[];
+
+/// Lines above an `unsafe` in which its SAFETY comment begins.
+const SAFETY_WITHIN: usize = 6;
+
+/// Whether `path` is `wanted` or lies below it.
+fn is_below(path: &str, wanted: &str) -> bool {
+    path == wanted || path.strip_prefix(wanted).is_some_and(|rest| rest.starts_with("::"))
+}
+
+fn is_inside(file: &str, place: &str) -> bool {
+    file == place || file.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'))
+}
+
+#[track_caller]
+fn none(violations: &[String], rule: &str) {
+    assert!(violations.is_empty(), "{rule}:\n  {}", violations.join("\n  "));
+}
+
+#[test]
+fn nobody_names_what_its_layer_does_not_know() {
+    let mut violations = Vec::new();
+    for source in sources() {
+        for (line, path) in paths(&source) {
+            for (place, forbidden) in NEVER {
+                for wanted in forbidden.iter().filter(|wanted| is_below(&path, wanted)) {
+                    if is_inside(&source.path, place) {
+                        violations.push(format!(
+                            "{}:{line} names {path}: {place} never names {wanted}",
+                            source.path
+                        ));
+                    }
+                }
+            }
+            for (place, wanted, allowed) in ONLY_IN {
+                if is_below(&path, wanted) && is_inside(&source.path, place) && !is_inside(&source.path, allowed) {
+                    violations.push(format!("{}:{line} names {path}: only {allowed} does", source.path));
+                }
+            }
+        }
+    }
+    none(&violations, "a layer reaches too far");
+}
+
+#[test]
+fn engine_modules_import_downwards_only() {
+    let rank = |module: &str| ENGINE.iter().position(|known| *known == module);
+    let mut violations = BTreeSet::new();
+    for source in sources()
+        .iter()
+        .filter(|source| source.path.starts_with("crates/engine/"))
+    {
+        let Some(&own) = module(&source.path).first() else {
+            continue;
+        };
+        let Some(own_rank) = rank(own) else {
+            violations.insert(format!(
+                "{}: the module {own} has no place in the list of layers",
+                source.path
+            ));
+            continue;
+        };
+        for (line, path) in paths(source) {
+            let other = path.strip_prefix("crate::").and_then(|path| path.split("::").next());
+            if let Some(other) = other.filter(|other| rank(other).is_some_and(|rank| rank > own_rank)) {
+                violations.insert(format!("{}:{line}: {own} stands below {other}", source.path));
+            }
+        }
+    }
+    none(&Vec::from_iter(violations), "a module of the engine imports from above");
+}
+
+#[test]
+fn unsafe_stands_where_it_is_allowed_and_is_argued_for() {
+    let mut violations = Vec::new();
+    let mut used = BTreeSet::new();
+    for source in sources() {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (at, line) in source.code.lines().enumerate() {
+            let Some((_, rest)) = line.split_once("unsafe") else {
+                continue;
+            };
+            if rest.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
+                continue; // unsafe_code and the like
+            }
+            let place = format!("{}:{}", source.path, at + 1);
+            match UNSAFE.iter().find(|(path, _)| *path == source.path) {
+                Some((path, _)) => _ = used.insert(*path),
+                None => violations.push(format!("{place}: unsafe has no business here")),
+            }
+            let is_block = ["{", "impl", "fn"]
+                .iter()
+                .any(|what| rest.trim_start().starts_with(what));
+            let above = &lines[at.saturating_sub(SAFETY_WITHIN)..at];
+            if is_block && !above.iter().any(|line| line.trim_start().starts_with("// SAFETY: ")) {
+                violations.push(format!("{place}: no SAFETY comment within {SAFETY_WITHIN} lines above"));
+            }
+        }
+    }
+    for (path, what) in UNSAFE.iter().filter(|(path, _)| !used.contains(path)) {
+        violations.push(format!(
+            "{path} needs no unsafe any more ({what}): take it off the list"
+        ));
+    }
+    none(&violations, "unsafe");
+}
+
+#[test]
+fn files_have_one_subject_and_a_module_comment() {
+    let mut violations = Vec::new();
+    for source in sources() {
+        let lines = source.code.lines().filter(|line| !line.trim().is_empty()).count();
+        let excuse = LONG_FILES.iter().find(|(path, _)| *path == source.path);
+        match excuse {
+            None if lines > LONGEST_FILE => {
+                violations.push(format!(
+                    "{} has {lines} lines of code: split it by subject",
+                    source.path
+                ));
+            }
+            Some(_) if lines <= LONGEST_FILE => {
+                violations.push(format!("{} is short enough: take it off the list", source.path));
+            }
+            _ => {}
+        }
+        if !source.text.starts_with("//!") {
+            violations.push(format!("{} does not begin by saying what it is", source.path));
+        }
+    }
+    none(&violations, "files");
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Put together, so that this file passes its own test.
+    let marks = [
+        ["TO", "DO"],
+        ["FIX", "ME"],
+        ["X", "XX"],
+        ["todo", "!"],
+        ["unimpl", "emented!"],
+    ]
+    .map(|mark| mark.concat());
+    let folders = [
+        "src",
+        "crates",
+        "tests",
+        "examples",
+        "nginx",
+        "deploy",
+        "docs",
+        "fuzz",
+        "ci",
+        ".ci",
+        "benches",
+        "Makefile",
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+    ];
+    let mut violations = Vec::new();
+    for path in files(&folders, &[""]) {
+        // What isn't text has no marks.
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        for (at, line) in text.lines().enumerate() {
+            let words = line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '!'));
+            if words.into_iter().any(|word| marks.iter().any(|mark| word == mark)) {
+                violations.push(format!("{}:{}: {}", relative(&path), at + 1, line.trim()));
+            }
+        }
+    }
+    none(
+        &violations,
+        "work left for later: do it, or write the limitation where a user would look",
+    );
+}
