@@ -1,7 +1,8 @@
 """Stands in for a leader: speaks the control protocol on descriptor 0 and does what a file tells it to.
 
 usage: leader.py BEHAVIOUR_FILE. The file's words: "fail" (report a failure), "crash" (exit with 3 before being ready),
-"loud" (print before being ready), "stubborn" (obey nothing), "late" (be ready only when the file says so).
+"alone" (must not be preloaded), "loud" (print before being ready), "late" (be ready only when the word is gone),
+"stubborn" (obey nothing).
 """
 import array
 import json
@@ -40,6 +41,9 @@ def main():
     if "fail" in todo:
         send(control, {"failed": {"reason": "ImportError: no module", "detail": "Traceback\n  line one\nImportError"}})
         return 1
+    if "alone" in todo and settings["preload"]:
+        send(control, {"not_preloadable": {"reason": "importing it starts threads"}})
+        return 0
     if "loud" in todo:
         os.write(1, b"to stdout\n")
         os.write(2, b"to stderr \x1b[31m\n" + b"x" * 10000 + b"\nlast line without an end")

@@ -181,6 +181,23 @@ fn failed_reload_leaves_the_old_generation_serving() {
 }
 
 #[test]
+fn application_that_can_not_be_shared_is_loaded_by_the_workers_until_it_changes() {
+    let stage = Stage::new();
+    stage.behave("alone");
+    let running = Running::spawn(stage.serve(&[]));
+    let line = running.line("each worker imports the application itself");
+    assert!(line.contains("importing it starts threads"), "{line}");
+    assert!(running.line("settings ").contains(r#""preload": false"#));
+    assert_eq!(field(&running.line(" ready "), "generation"), 2);
+    // The new version may allow it.
+    stage.behave("");
+    let mark = running.log.mark();
+    running.signal(Signal::HUP);
+    assert!(running.line_after(mark, "settings ").contains(r#""preload": true"#));
+    assert_eq!(field(&running.line_after(mark, " ready "), "generation"), 3);
+}
+
+#[test]
 fn second_reload_replaces_one_that_is_not_ready() {
     let stage = Stage::new();
     let running = Running::spawn(stage.serve(&[]));
