@@ -42,7 +42,6 @@ fn attribute_of_an_attribute() {
 fn file_with_and_without_a_callable() {
     assert_eq!(body("named_application.py"), "application");
     assert_eq!(body("named_application.py:app"), "app");
-    assert_eq!(body("package/wsgi.py"), "package");
     let absolute = loading().join("named_app.py");
     assert_eq!(body(absolute.to_str().unwrap()), "app");
 }

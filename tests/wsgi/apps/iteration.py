@@ -112,7 +112,7 @@ class as_class(object):
 
 
 def late_start(environ, start_response):
-    start_response("418 Late", [("X-Late", "yes")])
+    start_response("418 Late", TEXT + [("X-Late", "yes")])
     yield b"a"
 
 

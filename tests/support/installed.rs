@@ -1,0 +1,57 @@
+//! What a test needs of the machine: it runs with it, is skipped in one line without it, and fails without it where
+//! `REQUIRE_SERVERS=1` says that everything has to be there.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+/// Set to 1, it turns skipped tests into failures.
+pub const REQUIRED: &str = "REQUIRE_SERVERS";
+/// A virtual environment with Flask and Django.
+pub const VENV: &str = "WSGI_FPM_TEST_VENV";
+
+/// Whether nginx can be run.
+pub fn nginx() -> bool {
+    has_program("nginx", "-v")
+}
+
+/// Whether curl can be run.
+pub fn curl() -> bool {
+    has_program("curl", "--version")
+}
+
+/// The virtual environment, if `module` can be imported in it.
+pub fn venv_with(module: &str) -> Option<PathBuf> {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/test-venv");
+    let venv = env::var_os(VENV).map_or(default, PathBuf::from);
+    let import = Command::new(venv.join("bin/python"))
+        .args(["-c", &format!("import {module}")])
+        .output();
+    let usable = import.is_ok_and(|output| output.status.success());
+    needed(usable, &format!("a virtual environment with {module} (looked in {}, named by {VENV})", venv.display()))
+        .then_some(venv)
+}
+
+fn has_program(name: &str, question: &str) -> bool {
+    let there = Command::new(name).arg(question).output().is_ok_and(|output| output.status.success());
+    needed(there, name)
+}
+
+/// `there`, after what was missing has been told, once for each thing.
+fn needed(there: bool, what: &str) -> bool {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if there {
+        return true;
+    }
+    let required = env::var_os(REQUIRED).is_some_and(|value| value == "1");
+    assert!(!required, "{REQUIRED}=1, and there is no {what}");
+    if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned()) {
+        // Not by println!: the test passes, and then its output is thrown away.
+        let line = format!("skipped: tests that need {what}, which is not there\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+    }
+    false
+}

@@ -1,0 +1,105 @@
+//! A process of another program that goes with its test, even with one that is killed: nginx, the preview.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use super::log::Log;
+use super::wait::{self, SOON};
+
+/// Starts what its arguments say and ends it when the pipe from the test has ended, which the kernel closes in any case.
+const KEEPER: &str = r#"
+signal=$1; shift
+"$@" &
+pid=$!
+echo "$pid"
+read -r _
+kill "-$signal" "$pid"
+wait "$pid"
+"#;
+
+#[derive(Debug)]
+pub struct Tied {
+    keeper: Child,
+    /// Open while the process is to live.
+    life: Option<ChildStdin>,
+    pub pid: Pid,
+    /// Its standard error.
+    pub log: Log,
+    what: String,
+}
+
+impl Tied {
+    /// Starts `command`, whose end comes by `signal`, a name such as TERM.
+    ///
+    /// # Panics
+    /// If there is no shell.
+    #[track_caller]
+    pub fn spawn(command: &Command, signal: &str) -> Self {
+        let mut keeper = Command::new("sh");
+        keeper
+            .args(["-c", KEEPER, "keeper", signal])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        if let Some(directory) = command.get_current_dir() {
+            keeper.current_dir(directory);
+        }
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => keeper.env(name, value),
+                None => keeper.env_remove(name),
+            };
+        }
+        let mut keeper = keeper.spawn().unwrap();
+        let said = Log::collect(keeper.stdout.take().unwrap());
+        let log = Log::collect(keeper.stderr.take().unwrap());
+        let pid = said.wait_for("with a pid", |line| !line.is_empty());
+        Self {
+            life: keeper.stdin.take(),
+            pid: Pid::from_raw(pid.parse().unwrap()).unwrap(),
+            log,
+            what: OsString::from(command.get_program()).display().to_string(),
+            keeper,
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).unwrap();
+    }
+
+    /// Waits until the process has ended by itself or by a signal of the test.
+    #[track_caller]
+    pub fn wait_for_end(&self, deadline: Duration) {
+        let stat = format!("/proc/{}/stat", self.pid.as_raw_nonzero());
+        wait::until("the process has ended", deadline, || {
+            // The keeper reaps it later: until then it is a zombie.
+            std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
+        });
+    }
+}
+
+impl Drop for Tied {
+    fn drop(&mut self) {
+        drop(self.life.take());
+        let end = Instant::now() + SOON;
+        while Instant::now() < end {
+            if matches!(self.keeper.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        // Fails only if all of them have ended in between.
+        let _ = kill_process_group(Pid::from_child(&self.keeper), Signal::KILL);
+        // Reaps the shell, which is dead by now.
+        let _ = self.keeper.wait();
+        assert!(thread::panicking(), "{} did not end when it was told to", self.what);
+    }
+}
