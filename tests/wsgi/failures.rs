@@ -3,6 +3,7 @@
 use rustix::process::{Signal, kill_process};
 
 use crate::support::fcgi_client::{Request, Response};
+use crate::support::log::field;
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
@@ -214,6 +215,11 @@ fn e9_malformed_requests_are_refused_and_the_connection_closed() {
         assert_eq!(response.end, Some((0, 0)));
         connection.expect_close();
     }
+    let line = APPS.log.wait_for_line(&["WARN", "CONTENT_LENGTH"]);
+    assert!(
+        line.contains("GET") && line.contains("/waits"),
+        "names the request: {line}"
+    );
     assert_eq!(
         APPS.get("/recorded?e9").ok().text(),
         "[]",
@@ -234,6 +240,41 @@ fn e15_access_log_has_one_line_for_each_request() {
         APPS.log.count(|line| line.contains("e15-token")),
         0,
         "no query in the log"
+    );
+}
+
+#[test]
+fn e15_access_log_tells_id_size_and_time() {
+    APPS.get("/hello?e15-fields").ok();
+    let line = APPS.log.wait_for("of the access log", |line| {
+        line.contains("access") && line.contains("/hello")
+    });
+    assert!(field(&line, "req").is_some_and(|id| !id.is_empty()), "{line}");
+    assert_eq!(field(&line, "bytes"), Some("5"), "{line}");
+    let ms = field(&line, "ms").and_then(|ms| ms.parse::<f64>().ok());
+    assert!(ms.is_some_and(|ms| ms < 60_000.0), "{line}");
+}
+
+#[test]
+fn e15_access_log_has_refused_failed_and_cut_requests() {
+    let access = |path: &str, status: &str| {
+        APPS.log.wait_for(&format!("of the access log for {path}"), |line| {
+            line.contains(" access") && line.contains(path) && field(line, "status") == Some(status)
+        })
+    };
+    APPS.send(&Request::get("/e15-refused").param("CONTENT_LENGTH", "-1"))
+        .error_page(400);
+    access("/e15-refused", "400");
+    APPS.get("/e15-failed/in_call?ValueError").error_page(500);
+    access("/e15-failed", "500");
+    APPS.get("/e15-cut/in_second?ValueError").cut();
+    let cut = access("/e15-cut", "200");
+    APPS.get("/e15-whole/hello").ok();
+    let whole = access("/e15-whole", "200");
+    assert_ne!(
+        field(&cut, "outcome"),
+        field(&whole, "outcome"),
+        "a cut response shows as such"
     );
 }
 
@@ -356,4 +397,28 @@ fn e6_idle_worker_that_is_killed_is_replaced() {
         let response = gateway.get("/pid");
         response.code() == 200 && response.text() != first
     });
+}
+
+#[test]
+fn e6_crash_of_one_worker_leaves_the_others_alone() {
+    let gateway = Gateway::app("failures").workers(2).threads(1).start();
+    let mut connections = Vec::new();
+    for key in ["first", "second"] {
+        // One thread each: the two run in different workers, and so the gates are apart.
+        let mut connection = gateway.connect();
+        let target = match key {
+            "first" => "/waits?other",
+            _ => "/segfaults",
+        };
+        connection.send(&Request::get(target).bytes());
+        if key == "second" {
+            connection.read_response(1).error_page(502);
+        }
+        connections.push(connection);
+    }
+    assert!(
+        !connections[0].readable_within(std::time::Duration::from_millis(50)),
+        "the request in the other worker still runs"
+    );
+    next_request_works(&gateway);
 }
