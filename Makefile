@@ -1,0 +1,59 @@
+# `make run` shows a Django site, `make test` installs what the tests need and runs them. `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PORT ?= 8000
+PREFIX ?= /usr/local
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
+
+cache := $(CURDIR)/.cache
+library := $(DESTDIR)$(PREFIX)/lib/wsgi-fpm
+share := $(DESTDIR)$(PREFIX)/share/wsgi-fpm
+
+.PHONY: help run build install test lint bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: build ## serve the Django example on http://127.0.0.1:8000/ (PORT=8000)
+	@scripts/venv.sh $(cache)/run-venv examples/django/requirements.txt
+	@scripts/run-django.sh $(cache) $(PORT)
+
+build: ## build the program and its engine, release profile
+	@scripts/tools.sh
+	cargo build --release --workspace --locked
+
+install: ## install what `make build` made (PREFIX=/usr/local, DESTDIR=)
+	@test -x $(CARGO_TARGET_DIR)/release/wsgi-fpm || { echo 'nothing to install: run `make build` first' >&2; exit 1; }
+	install -d $(library) $(share) $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(CARGO_TARGET_DIR)/release/wsgi-fpm $(library)/
+	install -m 644 $(CARGO_TARGET_DIR)/release/libwsgi_fpm_engine.so $(library)/
+	ln -sf ../lib/wsgi-fpm/wsgi-fpm $(DESTDIR)$(PREFIX)/bin/wsgi-fpm
+	install -m 644 nginx/wsgi_fpm_params nginx/site.conf deploy/wsgi-fpm.service $(share)/
+
+# One build with the features that tests need, engine included; then the tests find everything built.
+test: ## install what the tests need and run all of them
+	@scripts/tools.sh
+	@scripts/test-packages.sh
+	@scripts/venv.sh $(cache)/test-venv examples/django/requirements.txt examples/flask/requirements.txt
+	cargo build --workspace --all-targets --locked
+	WSGI_FPM_TEST_VENV=$(cache)/test-venv cargo test --workspace --locked --no-fail-fast
+
+lint: ## check formatting, clippy and the examples' syntax
+	@scripts/tools.sh
+	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	python3 scripts/check_syntax.py examples scripts
+	for script in scripts/*.sh .ci/run; do bash -n $$script; done
+
+bench: ## say how speed is measured
+	@echo 'Speed is measured against other servers in one run, since two runs on a busy machine cannot be compared:'
+	@echo 'nginx, wrk, uWSGI, gunicorn and granian are needed. README.md, "Figures", says which cases and how.'
+
+clean: ## remove everything that was built or downloaded
+	cargo clean
+	rm -rf $(cache)
