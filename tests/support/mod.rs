@@ -6,8 +6,12 @@
 #![allow(dead_code)]
 
 pub mod fcgi_client;
+pub mod http;
+pub mod installed;
 pub mod log;
 pub mod net;
+pub mod nginx;
 pub mod process;
 pub mod python;
+pub mod tied;
 pub mod wait;

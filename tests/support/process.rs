@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::fcgi_client::{Raw, Request, Response};
 use super::log::Log;
 use super::net::{Address, free_tcp};
+use super::python;
 use super::wait::{self, SOON};
 
 /// The engine's file as cargo names it.
@@ -194,7 +195,7 @@ impl Gateway {
             chdir: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wsgi/apps"),
             workers: 1,
             threads: 4,
-            python: None,
+            python: python::default(),
             tcp: None,
             options: Vec::new(),
             environment: Vec::new(),

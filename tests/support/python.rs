@@ -15,6 +15,14 @@ pub struct Python {
 /// Names further interpreters: paths, separated by colons.
 pub const VARIABLE: &str = "WSGI_FPM_TEST_PYTHONS";
 
+/// Names the interpreter of every test that asks for none; without it the program's own choice, python3 on PATH.
+pub const DEFAULT_VARIABLE: &str = "WSGI_FPM_TEST_PYTHON";
+
+/// The interpreter that `WSGI_FPM_TEST_PYTHON` names.
+pub fn default() -> Option<PathBuf> {
+    env::var_os(DEFAULT_VARIABLE).map(PathBuf::from)
+}
+
 /// One interpreter of each supported version: those of `WSGI_FPM_TEST_PYTHONS`, of pyenv, and the system's
 /// own `/usr/bin/python3`, which often has no shared libpython.
 pub fn available() -> Vec<Python> {

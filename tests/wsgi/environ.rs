@@ -469,3 +469,119 @@ fn refusals_never_repeat_what_was_sent() {
         "names the param, never its value: {line}"
     );
 }
+
+/// Small numbers that look random; the seed is in the test's failure.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+}
+
+/// What SPEC B makes of these params: everything but the path, which is fixed here.
+fn expected_environ(params: &[(&str, &str)]) -> serde_json::Map<String, Value> {
+    let mut last: serde_json::Map<String, Value> = serde_json::Map::new();
+    for (name, value) in params {
+        last.insert((*name).to_owned(), (*value).into());
+    }
+    let text = |environ: &serde_json::Map<String, Value>, name: &str| {
+        environ.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let https = matches!(
+        text(&last, "HTTPS").to_ascii_lowercase().as_str(),
+        "on" | "1" | "yes" | "true"
+    ) || text(&last, "HTTPS").is_empty() && text(&last, "REQUEST_SCHEME") == "https";
+    for name in [
+        "CONTENT_TYPE",
+        "HTTPS",
+        "REMOTE_USER",
+        "AUTH_TYPE",
+        "SERVER_NAME",
+        "SERVER_PORT",
+        "SERVER_PROTOCOL",
+    ] {
+        if text(&last, name).is_empty() {
+            last.remove(name);
+        }
+    }
+    for name in ["HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONNECTION", "PATH", ""] {
+        last.remove(name);
+    }
+    let host = text(&last, "HTTP_HOST");
+    let (host_name, host_port) = host.split_once(':').unwrap_or((&host, ""));
+    let fallback = |value: &str, otherwise: &str| if value.is_empty() { otherwise } else { value }.to_owned();
+    let port = fallback(host_port, if https { "443" } else { "80" });
+    for (name, value) in [
+        ("SERVER_NAME", fallback(host_name, "localhost")),
+        ("SERVER_PORT", port),
+        ("SERVER_PROTOCOL", "HTTP/1.0".to_owned()),
+        ("QUERY_STRING", String::new()),
+        ("SCRIPT_NAME", String::new()),
+        ("PATH_INFO", "/fixed".to_owned()),
+        ("wsgi.url_scheme", if https { "https" } else { "http" }.to_owned()),
+    ] {
+        last.entry(name).or_insert_with(|| value.into());
+    }
+    last
+}
+
+#[test]
+fn environ_depends_on_its_own_request_alone_whatever_came_before() {
+    let names = [
+        "CONTENT_TYPE",
+        "HTTPS",
+        "REQUEST_SCHEME",
+        "REMOTE_USER",
+        "AUTH_TYPE",
+        "SERVER_NAME",
+        "SERVER_PORT",
+        "SERVER_PROTOCOL",
+        "QUERY_STRING",
+        "HTTP_HOST",
+        "HTTP_PROXY",
+        "HTTP_CONTENT_TYPE",
+        "HTTP_CONNECTION",
+        "PATH",
+        "",
+        "HTTP_COOKIE",
+        "HTTP_X_A",
+        "HTTP_X_B",
+        "X",
+        "DOCUMENT_ROOT",
+    ];
+    let values = [
+        "",
+        "on",
+        "https",
+        "off",
+        "a.example:81",
+        "b.example",
+        "text/plain",
+        "v",
+        "v2",
+        "1",
+    ];
+    let gateway = Gateway::app("environ:dump").threads(1).start();
+    let mut connection = gateway.connect();
+    let mut numbers = Numbers(20_261_122);
+    for round in 0..1500 {
+        let mut params = vec![("REQUEST_METHOD", "GET"), ("PATH_INFO", "/fixed")];
+        for _ in 0..numbers.below(12) {
+            params.push((names[numbers.below(names.len())], values[numbers.below(values.len())]));
+        }
+        let mut request = Request::get("/").keep_conn();
+        request.params.clear();
+        let request = params
+            .iter()
+            .fold(request, |request, (name, value)| request.another_param(*name, *value));
+        let response = connection.exchange(&request).ok();
+        let mut seen: serde_json::Map<String, Value> = serde_json::from_slice(response.body()).unwrap();
+        seen.retain(|name, _| !name.starts_with("wsgi.") || name == "wsgi.url_scheme");
+        assert_eq!(seen, expected_environ(&params), "round {round}: {params:?}");
+    }
+}

@@ -388,3 +388,58 @@ fn c58_slow_reader_gets_everything() {
         "{produced} bytes for {total} read"
     );
 }
+
+#[test]
+fn blocks_of_every_size_arrive_whole_and_in_order() {
+    // Built-in lists may be gathered into few writes, generators may not; both have to survive partial writes.
+    for target in ["/pattern_list", "/pattern_generator"] {
+        for sizes in [
+            "5000000,0,5000003",
+            "65528,65528,65528",
+            "65535,1,65536,65527,65529",
+            "16384,16383,16385,1",
+            "1000000,1,1,1,1000000",
+        ] {
+            expect_pattern(
+                &format!("{target}?{sizes}"),
+                sizes.split(',').map(|size| size.parse::<usize>().unwrap()).sum(),
+            );
+        }
+    }
+}
+
+#[test]
+fn thousands_of_tiny_blocks_arrive_whole_and_in_order() {
+    for (target, count) in [("/pattern_list", 20_000), ("/pattern_generator", 3_000)] {
+        let sizes = vec!["7"; count].join(",");
+        expect_pattern(&format!("{target}?{sizes}"), 7 * count);
+    }
+}
+
+/// Asserts the bytes 0, 1, ... 250, 0, ... up to `length`.
+#[track_caller]
+fn expect_pattern(target: &str, length: usize) {
+    let response = APPS.get(target).ok();
+    let body = response.body();
+    let wrong = body
+        .iter()
+        .enumerate()
+        .find(|(at, byte)| usize::from(**byte) != at % 251);
+    assert_eq!(
+        (body.len(), wrong),
+        (length, None),
+        "{}",
+        &target[..target.len().min(60)]
+    );
+}
+
+#[test]
+fn c23_close_runs_when_the_peer_is_gone_inside_one_big_block() {
+    let mut connection = APPS.connect();
+    connection.send(&Request::get("/closing_big?c23-big").bytes());
+    connection.expect_record();
+    drop(connection);
+    until("close after the peer has gone", SOON, || {
+        events("c23-big").ends_with(r#""close"]"#)
+    });
+}

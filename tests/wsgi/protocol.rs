@@ -615,6 +615,32 @@ fn tcp_speaks_the_same_as_a_unix_socket() {
     }
 }
 
+#[test]
+fn many_peers_at_once_each_get_their_own_answers() {
+    let gateway = Gateway::app("input").workers(2).start();
+    std::thread::scope(|scope| {
+        for peer in 0..16 {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                let mut kept = gateway.connect();
+                for round in 0..60 {
+                    let body = format!("peer {peer} round {round} ").repeat(1 + round * peer);
+                    let request = Request::post("/echo", body.clone());
+                    let response = match round % 3 {
+                        0 => gateway.send(&request),
+                        1 => kept.exchange(&request.keep_conn()),
+                        _ => kept.exchange(&Request::post("/ignored", body.clone()).keep_conn()),
+                    };
+                    match round % 3 {
+                        2 => assert_eq!(response.text(), "too large"),
+                        _ => assert!(response.ok().text() == body, "peer {peer} round {round}"),
+                    }
+                }
+            });
+        }
+    });
+}
+
 const ADDRESSES: &str = "FCGI_WEB_SERVER_ADDRS";
 
 #[test]

@@ -397,6 +397,36 @@ def declared_empty(environ, start_response):
     return []
 
 
+# -- Sizes
+
+
+PATTERN = bytes(range(251))
+
+
+def pattern_blocks(environ):
+    """Blocks of the sizes in the query, which together are 0, 1, ... 250, 0, 1, ..."""
+    start = 0
+    for size in map(int, key(environ).split(",")):
+        whole = PATTERN[start:] + PATTERN * (size // 251 + 1)
+        start = (start + size) % 251
+        yield whole[:size]
+
+
+def pattern_list(environ, start_response):
+    start_response("200 OK", TEXT)
+    return list(pattern_blocks(environ))
+
+
+def pattern_generator(environ, start_response):
+    start_response("200 OK", TEXT)
+    return pattern_blocks(environ)
+
+
+def closing_big(environ, start_response):
+    start_response("200 OK", TEXT)
+    return Closing(environ, [b"x" * (8 << 20)])
+
+
 # -- Stalled readers
 
 
