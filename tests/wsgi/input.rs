@@ -213,6 +213,22 @@ fn c45_connection_that_ends_inside_the_body_raises_os_error() {
 }
 
 #[test]
+fn f14_input_of_an_ended_request_reads_nothing_of_the_next() {
+    let mut connection = APPS.connect();
+    let first = Request::post("/stashed?f14", "FIRST BODY").keep_conn();
+    connection.exchange(&first).ok();
+    for _ in 0..8 {
+        let next = Request::post("/use_stashed?f14", "second body").keep_conn();
+        let text = connection.exchange(&next).ok().text();
+        assert!(text.ends_with(" own:second body"), "{text}");
+        assert!(
+            !text[..text.len() - " own:second body".len()].contains("second"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn c46_body_without_a_content_length_is_delivered_with_one() {
     for body in [b"streamed body".to_vec(), vec![b'm'; 200_000]] {
         let request = Request::new("POST", "/echo_all")

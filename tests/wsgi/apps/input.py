@@ -93,6 +93,35 @@ def replaced(environ, start_response):
     return [body]
 
 
+stash = {}
+
+
+def stashed(environ, start_response):
+    """Keeps its input, unread, beyond its request."""
+    stash[key(environ)] = environ["wsgi.input"]
+    start_response("200 OK", TEXT)
+    return [b"stashed"]
+
+
+def use_stashed(environ, start_response):
+    """Reads the input of the ended request from here and from another thread, then its own."""
+    old = stash[key(environ)]
+    seen = []
+
+    def use():
+        for call in (lambda: old.read(3), old.readline, lambda: b"".join(old)):
+            value = attempt(call)
+            seen.append(value if isinstance(value, bytes) else b"")
+
+    use()
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    own = environ["wsgi.input"].read()
+    start_response("200 OK", TEXT)
+    return [b"foreign:" + b"".join(seen) + b" own:" + own]
+
+
 def sized_reads(environ, start_response):
     """As wsgiref.validate wants it: every method with its one argument."""
     i = environ["wsgi.input"]
