@@ -283,17 +283,14 @@ impl Supervisor {
         if member.stage != Stage::Starting {
             return;
         }
-        let traceback = if detail.is_empty() {
-            String::new()
-        } else {
-            format!("\n{}", detail.trim_end())
-        };
+        let traceback = Some(pool::log::block(&detail)).filter(|text| !text.is_empty());
         error!(
             pool = settings.pool,
             app = settings.app,
             python = self.python,
             generation = member.generation.number,
-            "the application can't start: {reason}{traceback}"
+            traceback = traceback.as_deref().map(tracing::field::display),
+            "the application can't start: {reason}"
         );
         // It ends by itself; this is for one that does not.
         member.generation.order(Order::Quit);

@@ -14,6 +14,7 @@ use source::{files, module, paths, relative, sources};
 const ENGINE: &[&str] = &[
     "ffi",
     "forked",
+    "bell",
     "request_id",
     "crash",
     "body",

@@ -98,6 +98,11 @@ impl Body {
         self.ended || self.expected.is_some_and(|expected| self.received >= expected)
     }
 
+    /// More than CONTENT_LENGTH has arrived.
+    pub fn surplus(&self) -> bool {
+        self.expected.is_some_and(|expected| self.received > expected)
+    }
+
     /// The stream has ended before CONTENT_LENGTH (SPEC C45).
     pub fn is_short(&self) -> bool {
         self.ended && self.expected.is_some_and(|expected| self.received < expected)

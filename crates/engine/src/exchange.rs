@@ -203,9 +203,13 @@ impl Exchange {
         true
     }
 
-    /// Whether the watchdog has answered the current request.
-    pub fn was_taken_over(&self) -> bool {
-        self.gate.load(Ordering::Acquire) == TAKEN_OVER
+    /// Receives what has come for the current request while its thread is busy with other things: front servers may
+    /// wait for it (SPEC A28), ask for values, or have gone.
+    pub fn receive_meanwhile(&self) {
+        let mut current = self.lock();
+        let Current { carrier, lost, .. } = &mut *current;
+        let Some(carrier) = carrier else { return };
+        while let Ok(true) = note(lost, carrier.receive()) {}
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {
@@ -221,15 +225,7 @@ impl Ticket {
         }
         let Current { carrier, lost, .. } = &mut *current;
         match carrier {
-            Some(carrier) => {
-                let result = work(carrier.as_mut());
-                match result {
-                    Err(CarrierError::Gone) => *lost = Some(Lost::Gone),
-                    Err(CarrierError::Aborted) => *lost = Some(Lost::Aborted),
-                    _ => {}
-                }
-                result
-            }
+            Some(carrier) => note(lost, work(carrier.as_mut())),
             None if self.exchange.gate.load(Ordering::Acquire) == TAKEN_OVER => Err(CarrierError::TimedOut),
             None => Err(CarrierError::Ended),
         }
@@ -347,6 +343,16 @@ impl Ticket {
             None
         }
     }
+}
+
+/// Remembers that the front server is gone.
+fn note<R>(lost: &mut Option<Lost>, result: Result<R, CarrierError>) -> Result<R, CarrierError> {
+    match result {
+        Err(CarrierError::Gone) => *lost = Some(Lost::Gone),
+        Err(CarrierError::Aborted) => *lost = Some(Lost::Aborted),
+        _ => {}
+    }
+    result
 }
 
 /// Waits until `fd` is ready; nothing is when the timeout (zero: none) is over.

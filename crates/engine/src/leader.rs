@@ -229,13 +229,14 @@ impl Leader {
 
     fn look_after_workers(&mut self) -> Option<End> {
         for death in self.workers.reap() {
-            self.workers.log_death(&death, self.stopping.is_some());
             if !self.ready && self.stopping.is_none() {
+                // The supervisor logs it, with what else it knows.
                 let reason = death
                     .reason
                     .unwrap_or_else(|| format!("a worker {} while it started", death.how));
                 return Some(self.fail(reason, death.detail));
             }
+            self.workers.log_death(&death, self.stopping.is_some());
             if self.stopping.is_none() {
                 let backoff = self.workers.schedule_replacement(death.index);
                 let report = ToSupervisor::WorkerDied {

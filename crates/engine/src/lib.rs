@@ -3,6 +3,7 @@
 //! Layers, from below: `reactor` (descriptors), `body`, `exchange` (a request, whatever carries it), `connection`
 //! (FastCGI), `wsgi` (knows exchanges only), `thread`, `watchdog`, `worker`, `leader`. None imports from above it.
 
+mod bell;
 mod body;
 mod connection;
 mod crash;

@@ -6,8 +6,6 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::wsgi::errors::escape;
-
 pub struct Output {
     pipe: File,
     pid: i32,
@@ -68,7 +66,7 @@ impl Output {
     }
 
     fn log(&self, line: &[u8]) {
-        tracing::info!(target: pool::log::APP, worker = self.pid, "{}", escape(&String::from_utf8_lossy(line)));
+        tracing::info!(target: pool::log::APP, worker = self.pid, "{}", pool::log::escape(&String::from_utf8_lossy(line)));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use fastcgi::record::role;
@@ -13,7 +13,8 @@ use pool::settings::{ListenerKind, Settings};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::connection::{Connection, Hub, Step};
+use crate::bell::Bell;
+use crate::connection::{self, Connection, Hub, Step};
 use crate::exchange::{Carrier, Ending, Exchange, Payload};
 use crate::reactor::Next;
 use crate::request_id::RequestId;
@@ -36,6 +37,8 @@ pub struct Station {
     pub slot: usize,
     /// `threading.get_ident()` of the thread, once it serves.
     pub ident: AtomicU64,
+    /// RequestTimeout was raised in it for the running request.
+    pub interrupted: AtomicBool,
 }
 
 /// What all threads of a worker share.
@@ -44,12 +47,38 @@ pub struct Shared {
     pub hub: Arc<Hub>,
     pub scoreboard: pool::scoreboard::Scoreboard,
     pub stations: Vec<Station>,
-    pub watchdog: crate::watchdog::Bell,
+    /// Wakes the watchdog.
+    pub bell: Bell,
 }
 
 impl Shared {
     pub fn slot(&self, station: &Station) -> &Slot {
         &self.scoreboard.slots()[station.slot]
+    }
+
+    /// A new connection, if its peer is allowed (SPEC A31).
+    pub fn welcome(&self, fd: OwnedFd, listener: usize) -> Option<Box<Connection>> {
+        let settings = &self.settings;
+        let connection = Connection::new(&self.hub, fd);
+        let is_tcp = settings.listeners.get(listener) == Some(&ListenerKind::Tcp);
+        if is_tcp {
+            // Responses are written whole: waiting for more would only delay their tail.
+            if let Err(error) = rustix::net::sockopt::set_tcp_nodelay(connection.socket(), true) {
+                tracing::debug!(%error, "TCP_NODELAY is not to be had");
+            }
+        }
+        if let Some(allowed) = &settings.allowed_peers {
+            let peer = is_tcp
+                .then(|| rustix::net::getpeername(connection.socket()).ok().flatten())
+                .flatten();
+            let address = peer.and_then(|peer| std::net::SocketAddr::try_from(peer).ok());
+            let address = address.map(|address| address.ip().to_canonical());
+            if !address.is_some_and(|address| allowed.contains(&address)) {
+                tracing::warn!(?address, "a peer that FCGI_WEB_SERVER_ADDRS does not list was refused");
+                return None;
+            }
+        }
+        Some(connection)
     }
 }
 
@@ -106,7 +135,7 @@ impl Server {
             match hub.reactor.next() {
                 Some(Next::Ready(connection)) => self.handle_safely(py, connection),
                 Some(Next::Accepted(fd, listener)) => {
-                    if let Some(connection) = self.welcome(fd, listener) {
+                    if let Some(connection) = self.shared.welcome(fd, listener) {
                         self.handle_safely(py, connection);
                     }
                 }
@@ -122,31 +151,6 @@ impl Server {
         }
     }
 
-    /// A new connection, if its peer is allowed (SPEC A31).
-    fn welcome(&self, fd: OwnedFd, listener: usize) -> Option<Box<Connection>> {
-        let settings = &self.shared.settings;
-        let connection = Connection::new(&self.shared.hub, fd);
-        let is_tcp = settings.listeners.get(listener) == Some(&ListenerKind::Tcp);
-        if is_tcp {
-            // Responses are written whole: waiting for more would only delay their tail.
-            if let Err(error) = rustix::net::sockopt::set_tcp_nodelay(connection.socket(), true) {
-                tracing::debug!(%error, "TCP_NODELAY is not to be had");
-            }
-        }
-        if let Some(allowed) = &settings.allowed_peers {
-            let peer = is_tcp
-                .then(|| rustix::net::getpeername(connection.socket()).ok().flatten())
-                .flatten();
-            let address = peer.and_then(|peer| std::net::SocketAddr::try_from(peer).ok());
-            let address = address.map(|address| address.ip().to_canonical());
-            if !address.is_some_and(|address| allowed.contains(&address)) {
-                tracing::warn!(?address, "a peer that FCGI_WEB_SERVER_ADDRS does not list was refused");
-                return None;
-            }
-        }
-        Some(connection)
-    }
-
     /// A panic is our own fault: it costs the connection, not the worker.
     fn handle_safely(&mut self, py: Python<'_>, connection: Box<Connection>) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.handle(py, connection))) {
@@ -159,7 +163,7 @@ impl Server {
     }
 
     fn handle(&mut self, py: Python<'_>, mut connection: Box<Connection>) {
-        self.shared.watchdog.ring_if_asleep();
+        self.shared.bell.ring_if_asleep();
         match connection.progress() {
             Step::Park => connection.park(),
             Step::Close => {}
@@ -194,7 +198,7 @@ impl Server {
             self.log_access(started, &remote, status, bytes, outcome);
         }
         let station = &self.shared.stations[self.index];
-        if station.exchange.was_taken_over() {
+        if station.interrupted.swap(false, Ordering::Relaxed) {
             // RequestTimeout may not have been raised yet: it must not hit the next request.
             if let Err(error) = ffi::raise_in_thread(py, station.ident.load(Ordering::Relaxed), None) {
                 tracing::error!(%error, "RequestTimeout can't be taken back");
@@ -266,7 +270,7 @@ fn prepare<'py>(
     if connection.params_too_large() {
         slot.begin(now_ms(), b"", b"");
         return Err(Rejection::params_too_large(
-            "more bytes of params than --max-params allows",
+            "more bytes of params than --params-bytes allows",
         ));
     }
     let limits = &settings.limits;
@@ -275,16 +279,19 @@ fn prepare<'py>(
     let (environ, facts) = match environs.build(py, Pairs::new(connection.params()), body_length) {
         Ok(built) => built,
         Err(rejection) => {
-            let (_, path) = environs.path();
-            slot.begin(
-                now_ms(),
-                b"",
-                if matches!(rejection, Rejection::NotFound) {
-                    path
-                } else {
-                    b""
-                },
-            );
+            // Nothing of it is certain to be right: as much as can be read.
+            let value = |name: &[u8]| {
+                Pairs::new(connection.params())
+                    .flatten()
+                    .find(|pair| pair.0 == name)
+                    .map(|pair| pair.1)
+            };
+            let path = [
+                value(b"SCRIPT_NAME").unwrap_or_default(),
+                value(b"PATH_INFO").unwrap_or_default(),
+            ]
+            .concat();
+            slot.begin(now_ms(), value(b"REQUEST_METHOD").unwrap_or_default(), &path);
             return Err(rejection);
         }
     };
@@ -306,18 +313,24 @@ fn prepare<'py>(
         return Err(Rejection::Overloaded);
     }
     connection.body().expected = content_length;
+    if connection.body().surplus() {
+        connection::log_surplus();
+    }
     Ok((environ, is_head))
 }
 
-/// SPEC E5: by the front server's clock, which is ours if it runs on this machine.
+/// SPEC E5: by the front server's clock, which is ours if it runs on this machine. What is no time of the last day is
+/// nonsense, or another machine's idea of now.
 fn has_waited_too_long(facts: &Facts<'_>, limit: f64) -> bool {
+    const DAY: f64 = 86_400.0;
     let Some(start) = facts.request_start.filter(|_| limit > 0.0) else {
         return false;
     };
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |now| now.as_secs_f64());
-    now - start > limit
+    let waited = now - start;
+    waited > limit && waited < DAY
 }
 
 fn remote_address(params: &[u8]) -> String {

@@ -5,54 +5,21 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pool::scoreboard::now_ms;
 use pyo3::prelude::*;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::connection::Step;
+use crate::connection::{Connection, Step};
 use crate::thread::{Shared, Station, refuse};
 use crate::wsgi::reject::{self, Rejection};
 use crate::{RequestTimeout, ffi};
-
-/// Wakes the watchdog when it sleeps without a limit, because nothing was there to watch.
-pub struct Bell {
-    fd: OwnedFd,
-    asleep: AtomicBool,
-}
-
-impl Bell {
-    /// # Errors
-    /// The system's, if it has no eventfd.
-    pub fn new() -> std::io::Result<Self> {
-        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self {
-            fd,
-            asleep: AtomicBool::new(false),
-        })
-    }
-
-    /// Called for every piece of work: a load, unless the watchdog sleeps.
-    pub fn ring_if_asleep(&self) {
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
-            // Its counter can't overflow.
-            let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
-        }
-    }
-
-    fn silence(&self) {
-        let mut counter = [0; 8];
-        // EAGAIN: nobody rang.
-        let _ = rustix::io::read(&self.fd, &mut counter);
-    }
-}
 
 /// How often it looks while something is to be watched. Timeouts are late by up to this.
 const TICK: Duration = Duration::from_millis(250);
@@ -70,6 +37,8 @@ pub struct Watchdog {
     stacks: File,
     /// By thread: the request that was timed out last, by its start.
     timed_out: Vec<Option<u64>>,
+    /// What the reactor had given to threads at the last tick.
+    taken: u64,
 }
 
 impl Watchdog {
@@ -79,6 +48,7 @@ impl Watchdog {
             link,
             stacks,
             timed_out: vec![None; shared.stations.len()],
+            taken: 0,
         }
     }
 
@@ -92,13 +62,12 @@ impl Watchdog {
             });
             let mut fds = [
                 PollFd::new(&self.link, PollFlags::IN),
-                PollFd::new(&self.shared.watchdog.fd, PollFlags::IN),
+                PollFd::new(&self.shared.bell, PollFlags::IN),
             ];
             // Only EINTR is possible; then nothing is ready and the next round tells.
             let _ = poll(&mut fds, timeout.as_ref());
             let link_ready = !fds[0].revents().is_empty();
-            self.shared.watchdog.asleep.store(false, Ordering::Release);
-            self.shared.watchdog.silence();
+            self.shared.bell.wake_up();
             if link_ready {
                 self.obey();
             }
@@ -112,9 +81,9 @@ impl Watchdog {
         if reactor.draining() {
             return Some(DRAIN_TICK);
         }
-        self.shared.watchdog.asleep.store(true, Ordering::SeqCst);
+        self.shared.bell.fall_asleep();
         if self.anything_to_watch() {
-            self.shared.watchdog.asleep.store(false, Ordering::Release);
+            self.shared.bell.wake_up();
             return Some(TICK);
         }
         None
@@ -133,9 +102,7 @@ impl Watchdog {
         let mut byte = [0];
         match (&self.link).read(&mut byte) {
             Ok(1) => {
-                for connection in self.shared.hub.reactor.drain() {
-                    drop(connection);
-                }
+                drop(self.shared.hub.reactor.drain());
             }
             // The leader is gone, and with it everybody who could want something of this process. Python can't be
             // asked to end: it may be busy for ever.
@@ -158,32 +125,36 @@ impl Watchdog {
             }
         }
         if reactor.draining() {
-            for connection in reactor.drain() {
-                drop(connection);
-            }
+            drop(reactor.drain());
         }
         for index in 0..self.shared.stations.len() {
             self.check_time(index, now);
         }
-        if self.all_stuck(now) {
-            self.answer_management();
+        self.answer_management();
+    }
+
+    /// No thread has taken anything since the last tick: all are busy, or can't have the GIL. What connections ask of
+    /// the gateway itself is answered here, and what they send is received. Requests wait for a thread.
+    fn answer_management(&mut self) {
+        let reactor = &self.shared.hub.reactor;
+        let taken = reactor.taken();
+        if std::mem::replace(&mut self.taken, taken) != taken {
+            return;
         }
-    }
-
-    fn all_stuck(&self, now: u64) -> bool {
-        let stuck = |since: u64| now.saturating_sub(since) >= TICK.as_millis() as u64 / 2;
-        self.shared
-            .stations
-            .iter()
-            .all(|station| self.shared.slot(station).busy_since_ms().is_some_and(stuck))
-    }
-
-    /// Every thread is busy: what parked connections ask of the gateway itself is answered here. Requests wait.
-    fn answer_management(&self) {
-        for mut connection in self.shared.hub.reactor.take_ready() {
-            match connection.progress() {
-                Step::Park | Step::Serve(_) => connection.park(),
-                Step::Close => {}
+        for station in &self.shared.stations {
+            if self.shared.slot(station).busy_since_ms().is_some() {
+                station.exchange.receive_meanwhile();
+            }
+        }
+        for connection in reactor.take_ready() {
+            progress_without_python(connection);
+        }
+        // Another worker may have a free thread for a connection in the backlog.
+        if self.shared.settings.workers == 1 {
+            for (fd, listener) in reactor.accept_pending() {
+                if let Some(connection) = self.shared.welcome(fd, listener) {
+                    progress_without_python(connection);
+                }
             }
         }
     }
@@ -205,12 +176,10 @@ impl Watchdog {
         tracing::error!(
             request = format!("{id} {request}"),
             answered_504 = answered,
-            "a request runs longer than --request-timeout allows\n{}",
-            stack.trim_end()
+            stack = %pool::log::block(&stack),
+            "a request runs longer than --request-timeout allows"
         );
-        if answered {
-            self.interrupt(station, since);
-        }
+        self.interrupt(station, since);
     }
 
     /// Raises RequestTimeout in the thread, if it still has the request.
@@ -220,6 +189,7 @@ impl Watchdog {
             if self.shared.slot(station).busy_since_ms() != Some(since) {
                 return;
             }
+            station.interrupted.store(true, Ordering::Relaxed);
             let exception = py.get_type::<RequestTimeout>();
             if let Err(error) =
                 ffi::raise_in_thread(py, station.ident.load(Ordering::Relaxed), Some(exception.as_any()))
@@ -250,5 +220,13 @@ impl Watchdog {
                 _ => std::thread::sleep(Duration::from_millis(5)),
             }
         }
+    }
+}
+
+/// Receives what is there. A request that could start waits for a thread.
+fn progress_without_python(mut connection: Box<Connection>) {
+    match connection.progress() {
+        Step::Park | Step::Serve(_) => connection.park(),
+        Step::Close => {}
     }
 }

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pool::log::escape;
 use pool::scoreboard::Scoreboard;
 use pool::settings::Settings;
 use pyo3::prelude::*;
@@ -12,12 +13,13 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
+use crate::bell::Bell;
 use crate::connection::Hub;
 use crate::exchange::Exchange;
 use crate::reactor::Reactor;
 use crate::request_id::RequestId;
 use crate::thread::{Server, Shared, Station};
-use crate::watchdog::{Bell, STACK_SIGNAL, Watchdog};
+use crate::watchdog::{STACK_SIGNAL, Watchdog};
 use crate::wsgi::{app, reject, traceback};
 use crate::{crash, forked, preload};
 
@@ -97,16 +99,17 @@ fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
                 request: Arc::new(RequestId::new(thread)),
                 slot,
                 ident: Default::default(),
+                interrupted: Default::default(),
             }
         })
         .collect();
-    let watchdog = Bell::new().map_err(system)?;
+    let bell = Bell::new().map_err(system)?;
     let shared = Arc::new(Shared {
         settings,
         hub,
         scoreboard,
         stations,
-        watchdog,
+        bell,
     });
     let eyes = Watchdog::new(&shared, link.try_clone().map_err(system)?, stacks);
     std::thread::Builder::new()
@@ -190,7 +193,7 @@ fn prepare_python(py: Python<'_>) -> PyResult<File> {
 /// # Errors
 /// One line for the administrator, and the traceback.
 pub fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, (String, String)> {
-    let explain = |what: &str, error: &PyErr| (format!("{what}: {error}"), traceback::format(py, error));
+    let explain = |what: &str, error: &PyErr| (escape(&format!("{what}: {error}")), traceback::format(py, error));
     let application = app::load(py, &settings.app)
         .map_err(|error| explain(&format!("application {} can't be loaded", settings.app), &error))?;
     if settings.validate {
@@ -204,7 +207,7 @@ pub fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, (String, S
 
 fn failed(py: Python<'_>, what: &str, error: &PyErr) -> ToLeader {
     ToLeader::Failed {
-        reason: format!("{what}: {error}"),
+        reason: escape(&format!("{what}: {error}")),
         detail: traceback::format(py, error),
     }
 }

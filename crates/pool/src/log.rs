@@ -98,3 +98,49 @@ impl<'a> MakeWriter<'a> for Output {
         self.clone()
     }
 }
+
+/// Longest line that somebody else's text makes in the log (SPEC F9).
+const MAX_LINE: usize = 8 * 1024;
+
+/// `text` as a part of a line: without control characters, and not longer than a log wants it.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len().min(MAX_LINE));
+    for character in text.chars() {
+        if escaped.len() >= MAX_LINE {
+            escaped.push_str("...");
+            break;
+        }
+        if character.is_control() && character != '\t' {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+/// Several lines, such as a traceback, to stand behind an event's message: indented, so that none can be taken for an
+/// event of its own.
+pub fn block(text: &str) -> String {
+    let text = text.trim_end();
+    if text.is_empty() {
+        return String::new();
+    }
+    text.split('\n').map(|line| format!("\n  {}", escape(line))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_of_several_lines_can_forge_no_event() {
+        assert_eq!(block("one\ntwo\x1b[31m\r\n"), "\n  one\n  two\\u{1b}[31m\\r");
+    }
+
+    #[test]
+    fn line_over_the_limit_is_cut() {
+        assert_eq!(escape(&"x".repeat(MAX_LINE)).len(), MAX_LINE);
+        assert_eq!(escape(&"x".repeat(MAX_LINE + 1)).len(), MAX_LINE + 3);
+    }
+}

@@ -211,7 +211,7 @@ impl Workers {
     }
 
     /// One line for the end, and one for each request that it cost.
-    pub fn log_death(&self, death: &Death, stopping: bool) {
+    pub fn log_death(&self, death: &Death, expected: bool) {
         let Death { pid, how, .. } = death;
         for slot in self.slots_of(*pid) {
             if slot.busy_since_ms().is_some() {
@@ -224,8 +224,11 @@ impl Workers {
             slot.assign(0);
         }
         match &death.reason {
-            _ if stopping && death.clean => tracing::debug!(worker = pid, "a worker has stopped"),
-            Some(reason) => tracing::error!(worker = pid, "{reason}\n{}", death.detail.trim_end()),
+            _ if expected && death.clean => tracing::debug!(worker = pid, "a worker has stopped"),
+            Some(reason) => {
+                let traceback = tracing::field::display(pool::log::block(&death.detail));
+                tracing::error!(worker = pid, traceback, "{reason}");
+            }
             None => tracing::error!(worker = pid, "a worker {how}"),
         }
     }

@@ -4,20 +4,22 @@
 //! are registered edge-triggered, once, when they are first parked: an edge that arrives while a thread has the
 //! connection is remembered and makes it ready again as soon as it is parked.
 
+mod place;
 mod slots;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SocketFlags, accept_with};
 
+use place::Place;
 pub use slots::Key;
 use slots::Slots;
 
@@ -44,8 +46,10 @@ pub struct Reactor<C> {
     epoll: OwnedFd,
     listeners: Vec<OwnedFd>,
     slots: Mutex<Slots<C>>,
-    /// Held by the one thread that waits in epoll; the others queue here.
-    sleeper: Mutex<()>,
+    /// Where one thread waits in epoll.
+    place: Place,
+    /// What `next` has given away since the start.
+    taken: AtomicU64,
     /// Listeners (by bit) that had a connection when last asked: accept4 tells sooner than epoll that there is none.
     hints: AtomicU64,
     /// Whether the listeners are in the epoll set.
@@ -84,7 +88,8 @@ impl<C: Parked> Reactor<C> {
             epoll,
             listeners,
             slots: Mutex::new(Slots::new()),
-            sleeper: Mutex::new(()),
+            place: Place::new(),
+            taken: AtomicU64::new(0),
             hints: AtomicU64::new(0),
             listening: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -99,12 +104,19 @@ impl<C: Parked> Reactor<C> {
 
     /// What is there to do now, without waiting. Called attached: whoever holds the GIL takes the next request.
     pub fn next(&self) -> Option<Next<C>> {
+        let next = self.look()?;
+        self.taken
+            .store(self.taken.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Some(next)
+    }
+
+    fn look(&self) -> Option<Next<C>> {
         for asked_epoll in [false, true] {
             if let Some(connection) = self.slots().pop_ready() {
                 return Some(Next::Ready(connection));
             }
-            if let Some(accepted) = self.accept() {
-                return Some(accepted);
+            if let Some((fd, listener)) = self.accept() {
+                return Some(Next::Accepted(fd, listener));
             }
             if !asked_epoll && !self.poll(Some(Duration::ZERO)) {
                 return None;
@@ -113,13 +125,18 @@ impl<C: Parked> Reactor<C> {
         None
     }
 
-    /// Waits until there may be something to do. Called detached. One thread waits in epoll; the others wait for that
-    /// place.
+    /// Waits until there may be something to do, or a signal has come. Called detached. One thread waits in epoll; the
+    /// others wait for that place.
     pub fn wait(&self) {
-        let _place = self.sleeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(_occupied) = self.place.enter() else { return };
         if !self.slots().has_ready() {
             self.poll(self.draining().then_some(DRAIN_TICK));
         }
+    }
+
+    /// What `next` has given away since the start; unchanged: no thread came.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Takes `connection` until something arrives on it; `ready`: it has unread input, so at once. Closes it (by
@@ -160,13 +177,18 @@ impl<C: Parked> Reactor<C> {
 
     /// Parked connections on which something has arrived while no thread came to take them.
     pub fn take_ready(&self) -> Vec<Box<C>> {
-        self.poll_connections();
+        self.poll(Some(Duration::ZERO));
         let mut ready = Vec::new();
         let mut slots = self.slots();
         while let Some(connection) = slots.pop_ready() {
             ready.push(connection);
         }
         ready
+    }
+
+    /// New connections that no thread came to take.
+    pub fn accept_pending(&self) -> Vec<(OwnedFd, usize)> {
+        std::iter::from_fn(|| self.accept()).take(EVENTS).collect()
     }
 
     /// Stops accepting and returns the idle connections, for the caller to close. Every waiting thread wakes.
@@ -201,7 +223,7 @@ impl<C: Parked> Reactor<C> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn accept(&self) -> Option<Next<C>> {
+    fn accept(&self) -> Option<(OwnedFd, usize)> {
         let mut hints = self.hints.load(Ordering::Relaxed);
         while hints != 0 {
             let number = hints.trailing_zeros() as usize;
@@ -209,14 +231,20 @@ impl<C: Parked> Reactor<C> {
                 self.stop_listening();
                 tracing::warn!(
                     connections = self.max_open,
-                    "as many connections as allowed: accepting pauses (--max-connections)"
+                    "as many connections as allowed: accepting pauses (--connections)"
                 );
                 return None;
             }
             match accept_with(&self.listeners[number], SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok(fd) => {
                     self.open.fetch_add(1, Ordering::Relaxed);
-                    return Some(Next::Accepted(fd, number));
+                    match away_from_standard_streams(fd) {
+                        Ok(fd) => return Some((fd, number)),
+                        Err(error) => {
+                            self.open.fetch_sub(1, Ordering::Relaxed);
+                            self.pause_accepting(error);
+                        }
+                    }
                 }
                 // The peer was gone before we came; the next one may be there.
                 Err(Errno::CONNABORTED | Errno::INTR) => continue,
@@ -267,13 +295,6 @@ impl<C: Parked> Reactor<C> {
         true
     }
 
-    /// Takes what epoll knows of connections without believing anything about listeners.
-    fn poll_connections(&self) {
-        let hints = self.hints.load(Ordering::Relaxed);
-        self.poll(Some(Duration::ZERO));
-        self.hints.store(hints, Ordering::Relaxed);
-    }
-
     fn listen(&self) -> io::Result<()> {
         if !self.listening.swap(true, Ordering::SeqCst) {
             for (number, listener) in self.listeners.iter().enumerate() {
@@ -299,5 +320,14 @@ impl<C: Parked> Reactor<C> {
                 let _ = epoll::delete(&self.epoll, listener);
             }
         }
+    }
+}
+
+/// An application that has closed its standard streams must not get connections in their place (SPEC F8).
+fn away_from_standard_streams(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    if fd.as_raw_fd() > 2 {
+        Ok(fd)
+    } else {
+        fcntl_dupfd_cloexec(fd, 3)
     }
 }

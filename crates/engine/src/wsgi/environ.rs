@@ -162,9 +162,7 @@ impl EnvironBuilder {
         for pair in pairs {
             let (name, value) = pair.map_err(|error| Rejection::bad_request(error.to_string()))?;
             if count >= self.limits.params_pairs {
-                return Err(Rejection::params_too_large(
-                    "more params than --max-params-pairs allows",
-                ));
+                return Err(Rejection::params_too_large("more params than --params-pairs allows"));
             }
             self.take(py, count, name, value, &mut facts)?;
             count += 1;
@@ -208,7 +206,7 @@ impl EnvironBuilder {
         param.seen = self.serial;
         if value.len() > self.limits.param_value {
             return Err(Rejection::params_too_large(
-                "a param's value is longer than --max-param-value allows",
+                "a param's value is longer than --param-value allows",
             ));
         }
         let mut keep = true;
@@ -275,7 +273,7 @@ impl EnvironBuilder {
         }
         if name.len() > self.limits.param_name {
             return Err(Rejection::params_too_large(
-                "a param's name is longer than --max-param-name allows",
+                "a param's name is longer than --param-name allows",
             ));
         }
         let key = ffi::latin1(py, name)?;
@@ -436,12 +434,18 @@ fn parse_content_length(value: &[u8]) -> Result<u64, Rejection> {
         .ok_or_else(|| Rejection::bad_request("CONTENT_LENGTH is no number of bytes"))
 }
 
-/// nginx's `$msec`, with or without the `t=` that is usual in X-Request-Start.
+/// Seconds since the epoch: nginx's `$msec` has seconds, Apache's `%t` microseconds, other proxies milliseconds; `t=` may
+/// stand before it.
 fn parse_request_start(value: &[u8]) -> Option<f64> {
-    std::str::from_utf8(value.strip_prefix(b"t=").unwrap_or(value))
+    let number: f64 = std::str::from_utf8(value.strip_prefix(b"t=").unwrap_or(value))
         .ok()?
         .parse()
-        .ok()
+        .ok()?;
+    Some(match number {
+        1e14.. => number / 1e6,
+        1e11.. => number / 1e3,
+        _ => number,
+    })
 }
 
 /// SPEC B12.

@@ -1,6 +1,5 @@
 //! `wsgi.errors`: whole lines into the log, with the request that wrote them (SPEC C49, C50).
 
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
@@ -16,7 +15,7 @@ pub struct Errors {
     partial: Mutex<String>,
 }
 
-/// Longest line in the log (SPEC F9).
+/// A line without an end is logged in pieces of this size.
 const MAX_LINE: usize = 8 * 1024;
 
 impl Errors {
@@ -36,7 +35,7 @@ impl Errors {
     }
 
     fn log(&self, line: &str) {
-        let line = escape(line);
+        let line = pool::log::escape(line);
         match self.request.current() {
             Some(request) => tracing::info!(target: pool::log::APP, request, "{line}"),
             None => tracing::info!(target: pool::log::APP, "{line}"),
@@ -85,22 +84,4 @@ impl Errors {
     fn flush(&self, py: Python<'_>) {
         py.detach(|| self.flush_partial());
     }
-}
-
-/// `text` without control characters and not longer than a log wants it.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len().min(MAX_LINE));
-    for character in text.chars() {
-        if escaped.len() >= MAX_LINE {
-            escaped.push_str("...");
-            break;
-        }
-        if character.is_control() && character != '\t' {
-            // Writing to a String can't fail.
-            let _ = write!(escaped, "{}", character.escape_default());
-        } else {
-            escaped.push(character);
-        }
-    }
-    escaped
 }

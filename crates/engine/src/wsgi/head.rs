@@ -67,7 +67,7 @@ impl Head {
         if head.bytes.len() + 2 > max_size {
             let size = head.bytes.len();
             return Err(PyValueError::new_err(format!(
-                "the response's head has {size} bytes, more than --max-response-head allows ({max_size})"
+                "the response's head has {size} bytes, more than --response-head allows ({max_size})"
             )));
         }
         Ok(head)

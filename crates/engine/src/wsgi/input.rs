@@ -44,7 +44,7 @@ impl Input {
         let (available, complete, lost, too_large, received, expected) =
             self.ticket.body(state).map_err(carrier_error)?;
         if too_large {
-            return Err(PyOSError::new_err("the request body is larger than --max-body allows"));
+            return Err(PyOSError::new_err("the request body is larger than --body-max allows"));
         }
         if lost {
             return Err(PyOSError::new_err(format!(

@@ -52,7 +52,7 @@ impl Rejection {
             Self::BodyTooLarge => {
                 tracing::warn!(
                     request,
-                    reason = "the body is larger than --max-body allows",
+                    reason = "the body is larger than --body-max allows",
                     "refused with 413"
                 );
             }

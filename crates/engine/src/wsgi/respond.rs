@@ -397,8 +397,8 @@ impl Responder<'_> {
         tracing::error!(
             request = (self.request)(),
             exception,
-            "the application failed {when}\n{}",
-            traceback.trim_end()
+            traceback = %pool::log::block(&traceback),
+            "the application failed {when}"
         );
     }
 }

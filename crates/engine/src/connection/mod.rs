@@ -1,0 +1,486 @@
+//! One FastCGI connection: a socket, the codec, and what is on its way in both directions.
+//!
+//! Never blocks and knows no Python. Between requests it is parked in the reactor; while a request runs it is the
+//! exchange's carrier.
+
+mod hub;
+mod incoming;
+mod outgoing;
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fastcgi::record::ProtocolStatus;
+use fastcgi::{BeginRequest, Event, Pairs, encode};
+use pool::scoreboard::now_ms;
+use rustix::net::{Shutdown, shutdown};
+
+use crate::body::Body;
+use crate::exchange::{Carrier, CarrierError, Ending, Payload};
+use crate::reactor::{Key, Parked};
+pub use hub::Hub;
+use incoming::Incoming;
+use outgoing::Outgoing;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Between requests, and nothing of the next one is there.
+    Idle,
+    /// Something of a request is there, not enough for a thread.
+    Receiving,
+    /// A thread has it.
+    Running,
+    /// The last response is out and the peer is still sending: everything is thrown away.
+    Lingering,
+}
+
+/// What becomes of a connection after [`Connection::progress`].
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing more for now: park it.
+    Park,
+    /// A request can start.
+    Serve(BeginRequest),
+    /// The peer is gone or mad: drop it.
+    Close,
+}
+
+/// What tells nginx, mod_proxy_fcgi and Caddy that a response broke off: a record of a version that doesn't exist.
+/// lighttpd and mod_fcgid skip it and see the end of file (SPEC E8a).
+const POISON: [u8; 8] = [0; 8];
+/// Answers to management records that a peer may leave unread.
+const UNREAD_ANSWERS: usize = 128 * 1024;
+
+pub struct Connection {
+    hub: Arc<Hub>,
+    fd: Arc<OwnedFd>,
+    key: Option<Key>,
+    codec: fastcgi::Connection,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    aborted: bool,
+    body: Body,
+    phase: Phase,
+    /// The request's params were longer than the limit.
+    params_too_large: bool,
+    /// When the present phase began, or its last progress: milliseconds of `now_ms`.
+    since_ms: u64,
+    requests: u64,
+    /// Bytes thrown away since the last response.
+    drained: u64,
+    /// Not kept after this response, whatever the front server asked for.
+    closing: bool,
+}
+
+impl Connection {
+    pub fn new(hub: &Arc<Hub>, fd: OwnedFd) -> Box<Self> {
+        Box::new(Self {
+            hub: Arc::clone(hub),
+            fd: Arc::new(fd),
+            key: None,
+            codec: fastcgi::Connection::new(hub.limits.params_bytes),
+            incoming: Incoming::default(),
+            outgoing: Outgoing::default(),
+            aborted: false,
+            body: Body::default(),
+            phase: Phase::Idle,
+            params_too_large: false,
+            since_ms: now_ms(),
+            requests: 0,
+            drained: 0,
+            closing: false,
+        })
+    }
+
+    /// Receives what is there, until a request can start or nothing more is there. Called by whoever has taken the
+    /// connection from the reactor.
+    pub fn progress(&mut self) -> Step {
+        match self.try_progress() {
+            Ok(step) => step,
+            Err(CarrierError::Gone) => {
+                if self.phase == Phase::Receiving {
+                    tracing::debug!("the front server closed a connection before its request was complete");
+                }
+                Step::Close
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection was closed");
+                Step::Close
+            }
+        }
+    }
+
+    fn try_progress(&mut self) -> Result<Step, CarrierError> {
+        if self.phase == Phase::Lingering {
+            return self.drain();
+        }
+        if !self.outgoing.flush(&self.fd)? {
+            return Ok(Step::Park); // a peer that doesn't read answers to GET_VALUES; its next byte brings us back
+        }
+        loop {
+            self.consume()?;
+            if self.codec.params_ended() && (self.body.complete() || self.can_start()) {
+                return match self.codec.active() {
+                    Some(begin) => {
+                        self.phase = Phase::Running;
+                        Ok(Step::Serve(begin))
+                    }
+                    None => Ok(Step::Close),
+                };
+            }
+            if self.phase == Phase::Running {
+                return Ok(Step::Close); // the request was aborted before it could start, and so was the connection
+            }
+            let Some(received) = self.incoming.fill(&self.fd, &self.hub)? else {
+                return Ok(Step::Park);
+            };
+            if self.owes_body() {
+                self.drained += received as u64;
+                if self.drained > self.hub.limits.drain_bytes {
+                    tracing::info!("a connection was closed: a body that nobody reads is too long (--drain-bytes)");
+                    return Ok(Step::Close);
+                }
+            }
+        }
+    }
+
+    /// Whether the application can start although the body has not ended: enough of it is there, or none will come.
+    fn can_start(&mut self) -> bool {
+        if self.body.received >= self.hub.limits.body_buffer as u64 && self.body.expected.is_some() {
+            return true;
+        }
+        if self.body.too_large {
+            return true;
+        }
+        // Without a length: wait for the whole body, so that the application can be told its length (SPEC C46), but only
+        // where there may be one. A request without STDIN must not wait for it (SPEC A20).
+        let mut length = None;
+        let mut method: &[u8] = b"";
+        let mut chunked = false;
+        for (name, value) in Pairs::new(self.codec.params()).flatten() {
+            match name {
+                b"CONTENT_LENGTH" if !value.is_empty() => length = Some(value),
+                b"REQUEST_METHOD" => method = value,
+                b"HTTP_TRANSFER_ENCODING" => chunked = !value.is_empty(),
+                _ => {}
+            }
+        }
+        let Some(length) = length else {
+            return !chunked && matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"DELETE" | b"");
+        };
+        let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok());
+        // What is no length or more than allowed is answered without the body.
+        let Some(length) = length.filter(|&length| length <= self.hub.limits.body_max) else {
+            return true;
+        };
+        self.body.expected = Some(length);
+        self.body.complete() || self.body.received >= self.hub.limits.body_buffer as u64
+    }
+
+    /// Feeds the codec with what has been received.
+    fn consume(&mut self) -> Result<(), CarrierError> {
+        loop {
+            let advanced = self.codec.advance(self.incoming.bytes());
+            let (consumed, event) = advanced.map_err(|error| CarrierError::Protocol(error.to_string()))?;
+            match event {
+                Some(Event::Request { params_too_large, .. }) => {
+                    self.params_too_large = params_too_large;
+                    self.body.reset();
+                    self.aborted = false;
+                    self.requests += 1;
+                    self.phase = Phase::Receiving;
+                }
+                Some(Event::Stdin(data)) => {
+                    let limits = &self.hub.limits;
+                    self.body
+                        .push(data, limits.body_memory, limits.body_max)
+                        .map_err(CarrierError::Spool)?;
+                    self.since_ms = now_ms();
+                }
+                Some(Event::StdinEnd) => {
+                    self.body.ended = true;
+                    self.incoming.consume(consumed);
+                    return Ok(());
+                }
+                Some(Event::Abort) if self.phase == Phase::Running => {
+                    self.aborted = true;
+                    self.incoming.consume(consumed);
+                    return Ok(());
+                }
+                Some(Event::Abort) => {
+                    let begin = self.codec.active();
+                    self.codec.finish();
+                    self.answer_abort(begin)?;
+                }
+                Some(Event::AbortedEarly(begin)) => self.answer_abort(Some(begin))?,
+                Some(Event::SecondRequest { id }) => {
+                    tracing::warn!(
+                        id,
+                        "a second request on a busy connection was refused: multiplexing is not offered"
+                    );
+                    encode::end_request(&mut self.outgoing.pending, id, 0, ProtocolStatus::CantMpxConn);
+                }
+                Some(Event::GetValues(query)) => {
+                    let (conns, reqs) = (self.hub.max_conns, self.hub.max_reqs);
+                    encode::get_values_result(&mut self.outgoing.pending, query, conns, reqs);
+                }
+                Some(Event::UnknownType(kind)) => encode::unknown_type(&mut self.outgoing.pending, kind),
+                Some(Event::Ignored(what)) => log_ignored(what),
+                None => {
+                    self.incoming.consume(consumed);
+                    break;
+                }
+            }
+            self.incoming.consume(consumed);
+        }
+        self.note_partial_request();
+        if !self.outgoing.flush(&self.fd)? && self.outgoing.pending.len() > UNREAD_ANSWERS {
+            return Err(CarrierError::Protocol(
+                "it asks for values and does not read the answers".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Between requests a first byte starts the time that the params may take.
+    fn note_partial_request(&mut self) {
+        let something = self.codec.active().is_some() || !self.incoming.is_empty();
+        match self.phase {
+            Phase::Idle if something => self.phase = Phase::Receiving,
+            Phase::Receiving if !something => self.phase = Phase::Idle,
+            _ => return,
+        }
+        self.since_ms = now_ms();
+    }
+
+    /// Whether the peer is still sending the body of a request that was answered.
+    fn owes_body(&self) -> bool {
+        self.phase == Phase::Idle && self.requests > 0 && !self.codec.stdin_ended()
+    }
+
+    /// ABORT_REQUEST before the application was called: END_REQUEST says that it is over (SPEC A23).
+    fn answer_abort(&mut self, begin: Option<BeginRequest>) -> Result<(), CarrierError> {
+        tracing::info!("the front server aborted a request before it was complete");
+        let Some(begin) = begin else { return Ok(()) };
+        encode::end_request(&mut self.outgoing.pending, begin.id, 0, ProtocolStatus::RequestComplete);
+        self.phase = Phase::Idle;
+        if !begin.keep_conn {
+            self.outgoing.flush(&self.fd)?;
+            return Err(CarrierError::Gone);
+        }
+        Ok(())
+    }
+
+    /// After the last response of a connection that isn't kept: wait for the peer to finish, within limits (SPEC A26).
+    /// Closing now would make it lose the response.
+    fn linger(mut self: Box<Self>) {
+        if shutdown(&self.fd, Shutdown::Write).is_err() {
+            return; // already gone
+        }
+        self.phase = Phase::Lingering;
+        self.since_ms = now_ms();
+        self.body.discard();
+        if matches!(self.progress(), Step::Park) {
+            self.park();
+        }
+    }
+
+    fn drain(&mut self) -> Result<Step, CarrierError> {
+        loop {
+            self.drained += self.incoming.bytes().len() as u64;
+            self.incoming.clear();
+            if self.drained > self.hub.limits.drain_bytes {
+                return Ok(Step::Close);
+            }
+            if self.incoming.fill(&self.fd, &self.hub)?.is_none() {
+                return Ok(Step::Park);
+            }
+        }
+    }
+
+    /// Gives the connection to the reactor.
+    pub fn park(self: Box<Self>) {
+        // A request that could start is parked only by the watchdog, which can't start it.
+        let ready = self.phase == Phase::Running;
+        self.park_as(ready);
+    }
+
+    fn park_as(mut self: Box<Self>, ready: bool) {
+        let hub = Arc::clone(&self.hub);
+        self.incoming.rest(&hub);
+        hub.reactor.park(self, ready);
+    }
+
+    /// The params of the request that can start.
+    pub fn params(&self) -> &[u8] {
+        self.codec.params()
+    }
+
+    pub fn params_too_large(&self) -> bool {
+        self.params_too_large
+    }
+
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The next response is the connection's last.
+    pub fn close_after_response(&mut self) {
+        self.closing = true;
+    }
+
+    /// Whether a request is waiting for the rest of its body: at its deadline it deserves an answer.
+    pub fn waits_for_body(&self) -> bool {
+        self.phase == Phase::Receiving && self.codec.params_ended()
+    }
+
+    /// Says why it is closed at its deadline.
+    pub fn log_expiry(&self) {
+        match self.phase {
+            Phase::Receiving => {
+                tracing::info!("a connection was closed: its request did not arrive (--params-timeout)");
+            }
+            Phase::Idle if self.owes_body() => {
+                tracing::info!("a connection was closed: the body of an answered request stopped (--drain-timeout)");
+            }
+            Phase::Idle => tracing::debug!("an idle connection was closed (--idle-timeout)"),
+            Phase::Running | Phase::Lingering => tracing::debug!("a connection was closed"),
+        }
+    }
+}
+
+impl Parked for Connection {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    fn key(&mut self) -> &mut Option<Key> {
+        &mut self.key
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        let limits = &self.hub.limits;
+        let timeout = match self.phase {
+            Phase::Idle if self.owes_body() => limits.drain_timeout,
+            Phase::Idle => limits.idle_timeout,
+            Phase::Receiving if self.codec.params_ended() => limits.body_timeout,
+            Phase::Receiving => limits.params_timeout,
+            Phase::Lingering => limits.drain_timeout,
+            Phase::Running => return None,
+        };
+        (!timeout.is_zero()).then(|| self.since_ms + timeout.as_millis() as u64)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+}
+
+impl Carrier for Connection {
+    fn body(&mut self) -> &mut Body {
+        &mut self.body
+    }
+
+    fn send(&mut self, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<bool, CarrierError> {
+        if self.aborted {
+            return Err(CarrierError::Aborted);
+        }
+        let Some(BeginRequest { id, .. }) = self.codec.active() else {
+            return Err(CarrierError::Ended);
+        };
+        self.outgoing.send(&self.fd, id, payload, ending)
+    }
+
+    fn receive(&mut self) -> Result<bool, CarrierError> {
+        let before = self.body.surplus();
+        let received = self.incoming.fill(&self.fd, &self.hub)?.is_some();
+        if received {
+            self.consume()?;
+            if !before && self.body.surplus() {
+                log_surplus();
+            }
+        }
+        if self.aborted {
+            Err(CarrierError::Aborted)
+        } else {
+            Ok(received)
+        }
+    }
+
+    fn handle(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.fd)
+    }
+
+    fn crash_address(&self) -> Option<(RawFd, u16)> {
+        self.codec.active().map(|begin| (self.fd.as_raw_fd(), begin.id))
+    }
+
+    fn done(mut self: Box<Self>) {
+        let Some(begin) = self.codec.active() else { return };
+        self.codec.finish();
+        self.codec.clear_params();
+        let over = self.closing || self.requests >= self.hub.limits.connection_requests || self.hub.reactor.draining();
+        if !self.outgoing.pending.is_empty() {
+            return; // the watchdog's answer to a peer that doesn't read
+        }
+        self.drained = 0;
+        if !begin.keep_conn || over {
+            if !self.codec.stdin_ended() {
+                self.linger();
+            }
+            return;
+        }
+        self.outgoing.restart();
+        self.body.reset();
+        self.phase = Phase::Idle;
+        self.since_ms = now_ms();
+        // The next request may be there already: nothing new need arrive for it.
+        let ready = !self.incoming.is_empty();
+        self.park_as(ready);
+    }
+
+    fn cut(mut self: Box<Self>) {
+        let begin = self.codec.active();
+        if self.aborted {
+            // What was aborted is ended: it can't be taken for a whole response.
+            if let Some(begin) = begin {
+                encode::end_request(&mut self.outgoing.pending, begin.id, 0, ProtocolStatus::RequestComplete);
+                if begin.keep_conn && matches!(self.outgoing.flush(&self.fd), Ok(true)) {
+                    return self.done();
+                }
+            }
+        } else if self.outgoing.pending.is_empty() {
+            // Only behind a whole record, or the peer would take it for content.
+            self.outgoing.pending.extend_from_slice(&POISON);
+        }
+        // Whether it arrives or not: closing follows.
+        let _ = self.outgoing.flush(&self.fd);
+        // A child that the application has forked may hold the socket open: closing alone would not tell the peer.
+        let _ = shutdown(&self.fd, Shutdown::Both);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.hub.reactor.closed(self.key);
+        self.incoming.clear();
+        self.incoming.rest(&self.hub);
+    }
+}
+
+/// SPEC C44.
+pub fn log_surplus() {
+    tracing::warn!("a request body is longer than its CONTENT_LENGTH: the rest is ignored");
+}
+
+/// Tolerated oddities: once at info for each worker, so that a mad client can't fill the log.
+fn log_ignored(what: fastcgi::Ignored) {
+    static LOGGED: AtomicBool = AtomicBool::new(false);
+    if !LOGGED.swap(true, Ordering::Relaxed) {
+        tracing::info!(
+            ?what,
+            "a front server sent a record that makes no sense; ignored, and not logged again"
+        );
+    }
+}
