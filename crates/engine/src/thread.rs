@@ -188,8 +188,9 @@ impl Server {
             },
             Err(rejection) => {
                 rejection.log(&self.request_name());
-                refuse(connection, &rejection);
-                (rejection.status()[..3].parse().unwrap_or(500), 0, Outcome::Failed)
+                let status = rejection.status();
+                let bytes = refuse(connection, &rejection);
+                (status[..3].parse().unwrap_or(500), bytes, Outcome::Refused)
             }
         };
         self.errors.get().flush_partial();
@@ -246,10 +247,10 @@ impl Server {
         let (method, path) = line.split_once(' ').unwrap_or((&line, ""));
         tracing::info!(
             target: pool::log::ACCESS,
-            req = station.request.current().unwrap_or_default(),
-            remote,
-            method,
-            path,
+            request = %station.request.current().unwrap_or_default(),
+            %remote,
+            %method,
+            %path,
             status,
             bytes,
             ms = started.elapsed().as_micros() as f64 / 1000.0,
@@ -341,8 +342,8 @@ fn remote_address(params: &[u8]) -> String {
     address.escape_ascii().to_string()
 }
 
-/// Answers instead of the application.
-pub fn refuse(mut connection: Box<Connection>, rejection: &Rejection) {
+/// Answers instead of the application; the size of the page's body.
+pub fn refuse(mut connection: Box<Connection>, rejection: &Rejection) -> u64 {
     let page = reject::page(rejection.status());
     let ending = match rejection {
         Rejection::UnknownRole(_) => Ending::UnknownRole,
@@ -353,7 +354,9 @@ pub fn refuse(mut connection: Box<Connection>, rejection: &Rejection) {
     }
     // A peer that doesn't take a few hundred bytes at once isn't waited for.
     let sent = connection.send(&mut Payload::new(&[&page]), Some(ending));
-    if matches!(sent, Ok(true)) {
-        connection.done();
+    if !matches!(sent, Ok(true)) {
+        return 0;
     }
+    connection.done();
+    reject::body_length(rejection.status())
 }

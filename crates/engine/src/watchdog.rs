@@ -174,7 +174,7 @@ impl Watchdog {
         let stack = self.stack_of(station);
         let answered = station.exchange.take_over(&reject::page("504 Gateway Timeout"));
         tracing::error!(
-            request = format!("{id} {request}"),
+            request = %format_args!("{id} {request}"),
             answered_504 = answered,
             stack = %pool::log::block(&stack),
             "a request runs longer than --request-timeout allows"

@@ -10,6 +10,7 @@ mod outgoing;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fastcgi::record::ProtocolStatus;
 use fastcgi::{BeginRequest, Event, Pairs, encode};
@@ -49,6 +50,8 @@ pub enum Step {
 /// What tells nginx, mod_proxy_fcgi and Caddy that a response broke off: a record of a version that doesn't exist.
 /// lighttpd and mod_fcgid skip it and see the end of file (SPEC E8a).
 const POISON: [u8; 8] = [0; 8];
+/// How long a draining worker waits for the first byte of a connection that it has accepted already.
+const FIRST_BYTE: Duration = Duration::from_secs(1);
 /// Answers to management records that a peer may leave unread.
 const UNREAD_ANSWERS: usize = 128 * 1024;
 
@@ -363,6 +366,7 @@ impl Parked for Connection {
         let limits = &self.hub.limits;
         let timeout = match self.phase {
             Phase::Idle if self.owes_body() => limits.drain_timeout,
+            Phase::Idle if self.hub.reactor.draining() => FIRST_BYTE,
             Phase::Idle => limits.idle_timeout,
             Phase::Receiving if self.codec.params_ended() => limits.body_timeout,
             Phase::Receiving => limits.params_timeout,
@@ -373,7 +377,8 @@ impl Parked for Connection {
     }
 
     fn is_idle(&self) -> bool {
-        self.phase == Phase::Idle
+        // A front server connects because it has a request: before the first one, a connection isn't idle.
+        self.phase == Phase::Idle && self.requests > 0
     }
 }
 

@@ -217,7 +217,7 @@ impl Workers {
             if slot.busy_since_ms().is_some() {
                 tracing::error!(
                     worker = pid,
-                    request = slot.request_line(),
+                    request = %slot.request_line(),
                     "a request died with its worker, which {how}"
                 );
             }
@@ -283,7 +283,7 @@ impl Workers {
         for slot in self.scoreboard.slots() {
             if slot.busy_since_ms().is_some() {
                 let (worker, request) = (slot.pid.load(Relaxed), slot.request_line());
-                tracing::error!(worker, request, "cut off: still running after --stop-timeout");
+                tracing::error!(worker, %request, "cut off: still running after --stop-timeout");
             }
         }
     }
@@ -305,7 +305,7 @@ impl Workers {
             if let Some(slot) = self.slots_of(pid).find(stuck) {
                 tracing::error!(
                     worker = pid,
-                    request = slot.request_line(),
+                    request = %slot.request_line(),
                     "a worker is killed: the request is stuck after --request-timeout and --kill-timeout"
                 );
                 worker.kill();

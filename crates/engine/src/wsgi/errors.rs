@@ -37,7 +37,7 @@ impl Errors {
     fn log(&self, line: &str) {
         let line = pool::log::escape(line);
         match self.request.current() {
-            Some(request) => tracing::info!(target: pool::log::APP, request, "{line}"),
+            Some(request) => tracing::info!(target: pool::log::APP, %request, "{line}"),
             None => tracing::info!(target: pool::log::APP, "{line}"),
         }
     }

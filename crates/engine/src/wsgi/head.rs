@@ -203,14 +203,14 @@ impl Head {
         self.bytes.extend_from_slice(b"\r\n");
         if self.bytes.len() > WARN_SIZE {
             tracing::warn!(
-                request = request(),
+                request = %request(),
                 bytes = self.bytes.len(),
                 "the response's head is larger than nginx's default buffer: raise fastcgi_buffer_size there"
             );
         }
         if self.has_location && self.status == 200 {
             tracing::warn!(
-                request = request(),
+                request = %request(),
                 "Location with status 200: Apache makes a redirect of it"
             );
         }

@@ -47,32 +47,32 @@ impl Rejection {
 
     pub fn log(&self, request: &str) {
         match self {
-            Self::BadRequest(reason) => tracing::warn!(request, reason, "refused with 400"),
-            Self::ParamsTooLarge(reason) => tracing::warn!(request, reason, "refused with 431"),
+            Self::BadRequest(reason) => tracing::warn!(%request, reason, "refused with 400"),
+            Self::ParamsTooLarge(reason) => tracing::warn!(%request, reason, "refused with 431"),
             Self::BodyTooLarge => {
                 tracing::warn!(
-                    request,
+                    %request,
                     reason = "the body is larger than --body-max allows",
                     "refused with 413"
                 );
             }
             Self::BodyTimeout => {
                 tracing::info!(
-                    request,
+                    %request,
                     reason = "the body stopped coming (--body-timeout)",
                     "refused with 408"
                 );
             }
-            Self::NotFound => tracing::info!(request, reason = "not below the mount (--mount)", "refused with 404"),
+            Self::NotFound => tracing::info!(%request, reason = "not below the mount (--mount)", "refused with 404"),
             Self::Overloaded => {
                 tracing::warn!(
-                    request,
+                    %request,
                     reason = "it waited longer than --queue-timeout allows",
                     "refused with 503"
                 );
             }
-            Self::UnknownRole(role) => tracing::error!(request, role, "refused: only responders are served"),
-            Self::Internal(error) => tracing::error!(request, %error, "refused with 500"),
+            Self::UnknownRole(role) => tracing::error!(%request, role, "refused: only responders are served"),
+            Self::Internal(error) => tracing::error!(%request, %error, "refused with 500"),
         }
     }
 }
@@ -83,6 +83,11 @@ impl From<PyErr> for Rejection {
     }
 }
 
+/// Bytes of the body of [`page`].
+pub fn body_length(status: &str) -> u64 {
+    status.len() as u64 + 1
+}
+
 /// A whole response in plain text: nothing of the request and nothing of the failure stands in it (SPEC F4, F6).
 pub fn page(status: &str) -> Vec<u8> {
     let retry = if status.starts_with("503") {
@@ -90,7 +95,7 @@ pub fn page(status: &str) -> Vec<u8> {
     } else {
         ""
     };
-    let length = status.len() + 1;
+    let length = body_length(status);
     format!(
         "Status: {status}\r\nContent-Type: text/plain; charset=utf-8\r\n{retry}Content-Length: {length}\r\n\r\n{status}\n"
     )

@@ -17,6 +17,8 @@ pub enum Outcome {
     Complete,
     /// The application failed; the client got a 500, or a broken response.
     Failed,
+    /// The gateway has answered instead of the application.
+    Refused,
     /// The front server went away or aborted.
     Disconnected,
     /// The request's time was over; the watchdog has answered.
@@ -299,7 +301,7 @@ impl Responder<'_> {
         } else {
             reject::page("500 Internal Server Error")
         };
-        start.with(|response| response.set_status(500));
+        start.with(|response| response.replace(500, reject::body_length("500 Internal Server Error")));
         match start.ticket.send(py, &[&page], FAILED) {
             Ok(()) => start.ticket.done(),
             Err(error) => return self.abandon(start, &error),
@@ -313,11 +315,11 @@ impl Responder<'_> {
         let outcome = match error {
             CarrierError::TimedOut => Outcome::TimedOut,
             CarrierError::Gone | CarrierError::Aborted | CarrierError::Ended => {
-                tracing::info!(request, %error, "disconnected");
+                tracing::info!(%request, %error, "disconnected");
                 Outcome::Disconnected
             }
             _ => {
-                tracing::warn!(request, %error, "the response was broken off");
+                tracing::warn!(%request, %error, "the response was broken off");
                 Outcome::Disconnected
             }
         };
@@ -385,7 +387,7 @@ impl Responder<'_> {
     }
 
     fn warn(&self, what: &'static str) {
-        tracing::warn!(request = (self.request)(), "{what}");
+        tracing::warn!(request = %(self.request)(), "{what}");
     }
 
     fn log_exception(&self, py: Python<'_>, error: &PyErr, when: &str) {
@@ -395,7 +397,7 @@ impl Responder<'_> {
             .map_or_else(|_| String::new(), |name| name.to_string());
         let traceback = traceback::format(py, error);
         tracing::error!(
-            request = (self.request)(),
+            request = %(self.request)(),
             exception,
             traceback = %pool::log::block(&traceback),
             "the application failed {when}"

@@ -79,8 +79,9 @@ impl Response {
         }
     }
 
-    /// The gateway sends a page of its own with this status.
-    pub fn set_status(&mut self, status: u16) {
+    /// The gateway sends a page of its own, with this status and so many bytes.
+    pub fn replace(&mut self, status: u16, bytes: u64) {
+        self.body_sent = bytes;
         self.sent = Some(SentHead {
             status,
             content_length: None,
