@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::wait::SOON;
+
+/// How long a body may still be under way after its response.
+const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// What is sent after a request's head.
 #[derive(Debug, Clone)]
@@ -87,7 +91,8 @@ impl Request {
             body.extend_from_slice(b"\r\n");
         }
         body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
-        self.header("Content-Type", &format!("multipart/form-data; boundary={BOUNDARY}")).body(body)
+        self.header("Content-Type", &format!("multipart/form-data; boundary={BOUNDARY}"))
+            .body(body)
     }
 
     /// `application/x-www-form-urlencoded`.
@@ -99,8 +104,12 @@ impl Request {
             });
             escaped.collect()
         };
-        let pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
-        self.header("Content-Type", "application/x-www-form-urlencoded").body(pairs.join("&"))
+        let pairs: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
+            .collect();
+        self.header("Content-Type", "application/x-www-form-urlencoded")
+            .body(pairs.join("&"))
     }
 
     fn is_head(&self) -> bool {
@@ -156,9 +165,16 @@ impl Request {
     }
 }
 
-/// Bytes `from..from + length` of test data that never ends and shows every shift: the same as `pattern` in apps/site.py.
+/// Bytes `from..from + length` of test data that never ends and shows every shift: the same as `pattern` in apps/pages.py.
 pub fn pattern(from: u64, length: usize) -> Vec<u8> {
-    (from..from + length as u64).map(|index| (index % 251) as u8).collect()
+    let shift = (from % 251) as usize;
+    let period: Vec<u8> = (0..251).collect();
+    let mut bytes = period[shift..].to_vec();
+    while bytes.len() < length {
+        bytes.extend_from_slice(&period);
+    }
+    bytes.truncate(length);
+    bytes
 }
 
 #[derive(Debug, Clone)]
@@ -180,7 +196,10 @@ impl Response {
     }
 
     pub fn all(&self, wanted: &str) -> Vec<&str> {
-        let same = self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        let same = self
+            .headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
         same.map(|(_, value)| value.as_str()).collect()
     }
 
@@ -239,55 +258,81 @@ impl Client {
     }
 
     /// Sends `request` while the response is read: whoever answers early need not read on.
+    ///
+    /// # Panics
+    /// If there is no response.
     #[track_caller]
     pub fn exchange(&mut self, request: &Request) -> Response {
-        self.send_head(request);
+        self.try_exchange(request)
+            .unwrap_or_else(|error| panic!("no head of a response: {error}"))
+    }
+
+    /// As [`Client::exchange`].
+    ///
+    /// # Errors
+    /// The connection ended before the response's head did.
+    pub fn try_exchange(&mut self, request: &Request) -> io::Result<Response> {
+        self.reader.get_mut().write_all(&request.head(self.address))?;
         if let Body::None = request.body {
-            return self.read_response(request.is_head());
+            return self.try_read_response(request.is_head());
         }
-        let mut writer = self.reader.get_ref().try_clone().unwrap();
+        let mut writer = self.reader.get_ref().try_clone()?;
         let body = request.clone();
         let sending = thread::spawn(move || body.send_body(&mut writer));
-        let response = self.read_response(request.is_head());
-        if sending.is_finished() {
-            // Refused bodies are sent in vain.
-            drop(sending.join().unwrap());
-        } else {
-            // The answer is here: the rest is not wanted.
-            drop(self.reader.get_ref().shutdown(Shutdown::Both));
-            drop(sending.join().unwrap());
+        let response = self.try_read_response(request.is_head());
+        let end = Instant::now() + LAST_BYTES;
+        while !sending.is_finished() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
         }
+        if !sending.is_finished() {
+            // The server has answered and reads no more; the thread need not wait for it.
+            self.reader.get_ref().shutdown(Shutdown::Both)?;
+        }
+        // A body that was refused fails to be sent; the response tells.
+        drop(sending.join().expect("sending does not panic"));
         response
     }
 
     /// Status and headers; the body stays unread.
     #[track_caller]
     pub fn read_head(&mut self) -> Response {
-        let line = self.line().unwrap_or_else(|error| panic!("no status line: {error}"));
-        let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-        let status = status.unwrap_or_else(|| panic!("no status line: {line:?}"));
+        self.try_read_head()
+            .unwrap_or_else(|error| panic!("no head of a response: {error}"))
+    }
+
+    fn try_read_head(&mut self) -> io::Result<Response> {
+        let line = self.line()?;
+        let status = line
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3)?.parse().ok());
+        let status = status.ok_or_else(|| io::Error::other(format!("no status line: {line:?}")))?;
         let mut headers = Vec::new();
         loop {
-            let line = self.line().unwrap();
+            let line = self.line()?;
             if line.is_empty() {
                 break;
             }
             let (name, value) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
             headers.push((name.to_owned(), value.to_owned()));
         }
-        Response {
+        Ok(Response {
             status,
             headers,
             body: Vec::new(),
             complete: false,
-        }
+        })
     }
 
     #[track_caller]
     pub fn read_response(&mut self, is_head: bool) -> Response {
-        let mut response = self.read_head();
+        self.try_read_response(is_head)
+            .unwrap_or_else(|error| panic!("no head of a response: {error}"))
+    }
+
+    fn try_read_response(&mut self, is_head: bool) -> io::Result<Response> {
+        let mut response = self.try_read_head()?;
         if response.status == 100 {
-            response = self.read_head();
+            response = self.try_read_head()?;
         }
         if is_head || matches!(response.status, 204 | 304) {
             response.complete = true;
@@ -300,14 +345,14 @@ impl Client {
                 }
             }
         } else if let Some(length) = response.header("Content-Length") {
-            let length: u64 = length.parse().unwrap();
+            let length: u64 = length.parse().map_err(io::Error::other)?;
             // Whatever ends the reading, the length tells.
             drop(self.reader.by_ref().take(length).read_to_end(&mut response.body));
             response.complete = response.body.len() as u64 == length;
         } else {
             response.complete = self.reader.read_to_end(&mut response.body).is_ok();
         }
-        response
+        Ok(response)
     }
 
     /// The next chunk of a chunked body, empty for the last one; nothing if the connection has ended.
@@ -327,15 +372,6 @@ impl Client {
         }
         chunk.truncate(size);
         Ok(Some(chunk))
-    }
-
-    /// Reads up to `size` bytes of what is there.
-    #[track_caller]
-    pub fn read_some(&mut self, size: usize) -> Vec<u8> {
-        let mut buffer = vec![0; size];
-        let read = self.reader.read(&mut buffer).unwrap();
-        buffer.truncate(read);
-        buffer
     }
 
     /// A line without its end.
@@ -370,7 +406,11 @@ impl Browser {
 
     #[track_caller]
     pub fn send(&mut self, request: Request) -> Response {
-        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<_> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         let request = match cookies.is_empty() {
             true => request,
             false => request.header("Cookie", &cookies.join("; ")),
@@ -396,9 +436,17 @@ impl Browser {
     /// Follows a redirect, which must stay on this site.
     #[track_caller]
     pub fn follow(&mut self, response: &Response) -> Response {
-        assert!((301..=308).contains(&response.status), "{}: {}", response.status, response.text());
+        assert!(
+            (301..=308).contains(&response.status),
+            "{}: {}",
+            response.status,
+            response.text()
+        );
         let location = response.header("Location").unwrap();
-        let path = location.strip_prefix(&format!("http://{}", self.address)).unwrap_or(location).to_owned();
+        let path = location
+            .strip_prefix(&format!("http://{}", self.address))
+            .unwrap_or(location)
+            .to_owned();
         self.get(&path)
     }
 }

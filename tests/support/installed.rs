@@ -31,12 +31,21 @@ pub fn venv_with(module: &str) -> Option<PathBuf> {
         .args(["-c", &format!("import {module}")])
         .output();
     let usable = import.is_ok_and(|output| output.status.success());
-    needed(usable, &format!("a virtual environment with {module} (looked in {}, named by {VENV})", venv.display()))
-        .then_some(venv)
+    needed(
+        usable,
+        &format!(
+            "a virtual environment with {module} (looked in {}, named by {VENV})",
+            venv.display()
+        ),
+    )
+    .then_some(venv)
 }
 
 fn has_program(name: &str, question: &str) -> bool {
-    let there = Command::new(name).arg(question).output().is_ok_and(|output| output.status.success());
+    let there = Command::new(name)
+        .arg(question)
+        .output()
+        .is_ok_and(|output| output.status.success());
     needed(there, name)
 }
 
@@ -48,7 +57,11 @@ fn needed(there: bool, what: &str) -> bool {
     }
     let required = env::var_os(REQUIRED).is_some_and(|value| value == "1");
     assert!(!required, "{REQUIRED}=1, and there is no {what}");
-    if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned()) {
+    if TOLD
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(what.to_owned())
+    {
         // Not by println!: the test passes, and then its output is thrown away.
         let line = format!("skipped: tests that need {what}, which is not there\n");
         std::io::stderr().write_all(line.as_bytes()).unwrap();

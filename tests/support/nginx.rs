@@ -99,7 +99,11 @@ impl Builder {
                 }
                 panic!("nginx does not start: {line}\n{http}");
             }
-            assert!(Instant::now() < end, "nginx is not ready; its log:\n{}", process.log.text());
+            assert!(
+                Instant::now() < end,
+                "nginx is not ready; its log:\n{}",
+                process.log.text()
+            );
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         // Whoever answered may be another who has got our port.
@@ -153,7 +157,11 @@ impl Nginx {
 
     /// Lines of its log that tell of a failure.
     pub fn errors(&self) -> Vec<String> {
-        let bad = |line: &String| ["[error]", "[crit]", "[alert]", "[emerg]"].iter().any(|level| line.contains(level));
+        let bad = |line: &String| {
+            ["[error]", "[crit]", "[alert]", "[emerg]"]
+                .iter()
+                .any(|level| line.contains(level))
+        };
         self.process.log.lines().into_iter().filter(bad).collect()
     }
 }
@@ -185,7 +193,11 @@ pub fn upstream(address: &Address) -> String {
 fn frame(prefix: &Path, http: &str) -> String {
     let prefix = prefix.display();
     // As root, nginx's workers would be somebody who can't enter the gateway's private directory.
-    let user = if rustix::process::geteuid().is_root() { "user root;\n" } else { "" };
+    let user = if rustix::process::geteuid().is_root() {
+        "user root;\n"
+    } else {
+        ""
+    };
     let mut text = format!(
         "daemon off;\n{user}worker_processes 2;\npid {prefix}/nginx.pid;\nlock_file {prefix}/nginx.lock;\n\
          error_log stderr notice;\nevents {{ worker_connections 512; }}\nhttp {{\naccess_log off;\n"
@@ -200,6 +212,11 @@ fn frame(prefix: &Path, http: &str) -> String {
 
 /// Free ports of 127.0.0.1, different ones.
 fn free_ports(count: usize) -> Vec<SocketAddr> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
+    let listeners: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
+        .collect();
+    listeners
+        .iter()
+        .map(|listener| listener.local_addr().unwrap())
+        .collect()
 }

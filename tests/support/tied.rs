@@ -16,6 +16,7 @@ const KEEPER: &str = r#"
 signal=$1; shift
 "$@" &
 pid=$!
+exec 2>/dev/null
 echo "$pid"
 read -r _
 kill "-$signal" "$pid"

@@ -1,0 +1,177 @@
+"""One application for everything that is asked of it through a web server: each function answers the path of its name."""
+
+import ctypes
+import hashlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from urllib.parse import parse_qs
+
+PERIOD = bytes(range(251))
+
+
+def application(environ, start_response):
+    name = environ["PATH_INFO"].strip("/").split("/")[0]
+    function = PAGES.get(name, environ_page)
+    return function(environ, start_response)
+
+
+def query(environ, key, default=""):
+    return parse_qs(environ["QUERY_STRING"], keep_blank_values=True).get(key, [default])[0]
+
+
+def answer(start_response, body, status="200 OK", headers=()):
+    start_response(status, [("Content-Type", "application/octet-stream"), ("Content-Length", str(len(body))), *headers])
+    return [body]
+
+
+def pattern(start, length):
+    """Bytes start to start+length of the test data, the same as in the tests."""
+    shift = start % len(PERIOD)
+    return (PERIOD * (length // len(PERIOD) + 2))[shift : shift + length]
+
+
+def environ_page(environ, start_response):
+    shown = {key: value for key, value in environ.items() if isinstance(value, (str, bool, int))}
+    shown["body"] = environ["wsgi.input"].read().decode("latin-1")
+    return answer(start_response, json.dumps(shown).encode("ascii"))
+
+
+def digest(environ, start_response):
+    """Length and SHA-256 of the body, as CONTENT_LENGTH says it and as it was."""
+    sha, length = hashlib.sha256(), 0
+    while block := environ["wsgi.input"].read(65536):
+        sha.update(block)
+        length += len(block)
+    told = environ.get("CONTENT_LENGTH")
+    return answer(start_response, json.dumps({"told": told, "length": length, "sha256": sha.hexdigest()}).encode())
+
+
+def sized(environ, start_response):
+    """`n` bytes: at once, or in blocks of `block` from a generator that declares no length."""
+    n, block = int(query(environ, "n")), int(query(environ, "block", "0"))
+    if not block:
+        return answer(start_response, pattern(0, n))
+    start_response("200 OK", [("Content-Type", "application/octet-stream")])
+    return (pattern(at, min(block, n - at)) for at in range(0, n, block))
+
+
+def status(environ, start_response):
+    """Any status with a body, which not every status may have."""
+    start_response(query(environ, "line"), [("X-Kept", "yes"), ("ETag", '"1"')])
+    return [b"a body"]
+
+
+def cookies(environ, start_response):
+    return answer(start_response, b"", headers=[("Set-Cookie", "a=1; Path=/"), ("Set-Cookie", "b=2; Path=/")])
+
+
+def redirect(environ, start_response):
+    return answer(start_response, b"", "302 Found", [("Location", query(environ, "to"))])
+
+
+def big_head(environ, start_response):
+    """A head of about `n` bytes: `lines` headers of the same size."""
+    n = int(query(environ, "n"))
+    lines = -(-n // 4000)
+    headers = [(f"X-Fill-{number}", "x" * (n // lines)) for number in range(lines)]
+    return answer(start_response, b"large head", headers=headers)
+
+
+def early(environ, start_response):
+    """An answer that does not wait for the body."""
+    return answer(start_response, b"too much", "413 Content Too Large")
+
+
+def accel(environ, start_response):
+    return answer(start_response, b"", headers=[("X-Accel-Redirect", "/internal/" + query(environ, "file"))])
+
+
+def fails(environ, start_response):
+    secret = "/not/for/browsers"
+    raise RuntimeError(f"on purpose: {secret}")
+
+
+def breaks(environ, start_response):
+    """A body that stops after `n` bytes by an exception."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield pattern(0, int(query(environ, "n")))
+    raise RuntimeError("on purpose, after the head")
+
+
+def short(environ, start_response):
+    """Less than the declared length."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "1000")])
+    return [b"only this"]
+
+
+def gated(environ, start_response):
+    """A response whose second block waits until the file `gate` exists; `gate`.called tells that it runs."""
+    gate = Path(query(environ, "gate"))
+    headers = [("Content-Type", "text/plain")]
+    if query(environ, "unbuffered"):
+        headers.append(("X-Accel-Buffering", "no"))
+    start_response("200 OK", headers)
+    Path(f"{gate}.called").touch()
+    if query(environ, "first"):
+        yield query(environ, "first").encode()
+    wait_for(gate)
+    yield b"second"
+
+
+def endless(environ, start_response):
+    """Blocks without end; close() leaves a mark."""
+    start_response("200 OK", [("Content-Type", "application/octet-stream")])
+    return Endless(Path(query(environ, "mark")))
+
+
+class Endless:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return b"x" * 65536
+
+    def close(self):
+        self.mark.write_text("closed")
+
+
+def reads(environ, start_response):
+    """Reads the body and leaves a mark of how that ended."""
+    mark = Path(query(environ, "mark"))
+    mark.with_suffix(".called").touch()
+    try:
+        body = environ["wsgi.input"].read()
+    except OSError:
+        mark.write_text("OSError")
+        raise
+    mark.write_text(f"read {len(body)}")
+    return answer(start_response, b"read")
+
+
+def dies(environ, start_response):
+    """The worker ends by a signal in the middle of a request."""
+    how = query(environ, "by")
+    if how == "SIGSEGV":
+        ctypes.string_at(0)
+    os.kill(os.getpid(), getattr(signal, how))
+    time.sleep(60)
+
+
+def wait_for(path):
+    end = time.monotonic() + 30
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.002)
+
+
+PAGES = {
+    function.__name__: function
+    for function in (
+        digest, sized, status, cookies, redirect, big_head, early, accel, fails, breaks, short, gated, endless, reads, dies,
+    )
+}  # fmt: skip

@@ -1,0 +1,127 @@
+//! Requests while one side stops or loads its configuration anew, and many of them in a row.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+use crate::front::{kept_upstream, site};
+use crate::support::http::{Client, Request, fetch};
+use crate::support::installed;
+use crate::support::nginx::Nginx;
+use crate::support::process::{Builder, Gateway};
+use crate::support::wait::{SOON, until};
+
+/// A gateway behind an nginx that keeps its connections.
+fn kept(gateway: Builder) -> Option<(Gateway, Nginx)> {
+    if !installed::nginx() {
+        return None;
+    }
+    let gateway = gateway.start();
+    let location = "location / { include wsgi_fpm_params; fastcgi_pass kept; fastcgi_keep_conn on; }";
+    let nginx = Nginx::configure()
+        .http("keepalive_requests 100000;")
+        .http(&kept_upstream("kept", &gateway))
+        .server(0, "", location)
+        .start();
+    Some((gateway, nginx))
+}
+
+/// A32.
+#[test]
+fn gateway_that_is_told_to_stop_finishes_the_running_request() {
+    for builder in [site(), site().tcp("127.0.0.1")] {
+        let Some((gateway, nginx)) = kept(builder) else { return };
+        fetch(nginx.address(), &Request::get("/")).ok();
+        let gate = gateway.directory.path().join("gate");
+        let mut client = Client::connect(nginx.address());
+        client.send_head(&Request::get(format!("/gated?gate={}", gate.display())));
+        let called = gateway.directory.path().join("gate.called");
+        until("the request runs", SOON, || called.exists());
+        gateway.signal(Signal::TERM);
+        until("nobody accepts any more", SOON, || !gateway.address.answers());
+        fetch(nginx.address(), &Request::get("/")).expect(502);
+        fs::write(&gate, "").unwrap();
+        assert_eq!(client.read_response(false).ok().text(), "second");
+        assert_eq!(gateway.wait_exit(SOON).code(), Some(0), "{}", gateway.log.text());
+    }
+}
+
+/// A26.
+#[test]
+fn two_thousand_requests_over_kept_connections_have_no_error() {
+    for builder in [site().workers(2), site().tcp("127.0.0.1").workers(2)] {
+        let Some((gateway, nginx)) = kept(builder) else { return };
+        thread::scope(|scope| {
+            for part in 0..4 {
+                let address = nginx.address();
+                scope.spawn(move || {
+                    let mut client = Client::connect(address);
+                    for number in 0..500 {
+                        let length = (part * 500 + number) * 7 % 5000;
+                        let response = client.exchange(&Request::get(format!("/sized?n={length}"))).ok();
+                        assert_eq!(response.body.len(), length);
+                    }
+                });
+            }
+        });
+        assert_eq!(nginx.errors(), Vec::<String>::new(), "{}", gateway.log.text());
+    }
+}
+
+/// POST is what nginx never tries twice: a connection that the gateway closed after nginx had put it back is a 502.
+#[test]
+fn connections_that_have_served_their_requests_are_not_used_again() {
+    let Some((gateway, nginx)) = kept(site().option("--connection-requests", "10")) else {
+        return;
+    };
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let address = nginx.address();
+            scope.spawn(move || {
+                let mut client = Client::connect(address);
+                for length in 0..500 {
+                    let digest = client
+                        .exchange(&Request::post("/digest").pattern(length * 10))
+                        .ok()
+                        .json();
+                    assert_eq!(digest["length"], length * 10);
+                }
+            });
+        }
+    });
+    assert_eq!(nginx.errors(), Vec::<String>::new(), "{}", gateway.log.text());
+}
+
+#[test]
+fn nginx_that_loads_its_configuration_anew_loses_no_request() {
+    let Some((gateway, nginx)) = kept(site().workers(2)) else {
+        return;
+    };
+    let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let end = Instant::now() + SOON;
+    let ask = |address: SocketAddr| {
+        // The deadline lets a failure of the other thread come out.
+        while !stop.load(Ordering::Relaxed) && Instant::now() < end {
+            fetch(address, &Request::get("/sized?n=3000").header("Connection", "close")).ok();
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| ask(nginx.address()));
+        }
+        for _ in 0..5 {
+            nginx.reload();
+            let before = done.load(Ordering::Relaxed);
+            until("requests are answered", SOON, || {
+                done.load(Ordering::Relaxed) > before + 50
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(nginx.errors(), Vec::<String>::new(), "{}", gateway.log.text());
+}
