@@ -8,6 +8,8 @@ PORT ?= 8000
 PREFIX ?= /usr/local
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
+# Where Debian has nginx, and where only root looks.
+export PATH := $(PATH):/usr/sbin:/sbin
 
 cache := $(CURDIR)/.cache
 library := $(DESTDIR)$(PREFIX)/lib/wsgi-fpm
