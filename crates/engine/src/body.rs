@@ -33,21 +33,22 @@ struct Spool {
     read: u64,
 }
 
-/// How much of it stays allocated between the requests of a connection.
-const KEPT_MEMORY: usize = 8 * 1024;
-
 impl Body {
-    /// Forgets everything, for the next request.
-    pub fn reset(&mut self) {
-        let mut memory = std::mem::take(&mut self.memory);
+    /// Forgets everything, for the next request; returns the memory, empty.
+    pub fn reset(&mut self) -> Vec<u8> {
+        let Self { mut memory, .. } = std::mem::take(self);
         memory.clear();
-        if memory.capacity() > KEPT_MEMORY {
-            memory = Vec::new();
-        }
-        *self = Self {
-            memory,
-            ..Self::default()
-        };
+        memory
+    }
+
+    /// Whether memory that has been used before would be welcome.
+    pub fn needs_memory(&self) -> bool {
+        self.memory.capacity() == 0
+    }
+
+    pub fn give_memory(&mut self, memory: Vec<u8>) {
+        debug_assert!(self.memory.is_empty() && memory.is_empty());
+        self.memory = memory;
     }
 
     /// Takes what has arrived. At most `in_memory` bytes are kept in memory, and `max` in all.
@@ -117,6 +118,17 @@ impl Body {
         let n = self.read_kept(&mut out[..visible])?;
         self.read += n as u64;
         Ok(n)
+    }
+
+    /// Hands over `length` bytes, if so many can be read and lie together in memory.
+    pub fn read_together<R>(&mut self, length: usize, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        if length as u64 > self.available() {
+            return None;
+        }
+        let taken = take(self.memory.get(self.start..self.start + length)?);
+        self.start += length;
+        self.read += length as u64;
+        Some(taken)
     }
 
     fn read_kept(&mut self, out: &mut [u8]) -> io::Result<usize> {

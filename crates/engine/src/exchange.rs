@@ -6,10 +6,11 @@
 
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pool::scoreboard::now_ms;
 use pool::settings::Limits;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -120,6 +121,8 @@ const TAKEN_OVER: u8 = 2;
 pub struct Exchange {
     current: Mutex<Current>,
     gate: AtomicU8,
+    /// When the peer was last looked at, by `now_ms`.
+    checked_ms: AtomicU64,
     write_timeout: Duration,
     body_timeout: Duration,
     /// Number of the thread among the worker's.
@@ -134,6 +137,8 @@ struct Current {
     carrier: Option<Box<dyn Carrier>>,
     /// The front server was found to be gone: what the application raises now is our own message to it.
     lost: Option<Lost>,
+    /// Sending has failed, perhaps within a record: nothing may follow.
+    broken: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -157,6 +162,7 @@ impl Exchange {
         Arc::new(Self {
             current: Mutex::default(),
             gate: AtomicU8::new(UNSENT),
+            checked_ms: AtomicU64::new(0),
             write_timeout: limits.write_timeout,
             body_timeout: limits.body_timeout,
             thread,
@@ -173,6 +179,7 @@ impl Exchange {
         }
         current.carrier = Some(carrier);
         current.lost = None;
+        current.broken = false;
         self.gate.store(UNSENT, Ordering::Release);
         Ticket {
             exchange: Arc::clone(self),
@@ -261,17 +268,27 @@ impl Ticket {
     /// The response can't be completed: nothing more may be sent.
     pub fn send(&self, py: Python<'_>, slices: &[&[u8]], ending: Option<Ending>) -> Result<(), CarrierError> {
         forked::end_child();
-        let mut payload = Payload::new(slices);
+        let sent = self.try_send(py, &mut Payload::new(slices), ending);
+        if sent.is_err() {
+            self.exchange.lock().broken = true;
+        }
+        sent
+    }
+
+    fn try_send(&self, py: Python<'_>, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<(), CarrierError> {
         let gate = &self.exchange.gate;
         match gate.compare_exchange(UNSENT, COMMITTED, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => self.exchange.answers.settle(self.exchange.thread),
             Err(COMMITTED) => {}
             Err(_) => return Err(CarrierError::TimedOut),
         }
-        if payload.remaining() <= ATTACHED_SEND && self.with(|carrier| carrier.send(&mut payload, ending))? {
+        if self.exchange.lock().broken {
+            return Err(CarrierError::Ended);
+        }
+        if payload.remaining() <= ATTACHED_SEND && self.with(|carrier| carrier.send(payload, ending))? {
             return Ok(());
         }
-        py.detach(|| self.send_waiting(&mut payload, ending))
+        py.detach(|| self.send_waiting(payload, ending))
     }
 
     fn send_waiting(&self, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<(), CarrierError> {
@@ -313,11 +330,16 @@ impl Ticket {
         })
     }
 
-    /// Looks, without waiting, whether the front server still wants the response.
+    /// Looks, without waiting, whether the front server still wants the response. Not more often than the coarse clock
+    /// ticks (1 to 4 ms): between quick blocks a system call each would only cost.
     ///
     /// # Errors
     /// It does not.
     pub fn check_peer(&self) -> Result<(), CarrierError> {
+        let now = now_ms();
+        if self.exchange.checked_ms.swap(now, Ordering::Relaxed) == now {
+            return Ok(());
+        }
         self.with(|carrier| carrier.receive().map(drop))
     }
 

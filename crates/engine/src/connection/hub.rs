@@ -16,11 +16,13 @@ pub struct Hub {
     pub max_reqs: usize,
     /// Input buffers without an owner: parked connections have none.
     buffers: Mutex<Vec<Vec<u8>>>,
+    /// The same for bodies.
+    bodies: Mutex<Vec<Vec<u8>>>,
 }
 
 /// Room for one read. A request with a body of 64 KiB comes in one piece; a GET_VALUES record fits whole.
 pub const INPUT_SIZE: usize = 96 * 1024;
-/// Input buffers kept for later.
+/// Buffers of each kind kept for later.
 const KEPT_BUFFERS: usize = 16;
 
 impl Hub {
@@ -31,6 +33,7 @@ impl Hub {
             max_conns: limits.connections * workers,
             max_reqs: threads * workers,
             buffers: Mutex::default(),
+            bodies: Mutex::default(),
         }
     }
 
@@ -45,6 +48,26 @@ impl Hub {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         if buffer.len() == INPUT_SIZE && buffers.len() < KEPT_BUFFERS {
             buffers.push(buffer);
+        }
+    }
+
+    /// Empty memory for a body.
+    pub fn body_memory(&self) -> Vec<u8> {
+        self.bodies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_default()
+    }
+
+    /// Takes a body's memory back.
+    pub fn keep_body_memory(&self, memory: Vec<u8>) {
+        if memory.capacity() == 0 || memory.capacity() > 2 * self.limits.body_memory {
+            return;
+        }
+        let mut bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        if bodies.len() < KEPT_BUFFERS {
+            bodies.push(memory);
         }
     }
 }

@@ -189,13 +189,16 @@ impl Connection {
             match event {
                 Some(Event::Request { params_too_large, .. }) => {
                     self.params_too_large = params_too_large;
-                    self.body.reset();
+                    self.hub.keep_body_memory(self.body.reset());
                     self.aborted = false;
                     self.requests += 1;
                     self.phase = Phase::Receiving;
                 }
                 Some(Event::Stdin(data)) => {
                     let limits = &self.hub.limits;
+                    if self.body.needs_memory() {
+                        self.body.give_memory(self.hub.body_memory());
+                    }
                     self.body
                         .push(data, limits.body_memory, limits.body_max)
                         .map_err(CarrierError::Spool)?;
@@ -222,13 +225,13 @@ impl Connection {
                         id,
                         "a second request on a busy connection was refused: multiplexing is not offered"
                     );
-                    encode::end_request(&mut self.outgoing.pending, id, 0, ProtocolStatus::CantMpxConn);
+                    encode::end_request(self.outgoing.answers(), id, 0, ProtocolStatus::CantMpxConn);
                 }
                 Some(Event::GetValues(query)) => {
                     let (conns, reqs) = (self.hub.max_conns, self.hub.max_reqs);
-                    encode::get_values_result(&mut self.outgoing.pending, query, conns, reqs);
+                    encode::get_values_result(self.outgoing.answers(), query, conns, reqs);
                 }
-                Some(Event::UnknownType(kind)) => encode::unknown_type(&mut self.outgoing.pending, kind),
+                Some(Event::UnknownType(kind)) => encode::unknown_type(self.outgoing.answers(), kind),
                 Some(Event::Ignored(what)) => log_ignored(what),
                 None => {
                     self.incoming.consume(consumed);
@@ -238,7 +241,8 @@ impl Connection {
             self.incoming.consume(consumed);
         }
         self.note_partial_request();
-        if !self.outgoing.flush(&self.fd)? && self.outgoing.pending.len() > UNREAD_ANSWERS {
+        self.outgoing.flush(&self.fd)?;
+        if self.outgoing.unread_answers() > UNREAD_ANSWERS {
             return Err(CarrierError::Protocol(
                 "it asks for values and does not read the answers".into(),
             ));
@@ -266,7 +270,7 @@ impl Connection {
     fn answer_abort(&mut self, begin: Option<BeginRequest>) -> Result<(), CarrierError> {
         tracing::info!("the front server aborted a request before it was complete");
         let Some(begin) = begin else { return Ok(()) };
-        encode::end_request(&mut self.outgoing.pending, begin.id, 0, ProtocolStatus::RequestComplete);
+        encode::end_request(self.outgoing.answers(), begin.id, 0, ProtocolStatus::RequestComplete);
         self.phase = Phase::Idle;
         if !begin.keep_conn {
             self.outgoing.flush(&self.fd)?;
@@ -426,7 +430,7 @@ impl Carrier for Connection {
         self.codec.finish();
         self.codec.clear_params();
         let over = self.closing || self.requests >= self.hub.limits.connection_requests || self.hub.reactor.draining();
-        if !self.outgoing.pending.is_empty() {
+        if !self.outgoing.is_between_records() {
             return; // the watchdog's answer to a peer that doesn't read
         }
         self.drained = 0;
@@ -437,7 +441,7 @@ impl Carrier for Connection {
             return;
         }
         self.outgoing.restart();
-        self.body.reset();
+        self.hub.keep_body_memory(self.body.reset());
         self.phase = Phase::Idle;
         self.since_ms = now_ms();
         // The next request may be there already: nothing new need arrive for it.
@@ -450,14 +454,14 @@ impl Carrier for Connection {
         if self.aborted {
             // What was aborted is ended: it can't be taken for a whole response.
             if let Some(begin) = begin {
-                encode::end_request(&mut self.outgoing.pending, begin.id, 0, ProtocolStatus::RequestComplete);
+                encode::end_request(self.outgoing.answers(), begin.id, 0, ProtocolStatus::RequestComplete);
                 if begin.keep_conn && matches!(self.outgoing.flush(&self.fd), Ok(true)) {
                     return self.done();
                 }
             }
-        } else if self.outgoing.pending.is_empty() {
+        } else if self.outgoing.is_between_records() {
             // Only behind a whole record, or the peer would take it for content.
-            self.outgoing.pending.extend_from_slice(&POISON);
+            self.outgoing.answers().extend_from_slice(&POISON);
         }
         // Whether it arrives or not: closing follows.
         let _ = self.outgoing.flush(&self.fd);
@@ -469,6 +473,7 @@ impl Carrier for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.hub.reactor.closed(self.key);
+        self.hub.keep_body_memory(self.body.reset());
         self.incoming.clear();
         self.incoming.rest(&self.hub);
     }

@@ -13,8 +13,12 @@ use crate::exchange::{CarrierError, Ending, Payload};
 /// What could not be sent yet, and how far the response is.
 #[derive(Default)]
 pub struct Outgoing {
-    /// Whole records, or the rest of one: at most one STDOUT record and what follows it.
-    pub pending: Vec<u8>,
+    /// Bytes that come next on the wire: small responses, the rest of a record's header, the end.
+    pending: Vec<u8>,
+    /// Content that the record whose header was sent last still lacks; it comes from the payload, behind `pending`.
+    record_left: usize,
+    /// Whole records that answer management records; they wait for the end of the current record.
+    answers: Vec<u8>,
     /// The end of the response stands in `pending` or has been sent.
     ended: bool,
 }
@@ -35,6 +39,21 @@ impl Outgoing {
         self.ended = false;
     }
 
+    /// Where answers to management records are put; [`Outgoing::flush`] sends them.
+    pub fn answers(&mut self) -> &mut Vec<u8> {
+        &mut self.answers
+    }
+
+    /// Bytes of answers that the peer has not taken.
+    pub fn unread_answers(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Whether the next byte would begin a record, and nothing waits to be sent.
+    pub fn is_between_records(&self) -> bool {
+        self.pending.is_empty() && self.record_left == 0
+    }
+
     /// See [`crate::exchange::Carrier::send`].
     pub fn send(
         &mut self,
@@ -43,10 +62,7 @@ impl Outgoing {
         payload: &mut Payload<'_>,
         ending: Option<Ending>,
     ) -> Result<bool, CarrierError> {
-        if !self.pending.is_empty() && !self.flush(&fd)? {
-            return Ok(false);
-        }
-        while payload.remaining() > COPIED_RESPONSE {
+        while self.record_left > 0 || payload.remaining() > COPIED_RESPONSE {
             if !self.gather(&fd, id, payload, ending)? {
                 return Ok(false);
             }
@@ -68,6 +84,9 @@ impl Outgoing {
 
     /// Sends what is pending; whether all of it is gone.
     pub fn flush(&mut self, fd: impl AsFd) -> Result<bool, CarrierError> {
+        if self.record_left == 0 && !self.answers.is_empty() {
+            self.pending.append(&mut self.answers);
+        }
         let mut sent = 0;
         while sent < self.pending.len() {
             match send(&fd, &self.pending[sent..], SendFlags::NOSIGNAL) {
@@ -88,8 +107,8 @@ impl Outgoing {
         Ok(false)
     }
 
-    /// Sends up to [`RECORDS_AT_ONCE`] records from where the payload lies, and stages the rest of one that went only
-    /// in part. Whether everything that it took is gone.
+    /// Sends what is pending, the rest of the current record and up to [`RECORDS_AT_ONCE`] more from where the payload
+    /// lies. Whether all of that is gone.
     fn gather(
         &mut self,
         fd: impl AsFd,
@@ -97,7 +116,7 @@ impl Outgoing {
         payload: &mut Payload<'_>,
         ending: Option<Ending>,
     ) -> Result<bool, CarrierError> {
-        let total = payload.remaining().min(RECORDS_AT_ONCE * FULL_RECORD);
+        let total = (payload.remaining() - self.record_left).min(RECORDS_AT_ONCE * FULL_RECORD);
         let records = total.div_ceil(FULL_RECORD);
         let length_of = |record: usize| FULL_RECORD.min(total - record * FULL_RECORD);
         let mut headers = [[0; 8]; RECORDS_AT_ONCE];
@@ -105,19 +124,16 @@ impl Outgoing {
             *header = encode::stdout_header(id, length_of(record) as u16);
         }
         let mut tail = Vec::new();
-        if let Some(ending) = ending.filter(|_| total == payload.remaining()) {
+        if let Some(ending) = ending.filter(|_| self.record_left + total == payload.remaining() && !self.ended) {
             encode_ending(&mut tail, id, ending);
         }
-        let mut slices = Vec::with_capacity(2 * records + 2);
+        let mut slices = Vec::with_capacity(2 * records + 4);
+        slices.push(IoSlice::new(&self.pending));
         let mut ahead = payload.peek();
+        push_slices(&mut slices, &mut ahead, self.record_left);
         for (record, header) in headers.iter().enumerate().take(records) {
             slices.push(IoSlice::new(header));
-            let mut left = length_of(record);
-            while left > 0 {
-                let piece = ahead.take(left);
-                left -= piece.len();
-                slices.push(IoSlice::new(piece));
-            }
+            push_slices(&mut slices, &mut ahead, length_of(record));
         }
         slices.push(IoSlice::new(&tail));
         let mut sent = loop {
@@ -130,37 +146,48 @@ impl Outgoing {
                 Err(_) => return Err(CarrierError::Gone),
             }
         };
+        let wanted = self.pending.len() + self.record_left + total + 8 * records + tail.len();
+        let complete = sent == wanted;
+        self.pending.drain(..take(&mut sent, self.pending.len()));
+        self.skip_content(payload, &mut sent);
         for (record, header) in headers.iter().enumerate().take(records) {
             if sent == 0 {
                 return Ok(false);
             }
-            let length = length_of(record);
-            if sent < 8 + length {
-                self.pending.extend_from_slice(&header[sent.min(8)..]);
-                skip(payload, sent.saturating_sub(8));
-                let mut left = length - sent.saturating_sub(8);
-                while left > 0 {
-                    let piece = payload.take(left);
-                    left -= piece.len();
-                    self.pending.extend_from_slice(piece);
-                }
-                return self.flush(&fd);
-            }
-            skip(payload, length);
-            sent -= 8 + length;
+            let of_header = take(&mut sent, header.len());
+            self.pending.extend_from_slice(&header[of_header..]);
+            self.record_left = length_of(record);
+            self.skip_content(payload, &mut sent);
         }
-        if !tail.is_empty() {
+        if !tail.is_empty() && self.record_left == 0 && self.pending.is_empty() {
             self.ended = true;
             self.pending.extend_from_slice(&tail[sent..]);
-            return self.flush(&fd);
         }
-        Ok(true)
+        Ok(complete)
+    }
+
+    /// So much of the current record's content has been sent.
+    fn skip_content(&mut self, payload: &mut Payload<'_>, sent: &mut usize) {
+        let mut length = take(sent, self.record_left);
+        self.record_left -= length;
+        while length > 0 {
+            length -= payload.take(length).len();
+        }
     }
 }
 
-fn skip(payload: &mut Payload<'_>, mut length: usize) {
+/// Takes up to `most` from `amount`.
+fn take(amount: &mut usize, most: usize) -> usize {
+    let taken = most.min(*amount);
+    *amount -= taken;
+    taken
+}
+
+fn push_slices<'a>(slices: &mut Vec<IoSlice<'a>>, payload: &mut Payload<'a>, mut length: usize) {
     while length > 0 {
-        length -= payload.take(length).len();
+        let piece = payload.take(length);
+        length -= piece.len();
+        slices.push(IoSlice::new(piece));
     }
 }
 
