@@ -7,11 +7,11 @@ fail() {
     exit 1
 }
 
-wanted=1.85
+wanted=1.88
 
 command -v cargo >/dev/null ||
     fail "cargo is missing: install Rust $wanted or newer from https://rustup.rs and open a new shell"
-# "cargo 1.85.0 (...)", with a suffix where it isn't a stable one.
+# "cargo 1.88.0 (...)", with a suffix where it isn't a stable one.
 version=$(cargo --version | cut -d ' ' -f 2)
 lower=$(printf '%s\n%s\n' "$wanted" "${version%%-*}" | sort -V | head -n 1)
 [ "$lower" = "$wanted" ] ||

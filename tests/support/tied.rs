@@ -1,6 +1,5 @@
 //! A process of another program that goes with its test, even with one that is killed: nginx, the preview.
 
-use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
@@ -67,7 +66,7 @@ impl Tied {
             life: keeper.stdin.take(),
             pid: Pid::from_raw(pid.parse().unwrap()).unwrap(),
             log,
-            what: OsString::from(command.get_program()).display().to_string(),
+            what: command.get_program().to_string_lossy().into_owned(),
             keeper,
         }
     }

@@ -216,10 +216,7 @@ fn e9_malformed_requests_are_refused_and_the_connection_closed() {
         connection.expect_close();
     }
     let line = APPS.log.wait_for_line(&["WARN", "CONTENT_LENGTH", "/waits"]);
-    assert!(
-        line.contains("GET"),
-        "names the request: {line}"
-    );
+    assert!(line.contains("GET"), "names the request: {line}");
     assert_eq!(
         APPS.get("/recorded?e9").ok().text(),
         "[]",

@@ -203,6 +203,8 @@ impl Leader {
                 let timeout = self.settings.limits.stop_timeout;
                 let timeout = if timeout.is_zero() { NO_LIMIT } else { timeout };
                 self.stopping.get_or_insert(Instant::now() + timeout);
+                // Nobody is to connect to a socket that nobody serves any more.
+                self.listeners.clear();
                 self.workers.stop();
                 None
             }

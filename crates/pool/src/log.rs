@@ -122,7 +122,7 @@ pub fn escape(text: &str) -> String {
 /// Several lines, such as a traceback, to stand behind an event's message: indented, so that none can be taken for an
 /// event of its own.
 pub fn block(text: &str) -> String {
-    let text = text.trim_end();
+    let text = text.trim_end_matches('\n');
     if text.is_empty() {
         return String::new();
     }

@@ -165,7 +165,9 @@ def dies(environ, start_response):
 
 def wait_for(path):
     end = time.monotonic() + 30
-    while not path.exists() and time.monotonic() < end:
+    while not path.exists():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{path} was not made in time")
         time.sleep(0.002)
 
 

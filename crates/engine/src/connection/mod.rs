@@ -22,7 +22,7 @@ use crate::exchange::{Carrier, CarrierError, Ending, Payload};
 use crate::reactor::{Key, Parked};
 pub use hub::Hub;
 use incoming::Incoming;
-use outgoing::Outgoing;
+use outgoing::{Outgoing, Tail};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -47,9 +47,6 @@ pub enum Step {
     Close,
 }
 
-/// What tells nginx, mod_proxy_fcgi and Caddy that a response broke off: a record of a version that doesn't exist.
-/// lighttpd and mod_fcgid skip it and see the end of file (SPEC E8a).
-const POISON: [u8; 8] = [0; 8];
 /// How long a draining worker waits for the first byte of a connection that it has accepted already.
 const FIRST_BYTE: Duration = Duration::from_secs(1);
 /// Answers to management records that a peer may leave unread.
@@ -181,8 +178,19 @@ impl Connection {
         self.body.complete() || self.body.received >= self.hub.limits.body_buffer as u64
     }
 
-    /// Feeds the codec with what has been received.
+    /// Feeds the codec with what has been received, up to the end of a request.
     fn consume(&mut self) -> Result<(), CarrierError> {
+        self.take_events()?;
+        self.outgoing.flush(&self.fd)?;
+        if self.outgoing.unread_answers() > UNREAD_ANSWERS {
+            return Err(CarrierError::Protocol(
+                "it asks for values and does not read the answers".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn take_events(&mut self) -> Result<(), CarrierError> {
         loop {
             let advanced = self.codec.advance(self.incoming.bytes());
             let (consumed, event) = advanced.map_err(|error| CarrierError::Protocol(error.to_string()))?;
@@ -241,12 +249,6 @@ impl Connection {
             self.incoming.consume(consumed);
         }
         self.note_partial_request();
-        self.outgoing.flush(&self.fd)?;
-        if self.outgoing.unread_answers() > UNREAD_ANSWERS {
-            return Err(CarrierError::Protocol(
-                "it asks for values and does not read the answers".into(),
-            ));
-        }
         Ok(())
     }
 
@@ -259,6 +261,13 @@ impl Connection {
             _ => return,
         }
         self.since_ms = now_ms();
+    }
+
+    /// Whether the connection is closed after this request, though the front server may want to keep it.
+    fn is_last_request(&self) -> bool {
+        let used_up = self.requests >= self.hub.limits.connection_requests;
+        // Once the peer was told, it stays so: draining may begin in between.
+        self.closing || used_up || self.outgoing.said_goodbye() || self.hub.reactor.draining()
     }
 
     /// Whether the peer is still sending the body of a request that was answered.
@@ -395,10 +404,12 @@ impl Carrier for Connection {
         if self.aborted {
             return Err(CarrierError::Aborted);
         }
-        let Some(BeginRequest { id, .. }) = self.codec.active() else {
+        let Some(BeginRequest { id, keep_conn, .. }) = self.codec.active() else {
             return Err(CarrierError::Ended);
         };
-        self.outgoing.send(&self.fd, id, payload, ending)
+        let last = keep_conn && ending.is_some() && self.is_last_request();
+        self.outgoing
+            .send(&self.fd, id, payload, ending.map(|ending| Tail { ending, last }))
     }
 
     fn receive(&mut self) -> Result<bool, CarrierError> {
@@ -429,7 +440,7 @@ impl Carrier for Connection {
         let Some(begin) = self.codec.active() else { return };
         self.codec.finish();
         self.codec.clear_params();
-        let over = self.closing || self.requests >= self.hub.limits.connection_requests || self.hub.reactor.draining();
+        let over = self.is_last_request();
         if !self.outgoing.is_between_records() {
             return; // the watchdog's answer to a peer that doesn't read
         }
@@ -461,7 +472,7 @@ impl Carrier for Connection {
             }
         } else if self.outgoing.is_between_records() {
             // Only behind a whole record, or the peer would take it for content.
-            self.outgoing.answers().extend_from_slice(&POISON);
+            self.outgoing.answers().extend_from_slice(&outgoing::POISON);
         }
         // Whether it arrives or not: closing follows.
         let _ = self.outgoing.flush(&self.fd);

@@ -21,7 +21,22 @@ pub struct Outgoing {
     answers: Vec<u8>,
     /// The end of the response stands in `pending` or has been sent.
     ended: bool,
+    /// So does the sign that the connection will not be kept.
+    goodbye: bool,
 }
+
+/// How a response ends on the wire.
+#[derive(Debug, Clone, Copy)]
+pub struct Tail {
+    pub ending: Ending,
+    /// The front server wants to keep the connection, and it is closed all the same.
+    pub last: bool,
+}
+
+/// A record of a version that doesn't exist. Within a response it tells nginx, mod_proxy_fcgi and Caddy that it broke
+/// off; lighttpd and mod_fcgid skip it and see the end of file (SPEC E8a). Behind END_REQUEST it keeps nginx, which
+/// reuses a connection only if nothing is left unread on it, from sending a request into one that is being closed.
+pub const POISON: [u8; 8] = [0; 8];
 
 /// Responses up to this size are copied into one record and sent with one `send`; larger ones are gathered from where
 /// they lie, which costs a message header and a list.
@@ -37,6 +52,11 @@ impl Outgoing {
     /// The next response begins.
     pub fn restart(&mut self) {
         self.ended = false;
+    }
+
+    /// Whether the peer was told that the connection is not kept.
+    pub fn said_goodbye(&self) -> bool {
+        self.goodbye
     }
 
     /// Where answers to management records are put; [`Outgoing::flush`] sends them.
@@ -60,10 +80,10 @@ impl Outgoing {
         fd: impl AsFd,
         id: u16,
         payload: &mut Payload<'_>,
-        ending: Option<Ending>,
+        tail: Option<Tail>,
     ) -> Result<bool, CarrierError> {
         while self.record_left > 0 || payload.remaining() > COPIED_RESPONSE {
-            if !self.gather(&fd, id, payload, ending)? {
+            if !self.gather(&fd, id, payload, tail)? {
                 return Ok(false);
             }
         }
@@ -75,9 +95,9 @@ impl Outgoing {
                 self.pending.extend_from_slice(payload.take(length));
             }
         }
-        if let (Some(ending), false) = (ending, self.ended) {
-            self.ended = true;
-            encode_ending(&mut self.pending, id, ending);
+        if let (Some(tail), false) = (tail, self.ended) {
+            self.note_end(tail);
+            tail.encode(&mut self.pending, id);
         }
         self.flush(&fd)
     }
@@ -114,7 +134,7 @@ impl Outgoing {
         fd: impl AsFd,
         id: u16,
         payload: &mut Payload<'_>,
-        ending: Option<Ending>,
+        tail: Option<Tail>,
     ) -> Result<bool, CarrierError> {
         let total = (payload.remaining() - self.record_left).min(RECORDS_AT_ONCE * FULL_RECORD);
         let records = total.div_ceil(FULL_RECORD);
@@ -123,9 +143,10 @@ impl Outgoing {
         for (record, header) in headers.iter_mut().enumerate().take(records) {
             *header = encode::stdout_header(id, length_of(record) as u16);
         }
-        let mut tail = Vec::new();
-        if let Some(ending) = ending.filter(|_| self.record_left + total == payload.remaining() && !self.ended) {
-            encode_ending(&mut tail, id, ending);
+        let tail = tail.filter(|_| self.record_left + total == payload.remaining() && !self.ended);
+        let mut end = Vec::new();
+        if let Some(tail) = tail {
+            tail.encode(&mut end, id);
         }
         let mut slices = Vec::with_capacity(2 * records + 4);
         slices.push(IoSlice::new(&self.pending));
@@ -135,7 +156,7 @@ impl Outgoing {
             slices.push(IoSlice::new(header));
             push_slices(&mut slices, &mut ahead, length_of(record));
         }
-        slices.push(IoSlice::new(&tail));
+        slices.push(IoSlice::new(&end));
         let mut sent = loop {
             // An application that returns thousands of tiny blocks gets them sent in turns.
             let some = &slices[..slices.len().min(MAX_SLICES)];
@@ -146,7 +167,7 @@ impl Outgoing {
                 Err(_) => return Err(CarrierError::Gone),
             }
         };
-        let wanted = self.pending.len() + self.record_left + total + 8 * records + tail.len();
+        let wanted = self.pending.len() + self.record_left + total + 8 * records + end.len();
         let complete = sent == wanted;
         self.pending.drain(..take(&mut sent, self.pending.len()));
         self.skip_content(payload, &mut sent);
@@ -159,11 +180,16 @@ impl Outgoing {
             self.record_left = length_of(record);
             self.skip_content(payload, &mut sent);
         }
-        if !tail.is_empty() && self.record_left == 0 && self.pending.is_empty() {
-            self.ended = true;
-            self.pending.extend_from_slice(&tail[sent..]);
+        if let (Some(tail), true) = (tail, self.is_between_records()) {
+            self.note_end(tail);
+            self.pending.extend_from_slice(&end[sent..]);
         }
         Ok(complete)
+    }
+
+    fn note_end(&mut self, tail: Tail) {
+        self.ended = true;
+        self.goodbye = tail.last;
     }
 
     /// So much of the current record's content has been sent.
@@ -191,10 +217,16 @@ fn push_slices<'a>(slices: &mut Vec<IoSlice<'a>>, payload: &mut Payload<'a>, mut
     }
 }
 
-fn encode_ending(out: &mut Vec<u8>, id: u16, ending: Ending) {
-    encode::end_stdout(out, id);
-    match ending {
-        Ending::Complete { app_status } => encode::end_request(out, id, app_status, ProtocolStatus::RequestComplete),
-        Ending::UnknownRole => encode::end_request(out, id, 0, ProtocolStatus::UnknownRole),
+impl Tail {
+    fn encode(self, out: &mut Vec<u8>, id: u16) {
+        encode::end_stdout(out, id);
+        let (app_status, status) = match self.ending {
+            Ending::Complete { app_status } => (app_status, ProtocolStatus::RequestComplete),
+            Ending::UnknownRole => (0, ProtocolStatus::UnknownRole),
+        };
+        encode::end_request(out, id, app_status, status);
+        if self.last {
+            out.extend_from_slice(&POISON);
+        }
     }
 }

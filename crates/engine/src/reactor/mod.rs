@@ -44,7 +44,8 @@ pub enum Next<C> {
 
 pub struct Reactor<C> {
     epoll: OwnedFd,
-    listeners: Vec<OwnedFd>,
+    /// Emptied when the worker drains, so that nobody connects to a socket that nobody serves.
+    listeners: Mutex<Vec<OwnedFd>>,
     slots: Mutex<Slots<C>>,
     /// Where one thread waits in epoll.
     place: Place,
@@ -86,7 +87,7 @@ impl<C: Parked> Reactor<C> {
         )?;
         let reactor = Self {
             epoll,
-            listeners,
+            listeners: Mutex::new(listeners),
             slots: Mutex::new(Slots::new()),
             place: Place::new(),
             taken: AtomicU64::new(0),
@@ -195,6 +196,7 @@ impl<C: Parked> Reactor<C> {
     pub fn drain(&self) -> Vec<Box<C>> {
         self.draining.store(true, Ordering::SeqCst);
         self.stop_listening();
+        self.listeners().clear();
         self.wake();
         self.slots().take_parked(Parked::is_idle)
     }
@@ -219,6 +221,10 @@ impl<C: Parked> Reactor<C> {
         self.open() > 0 || self.accept_after_ms.load(Ordering::Relaxed) != 0
     }
 
+    fn listeners(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn slots(&self) -> MutexGuard<'_, Slots<C>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -235,7 +241,11 @@ impl<C: Parked> Reactor<C> {
                 );
                 return None;
             }
-            match accept_with(&self.listeners[number], SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            let accepted = match self.listeners().get(number) {
+                Some(listener) => accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC),
+                None => Err(Errno::AGAIN),
+            };
+            match accepted {
                 Ok(fd) => {
                     self.open.fetch_add(1, Ordering::Relaxed);
                     match away_from_standard_streams(fd) {
@@ -297,7 +307,7 @@ impl<C: Parked> Reactor<C> {
 
     fn listen(&self) -> io::Result<()> {
         if !self.listening.swap(true, Ordering::SeqCst) {
-            for (number, listener) in self.listeners.iter().enumerate() {
+            for (number, listener) in self.listeners().iter().enumerate() {
                 let key = EventData::new_u64(LISTENER_BIT | number as u64);
                 epoll::add(&self.epoll, listener.as_fd(), key, EventFlags::IN)?;
             }
@@ -315,7 +325,7 @@ impl<C: Parked> Reactor<C> {
     fn stop_listening(&self) {
         if self.listening.swap(false, Ordering::SeqCst) {
             self.hints.store(0, Ordering::Relaxed);
-            for listener in &self.listeners {
+            for listener in &*self.listeners() {
                 // It can only be missing from the set, which is what we want.
                 let _ = epoll::delete(&self.epoll, listener);
             }
