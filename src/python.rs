@@ -218,11 +218,11 @@ fn in_directory(named: &Source, directory: &Path) -> Result<PathBuf, PythonError
         if executable.symlink_metadata().is_err() {
             continue;
         }
-        if let Some(home) = pyvenv_home(&directory.join("pyvenv.cfg")) {
-            if !home.is_dir() {
-                let named = named.clone();
-                return Err(PythonError::HomeMissing { named, home });
-            }
+        if let Some(home) = pyvenv_home(&directory.join("pyvenv.cfg"))
+            && !home.is_dir()
+        {
+            let named = named.clone();
+            return Err(PythonError::HomeMissing { named, home });
         }
         return usable(named, &executable).map(|()| executable);
     }

@@ -88,7 +88,9 @@ impl fmt::Display for TimeSpan {
 
 /// In the largest unit that loses nothing, and 75 s rather than 1 m 15 s.
 fn display(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)]) -> fmt::Result {
-    let exact = units.iter().find(|(_, factor)| value > 0 && value % factor == 0);
+    let exact = units
+        .iter()
+        .find(|(_, factor)| value > 0 && value.is_multiple_of(*factor));
     match exact {
         Some((name, factor)) => write!(f, "{}{name}", value / factor),
         None => write!(f, "{value}"),

@@ -106,10 +106,10 @@ impl Leader {
     }
 
     fn lead(mut self, py: Python<'_>) -> End {
-        if self.settings.preload {
-            if let Some(end) = self.preload(py) {
-                return end;
-            }
+        if self.settings.preload
+            && let Some(end) = self.preload(py)
+        {
+            return end;
         }
         loop {
             match self.fork_due(py) {

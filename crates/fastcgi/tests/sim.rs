@@ -144,8 +144,8 @@ impl Client {
 
     fn request(&mut self, random: &mut Random) {
         let id = 1 + (random.next() % 3) as u16;
-        let early = random.next() % 4 == 0;
-        let too_large = random.next() % 8 == 0;
+        let early = random.next().is_multiple_of(4);
+        let too_large = random.next().is_multiple_of(8);
         let mut params = Vec::new();
         encode::pair(&mut params, b"EARLY", if early { b"1" } else { b"0" });
         let cookie = if too_large {
@@ -158,7 +158,7 @@ impl Client {
 
         self.noise(random, None);
         encode::begin_request(&mut self.sent, id, role::RESPONDER, KEEP_CONN);
-        if random.next() % 8 == 0 {
+        if random.next().is_multiple_of(8) {
             self.stream(random, kind::PARAMS, id, &params[..params.len() / 2], Some(id));
             encode::abort_request(&mut self.sent, id);
             encode::end_request(&mut self.owed, id, 0, ProtocolStatus::RequestComplete);
@@ -172,7 +172,7 @@ impl Client {
         }
         // Once it is answered, another request could begin: noise may do all but that.
         let active = Some(id).filter(|_| !answered);
-        if random.next() % 6 == 0 {
+        if random.next().is_multiple_of(6) {
             self.stream(random, kind::STDIN, id, &body[..body.len() / 2], active);
             encode::abort_request(&mut self.sent, id);
             if !answered {
@@ -199,7 +199,11 @@ impl Client {
     }
 
     fn record(&mut self, random: &mut Random, kind: u8, id: u16, content: &[u8]) {
-        let padding = if random.next() % 2 == 0 { 0 } else { random.next() as u8 };
+        let padding = if random.next().is_multiple_of(2) {
+            0
+        } else {
+            random.next() as u8
+        };
         encode::record(&mut self.sent, kind, id, content, padding);
     }
 

@@ -256,10 +256,10 @@ impl Workers {
     pub fn stop(&mut self) {
         for seat in &mut self.seats {
             seat.due = None;
-            if let Some(worker) = &mut seat.worker {
-                if let Err(error) = worker.link.write_all(b"S") {
-                    tracing::debug!(%error, "a worker is gone already");
-                }
+            if let Some(worker) = &mut seat.worker
+                && let Err(error) = worker.link.write_all(b"S")
+            {
+                tracing::debug!(%error, "a worker is gone already");
             }
         }
     }

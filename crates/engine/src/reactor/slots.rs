@@ -147,10 +147,10 @@ impl<C: Parked> Slots<C> {
     pub fn take_parked(&mut self, wanted: impl Fn(&C) -> bool) -> Vec<Box<C>> {
         let mut taken = Vec::new();
         for slot in &mut self.slots {
-            if matches!(&slot.place, Place::Parked(connection) if wanted(connection)) {
-                if let Place::Parked(connection) = std::mem::replace(&mut slot.place, Place::Away { arrived: false }) {
-                    taken.push(connection);
-                }
+            if matches!(&slot.place, Place::Parked(connection) if wanted(connection))
+                && let Place::Parked(connection) = std::mem::replace(&mut slot.place, Place::Away { arrived: false })
+            {
+                taken.push(connection);
             }
         }
         taken

@@ -167,11 +167,12 @@ impl Responder<'_> {
             let single = std::mem::take(&mut first) && ffi::length_hint(result) == Some(1);
             let (head, allowed, last) = start.with(|response| {
                 let mut head = response.take_head();
-                if let (Some(head), true, false) = (&mut head, single && !response.is_head, response.wrote) {
-                    if head.content_length.is_none() && head.allows_body() {
-                        head.set_content_length(block.len() as u64);
-                        response.set_content_length(block.len() as u64);
-                    }
+                if let (Some(head), true, false) = (&mut head, single && !response.is_head, response.wrote)
+                    && head.content_length.is_none()
+                    && head.allows_body()
+                {
+                    head.set_content_length(block.len() as u64);
+                    response.set_content_length(block.len() as u64);
                 }
                 let length = block.len() as u64;
                 let allowed = if response.allows_body() {
