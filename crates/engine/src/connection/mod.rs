@@ -132,15 +132,14 @@ impl Connection {
             if self.phase == Phase::Running {
                 return Ok(Step::Close); // the request was aborted before it could start, and so was the connection
             }
+            if self.owes_body() && self.has_drained_enough() {
+                return Ok(Step::Park);
+            }
             let Some(received) = self.incoming.fill(&self.fd, &self.hub)? else {
                 return Ok(Step::Park);
             };
             if self.owes_body() {
                 self.drained += received as u64;
-                if self.drained > self.hub.limits.drain_bytes {
-                    tracing::info!("a connection was closed: a body that nobody reads is too long (--drain-bytes)");
-                    return Ok(Step::Close);
-                }
             }
         }
     }
@@ -306,13 +305,17 @@ impl Connection {
         loop {
             self.drained += self.incoming.bytes().len() as u64;
             self.incoming.clear();
-            if self.drained > self.hub.limits.drain_bytes {
-                return Ok(Step::Close);
-            }
-            if self.incoming.fill(&self.fd, &self.hub)?.is_none() {
+            if self.has_drained_enough() || self.incoming.fill(&self.fd, &self.hub)?.is_none() {
                 return Ok(Step::Park);
             }
         }
+    }
+
+    /// Whether no more of an unread body is received (`--drain-bytes`). The connection stays open until
+    /// `--drain-timeout` all the same: closing it while the peer is still sending would reset it (TCP), and the peer
+    /// would lose the response that it has not read yet.
+    fn has_drained_enough(&self) -> bool {
+        self.drained > self.hub.limits.drain_bytes
     }
 
     /// Gives the connection to the reactor.
