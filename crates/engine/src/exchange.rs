@@ -4,6 +4,7 @@
 //! happen detached and unlocked, so that another thread of the application, or the watchdog, can always come in. Objects
 //! that the application may keep hold a [`Ticket`], which is void once its request has ended (SPEC C16).
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -73,6 +74,13 @@ impl<'a> Payload<'a> {
     }
 }
 
+/// Bytes `offset..end` of a regular file, and how far they have been sent.
+pub struct FilePart<'a> {
+    pub file: &'a File,
+    pub offset: u64,
+    pub end: u64,
+}
+
 /// Why nothing more can be sent or received.
 #[derive(Debug, thiserror::Error)]
 pub enum CarrierError {
@@ -88,6 +96,10 @@ pub enum CarrierError {
     WriteStall(Duration),
     #[error("no byte of the request body for {} s (--body-timeout)", .0.as_secs())]
     BodyStall(Duration),
+    #[error("the file became shorter while it was sent")]
+    FileShrank,
+    #[error("the file can't be read: {0}")]
+    File(io::Error),
     #[error("the request was given up after its time limit")]
     TimedOut,
     #[error("the request has ended")]
@@ -100,6 +112,8 @@ pub trait Carrier: Send {
     /// Takes from `payload` what can be sent or staged, then ends the response if `ending` says so and everything was
     /// taken. Returns whether everything has left this process. Called again with the same arguments until it has.
     fn send(&mut self, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<bool, CarrierError>;
+    /// The same for a part of a regular file, without its bytes coming through this process.
+    fn send_file(&mut self, part: &mut FilePart<'_>, ending: Option<Ending>) -> Result<bool, CarrierError>;
     /// Receives what is there; whether anything was.
     fn receive(&mut self) -> Result<bool, CarrierError>;
     /// For waiting; stays valid while the handle lives.
@@ -267,15 +281,32 @@ impl Ticket {
     /// # Errors
     /// The response can't be completed: nothing more may be sent.
     pub fn send(&self, py: Python<'_>, slices: &[&[u8]], ending: Option<Ending>) -> Result<(), CarrierError> {
-        forked::end_child();
-        let sent = self.try_send(py, &mut Payload::new(slices), ending);
-        if sent.is_err() {
-            self.exchange.lock().broken = true;
-        }
-        sent
+        let mut payload = Payload::new(slices);
+        let attached = payload.remaining() <= ATTACHED_SEND;
+        self.send_by(py, attached, |carrier| carrier.send(&mut payload, ending))
     }
 
-    fn try_send(&self, py: Python<'_>, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<(), CarrierError> {
+    /// Sends a part of a file, and the response's end with `ending`.
+    ///
+    /// # Errors
+    /// As [`Ticket::send`].
+    pub fn send_file(
+        &self,
+        py: Python<'_>,
+        part: &mut FilePart<'_>,
+        ending: Option<Ending>,
+    ) -> Result<(), CarrierError> {
+        self.send_by(py, false, |carrier| carrier.send_file(part, ending))
+    }
+
+    /// Calls `send` until it has sent everything; the first time attached, if `attached`.
+    fn send_by(
+        &self,
+        py: Python<'_>,
+        attached: bool,
+        mut send: impl FnMut(&mut dyn Carrier) -> Result<bool, CarrierError> + Send,
+    ) -> Result<(), CarrierError> {
+        forked::end_child();
         let gate = &self.exchange.gate;
         match gate.compare_exchange(UNSENT, COMMITTED, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => self.exchange.answers.settle(self.exchange.thread),
@@ -285,19 +316,23 @@ impl Ticket {
         if self.exchange.lock().broken {
             return Err(CarrierError::Ended);
         }
-        if payload.remaining() <= ATTACHED_SEND && self.with(|carrier| carrier.send(payload, ending))? {
-            return Ok(());
+        let mut sent = if attached { self.with(&mut send) } else { Ok(false) };
+        if let Ok(false) = sent {
+            sent = py.detach(|| self.send_waiting(send)).map(|()| true);
         }
-        py.detach(|| self.send_waiting(payload, ending))
+        if sent.is_err() {
+            self.exchange.lock().broken = true;
+        }
+        sent.map(drop)
     }
 
-    fn send_waiting(&self, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<(), CarrierError> {
+    fn send_waiting(
+        &self,
+        mut send: impl FnMut(&mut dyn Carrier) -> Result<bool, CarrierError>,
+    ) -> Result<(), CarrierError> {
         let timeout = self.exchange.write_timeout;
         loop {
-            let (sent, fd) = self.with(|carrier| {
-                let sent = carrier.send(payload, ending)?;
-                Ok((sent, carrier.handle()))
-            })?;
+            let (sent, fd) = self.with(|carrier| Ok((send(carrier)?, carrier.handle())))?;
             if sent {
                 return Ok(());
             }

@@ -18,7 +18,7 @@ use pool::scoreboard::now_ms;
 use rustix::net::{Shutdown, shutdown};
 
 use crate::body::Body;
-use crate::exchange::{Carrier, CarrierError, Ending, Payload};
+use crate::exchange::{Carrier, CarrierError, Ending, FilePart, Payload};
 use crate::reactor::{Key, Parked};
 pub use hub::Hub;
 use incoming::Incoming;
@@ -262,6 +262,16 @@ impl Connection {
         self.since_ms = now_ms();
     }
 
+    /// The id of the request that is being answered, and how its response ends.
+    fn sending(&self, ending: Option<Ending>) -> Result<(u16, Option<Tail>), CarrierError> {
+        if self.aborted {
+            return Err(CarrierError::Aborted);
+        }
+        let BeginRequest { id, keep_conn, .. } = self.codec.active().ok_or(CarrierError::Ended)?;
+        let last = keep_conn && ending.is_some() && self.is_last_request();
+        Ok((id, ending.map(|ending| Tail { ending, last })))
+    }
+
     /// Whether the connection is closed after this request, though the front server may want to keep it.
     fn is_last_request(&self) -> bool {
         let used_up = self.requests >= self.hub.limits.connection_requests;
@@ -404,15 +414,13 @@ impl Carrier for Connection {
     }
 
     fn send(&mut self, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<bool, CarrierError> {
-        if self.aborted {
-            return Err(CarrierError::Aborted);
-        }
-        let Some(BeginRequest { id, keep_conn, .. }) = self.codec.active() else {
-            return Err(CarrierError::Ended);
-        };
-        let last = keep_conn && ending.is_some() && self.is_last_request();
-        self.outgoing
-            .send(&self.fd, id, payload, ending.map(|ending| Tail { ending, last }))
+        let (id, tail) = self.sending(ending)?;
+        self.outgoing.send(&self.fd, id, payload, tail)
+    }
+
+    fn send_file(&mut self, part: &mut FilePart<'_>, ending: Option<Ending>) -> Result<bool, CarrierError> {
+        let (id, tail) = self.sending(ending)?;
+        self.outgoing.send_file(&self.fd, id, part, tail)
     }
 
     fn receive(&mut self) -> Result<bool, CarrierError> {

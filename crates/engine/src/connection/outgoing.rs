@@ -5,10 +5,11 @@ use std::os::fd::AsFd;
 
 use fastcgi::encode;
 use fastcgi::record::ProtocolStatus;
+use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
-use crate::exchange::{CarrierError, Ending, Payload};
+use crate::exchange::{CarrierError, Ending, FilePart, Payload};
 
 /// What could not be sent yet, and how far the response is.
 #[derive(Default)]
@@ -95,11 +96,50 @@ impl Outgoing {
                 self.pending.extend_from_slice(payload.take(length));
             }
         }
+        self.end(id, tail);
+        self.flush(&fd)
+    }
+
+    /// See [`crate::exchange::Carrier::send_file`].
+    pub fn send_file(
+        &mut self,
+        fd: impl AsFd,
+        id: u16,
+        part: &mut FilePart<'_>,
+        tail: Option<Tail>,
+    ) -> Result<bool, CarrierError> {
+        loop {
+            if !self.flush(&fd)? {
+                return Ok(false);
+            }
+            if self.record_left == 0 {
+                if part.offset == part.end {
+                    break;
+                }
+                self.record_left = FULL_RECORD.min((part.end - part.offset) as usize);
+                self.pending
+                    .extend_from_slice(&encode::stdout_header(id, self.record_left as u16));
+                continue;
+            }
+            match sendfile(&fd, part.file, Some(&mut part.offset), self.record_left) {
+                Ok(0) => return Err(CarrierError::FileShrank),
+                Ok(sent) => self.record_left -= sent,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => return Err(CarrierError::Gone),
+                Err(error) => return Err(CarrierError::File(error.into())),
+            }
+        }
+        self.end(id, tail);
+        self.flush(&fd)
+    }
+
+    /// Puts the end of the response behind what is pending, once.
+    fn end(&mut self, id: u16, tail: Option<Tail>) {
         if let (Some(tail), false) = (tail, self.ended) {
             self.note_end(tail);
             tail.encode(&mut self.pending, id);
         }
-        self.flush(&fd)
     }
 
     /// Sends what is pending; whether all of it is gone.

@@ -10,7 +10,7 @@ mod slots;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub struct Reactor<C> {
     place: Place,
     /// What `next` has given away since the start.
     taken: AtomicU64,
+    /// New connections that were taken since epoll was asked.
+    streak: AtomicU32,
     /// Listeners (by bit) that had a connection when last asked: accept4 tells sooner than epoll that there is none.
     hints: AtomicU64,
     /// Whether the listeners are in the epoll set.
@@ -65,6 +67,8 @@ pub struct Reactor<C> {
 
 /// Events taken from epoll at once. Only parked connections profit: listeners are level-triggered.
 const EVENTS: usize = 64;
+/// New connections taken in a row before epoll is asked again.
+const ACCEPT_STREAK: u32 = 32;
 /// Keys of what isn't a connection. Connections' keys have an index below 2^31 in the low half.
 const LISTENER_BIT: u64 = 1 << 31;
 const WAKER_KEY: u64 = u64::MAX;
@@ -91,6 +95,7 @@ impl<C: Parked> Reactor<C> {
             slots: Mutex::new(Slots::new()),
             place: Place::new(),
             taken: AtomicU64::new(0),
+            streak: AtomicU32::new(0),
             hints: AtomicU64::new(0),
             listening: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -112,11 +117,16 @@ impl<C: Parked> Reactor<C> {
     }
 
     fn look(&self) -> Option<Next<C>> {
+        // New connections would hide what arrives on parked ones as long as they keep coming.
+        if self.streak.load(Ordering::Relaxed) >= ACCEPT_STREAK {
+            self.poll(Some(Duration::ZERO));
+        }
         for asked_epoll in [false, true] {
             if let Some(connection) = self.slots().pop_ready() {
                 return Some(Next::Ready(connection));
             }
             if let Some((fd, listener)) = self.accept() {
+                self.streak.fetch_add(1, Ordering::Relaxed);
                 return Some(Next::Accepted(fd, listener));
             }
             if !asked_epoll && !self.poll(Some(Duration::ZERO)) {
@@ -276,6 +286,7 @@ impl<C: Parked> Reactor<C> {
 
     /// Takes events from epoll; whether there were any.
     fn poll(&self, timeout: Option<Duration>) -> bool {
+        self.streak.store(0, Ordering::Relaxed);
         let timeout = timeout.map(|t| Timespec {
             tv_sec: t.as_secs() as i64,
             tv_nsec: t.subsec_nanos().into(),

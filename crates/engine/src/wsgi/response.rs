@@ -72,11 +72,28 @@ impl Response {
         self.sent.and_then(|sent| sent.content_length)
     }
 
-    /// The gateway has added a Content-Length to the head that was just taken.
-    pub fn set_content_length(&mut self, length: u64) {
-        if let Some(sent) = &mut self.sent {
-            sent.content_length = Some(length);
+    /// Whether a Content-Length would be right here, and the application has set none (SPEC C25).
+    pub fn wants_length(&self) -> bool {
+        let head = self
+            .head
+            .as_ref()
+            .filter(|head| self.sent.is_none() && head.status != 0);
+        !self.is_head && !self.wrote && head.is_some_and(|head| head.content_length.is_none() && head.allows_body())
+    }
+
+    /// A block of `length` bytes is to be sent: the head, if it must be sent before, and how many of the bytes may be.
+    /// `only`: it is the whole body.
+    pub fn begin_block(&mut self, length: u64, only: bool) -> (Option<Head>, u64) {
+        if only
+            && self.wants_length()
+            && let Some(head) = &mut self.head
+        {
+            head.set_content_length(length);
         }
+        let head = self.take_head();
+        let allowed = if self.allows_body() { length.min(self.room()) } else { 0 };
+        self.body_sent += allowed;
+        (head, allowed)
     }
 
     /// The gateway sends a page of its own, with this status and so many bytes.
