@@ -24,7 +24,7 @@ impl Bell {
 
     /// Called for every piece of work: a load, unless the watchdog sleeps.
     pub fn ring_if_asleep(&self) {
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::AcqRel) {
             // Its counter can't overflow.
             let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
         }

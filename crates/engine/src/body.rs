@@ -4,6 +4,9 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What has arrived of one body and has not been read yet.
 #[derive(Default)]
@@ -23,6 +26,8 @@ pub struct Body {
     pub ended: bool,
     /// More than the limit has arrived: the rest is thrown away and reading fails.
     pub too_large: bool,
+    /// A part of it could not be kept: reading fails.
+    pub lost: bool,
     /// Nobody will read any more: what arrives is thrown away.
     pub discarding: bool,
 }
@@ -60,12 +65,22 @@ impl Body {
         if self.received > max {
             self.too_large = true;
         }
-        if self.discarding || self.too_large {
+        if self.discarding || self.too_large || self.lost {
             return Ok(());
         }
+        let kept = self.keep(data, in_memory);
+        self.lost = kept.is_err();
+        kept
+    }
+
+    fn keep(&mut self, data: &[u8], in_memory: usize) -> io::Result<()> {
         if self.file.is_none() && self.memory.len() - self.start + data.len() <= in_memory {
+            // Room for it by dropping what was read, not by growing.
             if self.start == self.memory.len() {
                 self.memory.clear();
+                self.start = 0;
+            } else if self.memory.len() + data.len() > in_memory {
+                self.memory.drain(..self.start);
                 self.start = 0;
             }
             self.memory.extend_from_slice(data);
@@ -198,14 +213,21 @@ impl Body {
 /// A file without a name: nothing of it is left when the process ends, however it ends.
 fn temporary_file() -> io::Result<File> {
     use rustix::fs::{Mode, OFlags, open, unlink};
-    let directory = std::env::temp_dir();
+    // Asked once: the application may change its environment while another thread reads it.
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let directory = DIRECTORY.get_or_init(std::env::temp_dir);
     let mode = Mode::RUSR | Mode::WUSR;
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    match open(&directory, flags | OFlags::TMPFILE, mode) {
+    match open(directory, flags | OFlags::TMPFILE, mode) {
         Ok(fd) => Ok(fd.into()),
         // A file system without O_TMPFILE: a name for a moment.
         Err(_) => {
-            let name = format!("wsgi-fpm-body-{}-{}", std::process::id(), pool::scoreboard::now_ms());
+            let name = format!(
+                "wsgi-fpm-body-{}-{}",
+                std::process::id(),
+                COUNT.fetch_add(1, Ordering::Relaxed)
+            );
             let path = directory.join(name);
             let fd = open(&path, flags | OFlags::CREATE | OFlags::EXCL, mode)?;
             unlink(&path)?;

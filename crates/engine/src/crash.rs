@@ -6,7 +6,7 @@
 
 use std::ffi::c_int;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use fastcgi::encode;
 
@@ -15,6 +15,8 @@ pub struct Answers(Vec<AtomicU64>);
 
 static ANSWERS: OnceLock<Answers> = OnceLock::new();
 static PAGE: OnceLock<Vec<u8>> = OnceLock::new();
+/// The process whose requests these are: children of the application inherit the handler, not the right to answer.
+static OWNER: AtomicI32 = AtomicI32::new(0);
 
 const SIGNALS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT];
 
@@ -39,6 +41,7 @@ impl Answers {
 /// response, head and body.
 pub fn install(threads: usize, page: Vec<u8>) -> &'static Answers {
     PAGE.get_or_init(|| page);
+    OWNER.store(std::process::id() as i32, Ordering::Release);
     let answers = ANSWERS.get_or_init(|| Answers((0..threads).map(|_| AtomicU64::new(0)).collect()));
     for signal in SIGNALS {
         // SAFETY: the structure is valid when zeroed, `on_crash` has the signature that SA_SIGINFO-less handlers have
@@ -54,7 +57,9 @@ pub fn install(threads: usize, page: Vec<u8>) -> &'static Answers {
 }
 
 extern "C" fn on_crash(signal: c_int) {
-    if let (Some(answers), Some(page)) = (ANSWERS.get(), PAGE.get()) {
+    // SAFETY: getpid is async-signal-safe and has no preconditions.
+    let is_owner = unsafe { libc::getpid() } == OWNER.load(Ordering::Acquire);
+    if let (true, Some(answers), Some(page)) = (is_owner, ANSWERS.get(), PAGE.get()) {
         for answer in &answers.0 {
             let value = answer.swap(0, Ordering::AcqRel);
             if value != 0 {

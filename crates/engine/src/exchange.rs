@@ -7,9 +7,9 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pool::scoreboard::now_ms;
 use pool::settings::Limits;
@@ -102,6 +102,8 @@ pub enum CarrierError {
     File(io::Error),
     #[error("the request was given up after its time limit")]
     TimedOut,
+    #[error("another thread is writing this response")]
+    Busy,
     #[error("the request has ended")]
     Ended,
 }
@@ -118,6 +120,8 @@ pub trait Carrier: Send {
     fn receive(&mut self) -> Result<bool, CarrierError>;
     /// For waiting; stays valid while the handle lives.
     fn handle(&self) -> Arc<OwnedFd>;
+    /// Ends the connection under a thread that waits to send: its wait is over.
+    fn hang_up(&mut self);
     /// Descriptor and request id, for an answer when the process crashes.
     fn crash_address(&self) -> Option<(RawFd, u16)>;
     /// The response was ended: the connection can serve others.
@@ -126,15 +130,18 @@ pub trait Carrier: Send {
     fn cut(self: Box<Self>);
 }
 
-/// The gate before a response's first byte: whoever passes it first, thread or watchdog, answers.
-const UNSENT: u8 = 0;
-const COMMITTED: u8 = 1;
-const TAKEN_OVER: u8 = 2;
+/// Who answers a request: whoever comes first, its thread or the watchdog.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Answer {
+    #[default]
+    Nobody,
+    Thread,
+    Watchdog,
+}
 
 /// The current exchange of one thread.
 pub struct Exchange {
     current: Mutex<Current>,
-    gate: AtomicU8,
     /// When the peer was last looked at, by `now_ms`.
     checked_ms: AtomicU64,
     write_timeout: Duration,
@@ -151,8 +158,13 @@ struct Current {
     carrier: Option<Box<dyn Carrier>>,
     /// The front server was found to be gone: what the application raises now is our own message to it.
     lost: Option<Lost>,
+    answer: Answer,
+    /// A thread waits to send: nobody else may, or records would mix.
+    sending: bool,
     /// Sending has failed, perhaps within a record: nothing may follow.
     broken: bool,
+    /// A thread waits for the peer, and receives itself.
+    waiting: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -168,6 +180,8 @@ pub struct Ticket {
     serial: u64,
 }
 
+/// Reads of the watchdog for one request in one tick.
+const RECEIVES_MEANWHILE: usize = 16;
 /// Blocks up to this size are sent attached: copying them costs less than giving the GIL away and getting it back.
 const ATTACHED_SEND: usize = 64 * 1024;
 
@@ -175,7 +189,6 @@ impl Exchange {
     pub fn new(limits: &Limits, thread: usize, answers: &'static Answers) -> Arc<Self> {
         Arc::new(Self {
             current: Mutex::default(),
-            gate: AtomicU8::new(UNSENT),
             checked_ms: AtomicU64::new(0),
             write_timeout: limits.write_timeout,
             body_timeout: limits.body_timeout,
@@ -193,44 +206,78 @@ impl Exchange {
         }
         current.carrier = Some(carrier);
         current.lost = None;
-        current.broken = false;
-        self.gate.store(UNSENT, Ordering::Release);
+        current.answer = Answer::Nobody;
+        (current.sending, current.broken, current.waiting) = (false, false, false);
         Ticket {
             exchange: Arc::clone(self),
             serial: current.serial,
         }
     }
 
-    /// The watchdog answers instead of the application: `response` is the whole of it. False if the application's
-    /// response has begun or no request runs.
-    pub fn take_over(&self, response: &[u8]) -> bool {
+    /// Number of the current or last request.
+    pub fn serial(&self) -> u64 {
+        self.lock().serial
+    }
+
+    /// The watchdog answers the request `serial` instead of the application: `response` is the whole of it. False if
+    /// the application's response has begun or the request has ended.
+    pub fn take_over(&self, serial: u64, response: &[u8]) -> bool {
         let mut current = self.lock();
-        let Some(carrier) = &mut current.carrier else {
+        if current.serial != serial || current.answer != Answer::Nobody {
+            return false;
+        }
+        let Some(mut carrier) = current.carrier.take() else {
             return false;
         };
-        if self
-            .gate
-            .compare_exchange(UNSENT, TAKEN_OVER, Ordering::AcqRel, Ordering::Acquire)
-            .is_err()
-        {
-            return false;
-        }
+        current.answer = Answer::Watchdog;
         self.answers.settle(self.thread);
-        // The peer takes an answer of a few hundred bytes at once or has stopped reading; then closing tells it enough.
-        let _ = carrier.send(&mut Payload::new(&[response]), Some(Ending::Complete { app_status: 1 }));
-        if let Some(carrier) = current.carrier.take() {
-            carrier.done();
+        // The peer takes an answer of a few hundred bytes at once, or has stopped reading.
+        match carrier.send(&mut Payload::new(&[response]), Some(Ending::Complete { app_status: 1 })) {
+            Ok(true) => carrier.done(),
+            Ok(false) | Err(_) => carrier.cut(),
         }
         true
+    }
+
+    /// Ends the wait of a thread that has been sending the response of the request `serial` for too long.
+    pub fn end_sending(&self, serial: u64) {
+        let mut current = self.lock();
+        if current.serial == serial
+            && current.sending
+            && let Some(carrier) = &mut current.carrier
+        {
+            carrier.hang_up();
+        }
     }
 
     /// Receives what has come for the current request while its thread is busy with other things: front servers may
     /// wait for it (SPEC A28), ask for values, or have gone.
     pub fn receive_meanwhile(&self) {
-        let mut current = self.lock();
-        let Current { carrier, lost, .. } = &mut *current;
-        let Some(carrier) = carrier else { return };
-        while let Ok(true) = note(lost, carrier.receive()) {}
+        // A peer that sends faster than this must wait for the next tick: others want the lock.
+        for _ in 0..RECEIVES_MEANWHILE {
+            let mut current = self.lock();
+            let Current {
+                carrier: Some(carrier),
+                lost,
+                waiting: false,
+                ..
+            } = &mut *current
+            else {
+                return;
+            };
+            if !matches!(note(lost, carrier.receive()), Ok(true)) {
+                return;
+            }
+        }
+    }
+
+    /// The thread could not finish its request: the response is broken off.
+    pub fn abandon(&self) {
+        let carrier = self.lock().carrier.take();
+        self.answers.settle(self.thread);
+        if let Some(carrier) = carrier {
+            carrier.cut();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {
@@ -244,10 +291,12 @@ impl Ticket {
         if current.serial != self.serial {
             return Err(CarrierError::Ended);
         }
-        let Current { carrier, lost, .. } = &mut *current;
+        let Current {
+            carrier, lost, answer, ..
+        } = &mut *current;
         match carrier {
             Some(carrier) => note(lost, work(carrier.as_mut())),
-            None if self.exchange.gate.load(Ordering::Acquire) == TAKEN_OVER => Err(CarrierError::TimedOut),
+            None if *answer == Answer::Watchdog => Err(CarrierError::TimedOut),
             None => Err(CarrierError::Ended),
         }
     }
@@ -307,23 +356,46 @@ impl Ticket {
         mut send: impl FnMut(&mut dyn Carrier) -> Result<bool, CarrierError> + Send,
     ) -> Result<(), CarrierError> {
         forked::end_child();
-        let gate = &self.exchange.gate;
-        match gate.compare_exchange(UNSENT, COMMITTED, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => self.exchange.answers.settle(self.exchange.thread),
-            Err(COMMITTED) => {}
-            Err(_) => return Err(CarrierError::TimedOut),
+        {
+            let mut current = self.exchange.lock();
+            let Current {
+                serial,
+                carrier,
+                lost,
+                answer,
+                sending,
+                broken,
+                ..
+            } = &mut *current;
+            if *answer == Answer::Watchdog && *serial == self.serial {
+                return Err(CarrierError::TimedOut);
+            }
+            let Some(carrier) = carrier.as_mut().filter(|_| *serial == self.serial && !*broken) else {
+                return Err(CarrierError::Ended);
+            };
+            if *sending {
+                return Err(CarrierError::Busy);
+            }
+            if *answer == Answer::Nobody {
+                *answer = Answer::Thread;
+                self.exchange.answers.settle(self.exchange.thread);
+            }
+            if attached {
+                let sent = note(lost, send(carrier.as_mut()));
+                *broken = sent.is_err();
+                if sent? {
+                    return Ok(());
+                }
+            }
+            *sending = true;
         }
-        if self.exchange.lock().broken {
-            return Err(CarrierError::Ended);
+        let sent = py.detach(|| self.send_waiting(send));
+        let mut current = self.exchange.lock();
+        if current.serial == self.serial {
+            current.sending = false;
+            current.broken = sent.is_err();
         }
-        let mut sent = if attached { self.with(&mut send) } else { Ok(false) };
-        if let Ok(false) = sent {
-            sent = py.detach(|| self.send_waiting(send)).map(|()| true);
-        }
-        if sent.is_err() {
-            self.exchange.lock().broken = true;
-        }
-        sent.map(drop)
+        sent
     }
 
     fn send_waiting(
@@ -331,13 +403,17 @@ impl Ticket {
         mut send: impl FnMut(&mut dyn Carrier) -> Result<bool, CarrierError>,
     ) -> Result<(), CarrierError> {
         let timeout = self.exchange.write_timeout;
+        let mut progress = Instant::now();
         loop {
             let (sent, fd) = self.with(|carrier| Ok((send(carrier)?, carrier.handle())))?;
             if sent {
                 return Ok(());
             }
-            let ready = wait(&fd, PollFlags::IN | PollFlags::OUT, timeout).map_err(|_| CarrierError::Gone)?;
-            if ready.is_empty() {
+            let ready = self.wait(&fd, PollFlags::IN | PollFlags::OUT, timeout)?;
+            if ready.contains(PollFlags::OUT) {
+                progress = Instant::now();
+            } else if !timeout.is_zero() && progress.elapsed() >= timeout {
+                // A peer that sends and never reads is stalled too.
                 return Err(CarrierError::WriteStall(timeout));
             }
             if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
@@ -346,22 +422,47 @@ impl Ticket {
         }
     }
 
+    /// Waits for the peer; the watchdog leaves what arrives to the caller.
+    fn wait(&self, fd: &OwnedFd, flags: PollFlags, timeout: Duration) -> Result<PollFlags, CarrierError> {
+        self.set_waiting(true);
+        let ready = wait(fd, flags, timeout).map_err(|_| CarrierError::Gone);
+        self.set_waiting(false);
+        ready
+    }
+
+    fn set_waiting(&self, waiting: bool) {
+        let mut current = self.exchange.lock();
+        if current.serial == self.serial {
+            current.waiting = waiting;
+        }
+    }
+
     /// Waits, detached, until more of the body has arrived or nothing more will.
     ///
     /// # Errors
     /// The rest of the body can't be had.
     pub fn receive(&self, py: Python<'_>) -> Result<(), CarrierError> {
-        if self.with(|carrier| carrier.receive())? {
-            return Ok(());
-        }
+        forked::end_child();
+        let before = self.with(|carrier| {
+            carrier.receive()?;
+            Ok(carrier.body().received)
+        })?;
         py.detach(|| {
             let timeout = self.exchange.body_timeout;
             let fd = self.with(|carrier| Ok(carrier.handle()))?;
-            let ready = wait(&fd, PollFlags::IN, timeout).map_err(|_| CarrierError::Gone)?;
-            if ready.is_empty() {
-                return Err(CarrierError::BodyStall(timeout));
+            loop {
+                // What others have received in between counts; nobody else receives during a wait.
+                let (received, complete) = self.with(|carrier| {
+                    carrier.receive()?;
+                    Ok((carrier.body().received, carrier.body().complete()))
+                })?;
+                if received > before || complete {
+                    return Ok(());
+                }
+                if self.wait(&fd, PollFlags::IN, timeout)?.is_empty() {
+                    return Err(CarrierError::BodyStall(timeout));
+                }
             }
-            self.with(|carrier| carrier.receive().map(drop))
         })
     }
 
@@ -371,6 +472,7 @@ impl Ticket {
     /// # Errors
     /// It does not.
     pub fn check_peer(&self) -> Result<(), CarrierError> {
+        forked::end_child();
         let now = now_ms();
         if self.exchange.checked_ms.swap(now, Ordering::Relaxed) == now {
             return Ok(());
@@ -393,8 +495,11 @@ impl Ticket {
     }
 
     fn take(&self) -> Option<Box<dyn Carrier>> {
+        forked::end_child();
         let mut current = self.exchange.lock();
         if current.serial == self.serial {
+            // Before its descriptor can be closed.
+            self.exchange.answers.settle(self.exchange.thread);
             current.carrier.take()
         } else {
             None

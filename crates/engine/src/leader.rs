@@ -14,6 +14,7 @@ use pool::scoreboard::Scoreboard;
 use pool::settings::Settings;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::preload::{self, Audit};
 use crate::wsgi::app::prepend_path;
@@ -85,6 +86,8 @@ impl Leader {
         pool::log::start(&settings.log, log);
         // A name for ps and top; nothing depends on it.
         let _ = rustix::thread::set_name(c"wsgi-fpm leader");
+        // Importing the application may take for ever: the supervisor's end must not go unnoticed.
+        set_parent_process_death_signal(Some(Signal::KILL))?;
         prepare_python(py, &settings)?;
         let board = Scoreboard::map(&scoreboard)?;
         Ok(Self {
@@ -157,7 +160,11 @@ impl Leader {
             return Ok(None);
         }
         while let Some(index) = self.workers.due() {
-            if let Forked::Child(link) = self.workers.fork(py, index)? {
+            let forked = self.workers.fork(py, index);
+            if forked.is_err() {
+                self.workers.schedule_replacement(index);
+            }
+            if let Forked::Child(link) = forked? {
                 let scoreboard = Scoreboard::map(&self.scoreboard)?;
                 return Ok(Some(Box::new(worker::Birth {
                     settings: self.settings.clone(),

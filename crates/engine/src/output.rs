@@ -15,6 +15,8 @@ pub struct Output {
 /// A line without an end is logged in pieces of this size.
 const MAX_LINE: usize = 8 * 1024;
 
+const CHUNKS_AT_ONCE: usize = 16;
+
 impl Output {
     /// `pipe` is the reading end, non-blocking.
     pub fn new(pipe: OwnedFd, pid: i32) -> Self {
@@ -28,7 +30,8 @@ impl Output {
     /// Logs what is there; false at the end of the stream.
     pub fn forward(&mut self) -> bool {
         let mut chunk = [0; 16 * 1024];
-        loop {
+        // A worker that prints without end must not keep the leader from everything else.
+        for _ in 0..CHUNKS_AT_ONCE {
             match self.pipe.read(&mut chunk) {
                 Ok(0) => {
                     self.end();
@@ -39,6 +42,7 @@ impl Output {
                 Err(error) => return error.kind() == ErrorKind::WouldBlock,
             }
         }
+        true
     }
 
     /// The worker is gone: logs what it wrote last.

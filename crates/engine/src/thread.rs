@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use fastcgi::record::role;
 use fastcgi::{BeginRequest, Pairs};
+use pool::log::escape;
 use pool::scoreboard::{Slot, now_ms};
 use pool::settings::{ListenerKind, Settings};
 use pyo3::prelude::*;
@@ -131,6 +132,7 @@ impl Server {
         let ident: u64 = py.import("threading")?.call_method0("get_ident")?.extract()?;
         self.station().ident.store(ident, Ordering::Relaxed);
         let hub = Arc::clone(&self.shared.hub);
+        hub.reactor.thread_wakes();
         loop {
             match hub.reactor.next() {
                 Some(Next::Ready(connection)) => self.handle_safely(py, connection),
@@ -139,16 +141,24 @@ impl Server {
                         self.handle_safely(py, connection);
                     }
                 }
-                None if hub.reactor.draining() && hub.reactor.open() == 0 => return Ok(()),
+                None if hub.reactor.draining() && hub.reactor.open() == 0 => break,
                 None => {
+                    if hub.reactor.needs_watching() {
+                        self.shared.bell.ring_if_asleep();
+                    }
                     py.detach(|| hub.reactor.wait());
                     // A signal handler of the application may raise; there is no request that could fail.
                     if let Err(error) = py.check_signals() {
-                        tracing::warn!(%error, "a signal handler raised while no request ran");
+                        tracing::warn!(
+                            error = escape(&error.to_string()),
+                            "a signal handler raised while no request ran"
+                        );
                     }
                 }
             }
         }
+        hub.reactor.thread_sleeps();
+        Ok(())
     }
 
     /// A panic is our own fault: it costs the connection, not the worker.
@@ -157,9 +167,22 @@ impl Server {
             let message = panic.downcast_ref::<String>().map(String::as_str);
             let message = message.or(panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
             tracing::error!(message, "a defect of wsgi-fpm ended a request: please report it");
-            self.shared.slot(self.station()).end();
-            self.station().request.end();
+            self.station().exchange.abandon();
+            self.end_request(py);
         }
+    }
+
+    /// Whatever became of it.
+    fn end_request(&self, py: Python<'_>) {
+        let station = self.station();
+        if station.interrupted.swap(false, Ordering::Relaxed) {
+            // RequestTimeout may not have been raised yet: it must not hit the next request.
+            if let Err(error) = ffi::raise_in_thread(py, station.ident.load(Ordering::Relaxed), None) {
+                tracing::error!(%error, "RequestTimeout can't be taken back");
+            }
+        }
+        station.request.end();
+        self.shared.slot(station).end();
     }
 
     fn handle(&mut self, py: Python<'_>, mut connection: Box<Connection>) {
@@ -183,6 +206,7 @@ impl Server {
                 Ok(result) => result,
                 Err(error) => {
                     tracing::error!(%error, "no memory for a request");
+                    self.station().exchange.abandon();
                     (0, 0, Outcome::Failed)
                 }
             },
@@ -198,15 +222,7 @@ impl Server {
         if let (Some(started), Some(remote)) = (started, remote) {
             self.log_access(started, &remote, status, bytes, outcome);
         }
-        let station = &self.shared.stations[self.index];
-        if station.interrupted.swap(false, Ordering::Relaxed) {
-            // RequestTimeout may not have been raised yet: it must not hit the next request.
-            if let Err(error) = ffi::raise_in_thread(py, station.ident.load(Ordering::Relaxed), None) {
-                tracing::error!(%error, "RequestTimeout can't be taken back");
-            }
-        }
-        station.request.end();
-        self.shared.slot(station).end();
+        self.end_request(py);
     }
 
     fn call(

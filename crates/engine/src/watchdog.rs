@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::connection::{Connection, Step};
+use crate::reactor::Reactor;
 use crate::thread::{Shared, Station, refuse};
 use crate::wsgi::reject::{self, Rejection};
 use crate::{RequestTimeout, ffi};
@@ -107,8 +108,9 @@ impl Watchdog {
             // The leader is gone, and with it everybody who could want something of this process. Python can't be
             // asked to end: it may be busy for ever.
             _ => {
+                tracing::error!("the leader is gone");
                 let killed = kill_process(getpid(), Signal::KILL);
-                tracing::error!(?killed, "the leader is gone");
+                tracing::error!(?killed, "this worker can't end itself");
             }
         }
     }
@@ -137,23 +139,30 @@ impl Watchdog {
     /// the gateway itself is answered here, and what they send is received. Requests wait for a thread.
     fn answer_management(&mut self) {
         let reactor = &self.shared.hub.reactor;
-        let taken = reactor.taken();
-        if std::mem::replace(&mut self.taken, taken) != taken {
-            return;
-        }
         for station in &self.shared.stations {
             if self.shared.slot(station).busy_since_ms().is_some() {
                 station.exchange.receive_meanwhile();
             }
         }
+        if reactor.has_waiter() {
+            // It takes what is ready, if it was told.
+            if reactor.has_ready() {
+                reactor.wake();
+            }
+            return;
+        }
+        let taken = reactor.taken();
+        if std::mem::replace(&mut self.taken, taken) != taken {
+            return;
+        }
         for connection in reactor.take_ready() {
-            progress_without_python(connection);
+            progress_without_python(reactor, connection);
         }
         // Another worker may have a free thread for a connection in the backlog.
         if self.shared.settings.workers == 1 {
             for (fd, listener) in reactor.accept_pending() {
                 if let Some(connection) = self.shared.welcome(fd, listener) {
-                    progress_without_python(connection);
+                    progress_without_python(reactor, connection);
                 }
             }
         }
@@ -168,35 +177,25 @@ impl Watchdog {
         if limit == 0 || now.saturating_sub(since) < limit || self.timed_out[index] == Some(since) {
             return;
         }
+        // The next request may have begun since.
+        let serial = station.exchange.serial();
+        if self.shared.slot(station).busy_since_ms() != Some(since) {
+            return;
+        }
         self.timed_out[index] = Some(since);
         let request = self.shared.slot(station).request_line();
         let id = station.request.current().unwrap_or_default();
+        let answered = station.exchange.take_over(serial, &reject::page("504 Gateway Timeout"));
         let stack = self.stack_of(station);
-        let answered = station.exchange.take_over(&reject::page("504 Gateway Timeout"));
         tracing::error!(
             request = %format_args!("{id} {request}"),
             answered_504 = answered,
             stack = %pool::log::block(&stack),
             "a request runs longer than --request-timeout allows"
         );
-        self.interrupt(station, since);
-    }
-
-    /// Raises RequestTimeout in the thread, if it still has the request.
-    fn interrupt(&self, station: &Station, since: u64) {
-        Python::attach(|py| {
-            // Attached, the thread can't get from one request to the next.
-            if self.shared.slot(station).busy_since_ms() != Some(since) {
-                return;
-            }
-            station.interrupted.store(true, Ordering::Relaxed);
-            let exception = py.get_type::<RequestTimeout>();
-            if let Err(error) =
-                ffi::raise_in_thread(py, station.ident.load(Ordering::Relaxed), Some(exception.as_any()))
-            {
-                tracing::error!(%error, "RequestTimeout can't be raised");
-            }
-        });
+        station.exchange.end_sending(serial);
+        self.shared.hub.reactor.wake();
+        interrupt(&self.shared, index, since);
     }
 
     /// What the thread is doing in Python, by faulthandler, which needs no GIL.
@@ -223,10 +222,39 @@ impl Watchdog {
     }
 }
 
+/// Raises RequestTimeout in a thread, if it still has the request. In a thread of its own: the GIL may be held for long,
+/// and the watchdog must not wait for it.
+fn interrupt(shared: &Arc<Shared>, index: usize, since: u64) {
+    let shared = Arc::clone(shared);
+    let raise = move || {
+        Python::attach(|py| {
+            let station = &shared.stations[index];
+            // Attached, the thread can't get from one request to the next.
+            if shared.slot(station).busy_since_ms() != Some(since) {
+                return;
+            }
+            station.interrupted.store(true, Ordering::Relaxed);
+            let exception = py.get_type::<RequestTimeout>();
+            let ident = station.ident.load(Ordering::Relaxed);
+            if let Err(error) = ffi::raise_in_thread(py, ident, Some(exception.as_any())) {
+                tracing::error!(%error, "RequestTimeout can't be raised");
+            }
+        });
+    };
+    if let Err(error) = std::thread::Builder::new().name("interrupt".into()).spawn(raise) {
+        tracing::error!(%error, "RequestTimeout can't be raised");
+    }
+}
+
 /// Receives what is there. A request that could start waits for a thread.
-fn progress_without_python(mut connection: Box<Connection>) {
+fn progress_without_python(reactor: &Reactor<Connection>, mut connection: Box<Connection>) {
     match connection.progress() {
-        Step::Park | Step::Serve(_) => connection.park(),
+        Step::Park => connection.park(),
+        Step::Serve(_) => {
+            connection.park();
+            // A thread may have gone to sleep meanwhile.
+            reactor.wake();
+        }
         Step::Close => {}
     }
 }

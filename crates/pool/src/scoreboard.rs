@@ -7,7 +7,8 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 
 use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -50,7 +51,8 @@ impl Slot {
         self.line_length.store(length as u32, Relaxed);
         self.since_ms.store(now_ms, Relaxed);
         self.requests.store(self.requests.load(Relaxed) + 1, Relaxed);
-        self.busy.store(1, Relaxed);
+        // After the start: a reader that sees the one must see the other.
+        self.busy.store(1, Release);
     }
 
     pub fn end(&self) {
@@ -59,7 +61,7 @@ impl Slot {
 
     /// The start of the running request in milliseconds of [`now_ms`]; `None` if the thread is idle.
     pub fn busy_since_ms(&self) -> Option<u64> {
-        (self.busy.load(Relaxed) == 1).then(|| self.since_ms.load(Relaxed))
+        (self.busy.load(Acquire) == 1).then(|| self.since_ms.load(Relaxed))
     }
 
     /// Method and path of the running or last request, escaped for a log.

@@ -25,9 +25,9 @@ impl Incoming {
         self.start == self.end
     }
 
-    pub fn consume(&mut self, length: usize) {
-        self.start += length;
-        debug_assert!(self.start <= self.end);
+    /// The bytes, and where they begin, to be moved on by what is consumed.
+    pub fn bytes_and_start(&mut self) -> (&[u8], &mut usize) {
+        (&self.buffer[self.start..self.end], &mut self.start)
     }
 
     pub fn clear(&mut self) {

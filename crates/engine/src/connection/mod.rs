@@ -67,6 +67,8 @@ pub struct Connection {
     /// When the present phase began, or its last progress: milliseconds of `now_ms`.
     since_ms: u64,
     requests: u64,
+    /// The body of the last request had not all arrived when it was answered.
+    owing: bool,
     /// Bytes thrown away since the last response.
     drained: u64,
     /// Not kept after this response, whatever the front server asked for.
@@ -88,6 +90,7 @@ impl Connection {
             params_too_large: false,
             since_ms: now_ms(),
             requests: 0,
+            owing: false,
             drained: 0,
             closing: false,
         })
@@ -179,7 +182,12 @@ impl Connection {
 
     /// Feeds the codec with what has been received, up to the end of a request.
     fn consume(&mut self) -> Result<(), CarrierError> {
-        self.take_events()?;
+        let taken = self.take_events();
+        if taken.is_err() {
+            // Nothing more of this peer once the running response is out.
+            self.closing = true;
+        }
+        taken?;
         self.outgoing.flush(&self.fd)?;
         if self.outgoing.unread_answers() > UNREAD_ANSWERS {
             return Err(CarrierError::Protocol(
@@ -191,8 +199,11 @@ impl Connection {
 
     fn take_events(&mut self) -> Result<(), CarrierError> {
         loop {
-            let advanced = self.codec.advance(self.incoming.bytes());
+            let (bytes, start) = self.incoming.bytes_and_start();
+            let advanced = self.codec.advance(bytes);
             let (consumed, event) = advanced.map_err(|error| CarrierError::Protocol(error.to_string()))?;
+            // At once: the codec must never see a byte a second time, whatever fails below.
+            *start += consumed;
             match event {
                 Some(Event::Request { params_too_large, .. }) => {
                     self.params_too_large = params_too_large;
@@ -213,12 +224,10 @@ impl Connection {
                 }
                 Some(Event::StdinEnd) => {
                     self.body.ended = true;
-                    self.incoming.consume(consumed);
                     return Ok(());
                 }
                 Some(Event::Abort) if self.phase == Phase::Running => {
                     self.aborted = true;
-                    self.incoming.consume(consumed);
                     return Ok(());
                 }
                 Some(Event::Abort) => {
@@ -240,12 +249,8 @@ impl Connection {
                 }
                 Some(Event::UnknownType(kind)) => encode::unknown_type(self.outgoing.answers(), kind),
                 Some(Event::Ignored(what)) => log_ignored(what),
-                None => {
-                    self.incoming.consume(consumed);
-                    break;
-                }
+                None => break,
             }
-            self.incoming.consume(consumed);
         }
         self.note_partial_request();
         Ok(())
@@ -281,7 +286,7 @@ impl Connection {
 
     /// Whether the peer is still sending the body of a request that was answered.
     fn owes_body(&self) -> bool {
-        self.phase == Phase::Idle && self.requests > 0 && !self.codec.stdin_ended()
+        self.phase == Phase::Idle && self.owing && !self.codec.stdin_ended()
     }
 
     /// ABORT_REQUEST before the application was called: END_REQUEST says that it is over (SPEC A23).
@@ -404,7 +409,7 @@ impl Parked for Connection {
 
     fn is_idle(&self) -> bool {
         // A front server connects because it has a request: before the first one, a connection isn't idle.
-        self.phase == Phase::Idle && self.requests > 0
+        self.phase == Phase::Idle && self.requests > 0 && !self.owes_body()
     }
 }
 
@@ -443,6 +448,11 @@ impl Carrier for Connection {
         Arc::clone(&self.fd)
     }
 
+    fn hang_up(&mut self) {
+        // An error means that it has been closed by the other side.
+        let _ = shutdown(&self.fd, Shutdown::Both);
+    }
+
     fn crash_address(&self) -> Option<(RawFd, u16)> {
         self.codec.active().map(|begin| (self.fd.as_raw_fd(), begin.id))
     }
@@ -456,6 +466,8 @@ impl Carrier for Connection {
             return; // the watchdog's answer to a peer that doesn't read
         }
         self.drained = 0;
+        // Without a body nobody need send the end of its stream (SPEC A20).
+        self.owing = !self.body.complete() && self.body.expected.or(Some(self.body.received)) != Some(0);
         if !begin.keep_conn || over {
             if !self.codec.stdin_ended() {
                 self.linger();
@@ -467,7 +479,8 @@ impl Carrier for Connection {
         self.phase = Phase::Idle;
         self.since_ms = now_ms();
         // The next request may be there already: nothing new need arrive for it.
-        let ready = !self.incoming.is_empty();
+        // So may the rest of a body that nobody has read, for which no event will come.
+        let ready = !self.incoming.is_empty() || self.owes_body();
         self.park_as(ready);
     }
 

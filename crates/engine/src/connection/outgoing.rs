@@ -46,6 +46,8 @@ const COPIED_RESPONSE: usize = 16 * 1024;
 const FULL_RECORD: usize = 65_528;
 /// Records gathered for one `sendmsg`: 1 MiB.
 const RECORDS_AT_ONCE: usize = 16;
+/// Gatherings in one call: others want the exchange's lock too, however fast the peer reads.
+const MAX_TURNS: usize = 4;
 /// Slices that Linux takes at once.
 const MAX_SLICES: usize = 1024;
 
@@ -83,8 +85,10 @@ impl Outgoing {
         payload: &mut Payload<'_>,
         tail: Option<Tail>,
     ) -> Result<bool, CarrierError> {
+        let mut turns = 0;
         while self.record_left > 0 || payload.remaining() > COPIED_RESPONSE {
-            if !self.gather(&fd, id, payload, tail)? {
+            turns += 1;
+            if !self.gather(&fd, id, payload, tail)? || turns == MAX_TURNS {
                 return Ok(false);
             }
         }
@@ -108,8 +112,8 @@ impl Outgoing {
         part: &mut FilePart<'_>,
         tail: Option<Tail>,
     ) -> Result<bool, CarrierError> {
-        loop {
-            if !self.flush(&fd)? {
+        for turn in 0.. {
+            if !self.flush(&fd)? || turn == MAX_TURNS * RECORDS_AT_ONCE {
                 return Ok(false);
             }
             if self.record_left == 0 {
@@ -142,29 +146,28 @@ impl Outgoing {
         }
     }
 
-    /// Sends what is pending; whether all of it is gone.
+    /// Sends what is pending, and answers where a record may begin; whether all of it is gone.
     pub fn flush(&mut self, fd: impl AsFd) -> Result<bool, CarrierError> {
-        if self.record_left == 0 && !self.answers.is_empty() {
-            self.pending.append(&mut self.answers);
-        }
-        let mut sent = 0;
-        while sent < self.pending.len() {
-            match send(&fd, &self.pending[sent..], SendFlags::NOSIGNAL) {
-                Ok(n) => sent += n,
+        loop {
+            if self.pending.is_empty() {
+                if self.record_left > 0 || self.answers.is_empty() {
+                    return Ok(true);
+                }
+                std::mem::swap(&mut self.pending, &mut self.answers);
+            }
+            match send(&fd, &self.pending, SendFlags::NOSIGNAL) {
+                Ok(sent) if sent == self.pending.len() => {
+                    self.pending.clear();
+                    if self.pending.capacity() > FULL_RECORD {
+                        self.pending = Vec::new();
+                    }
+                }
+                Ok(sent) => drop(self.pending.drain(..sent)),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
+                Err(Errno::AGAIN) => return Ok(false),
                 Err(_) => return Err(CarrierError::Gone),
             }
         }
-        if sent == self.pending.len() {
-            self.pending.clear();
-            if self.pending.capacity() > FULL_RECORD {
-                self.pending = Vec::new();
-            }
-            return Ok(true);
-        }
-        self.pending.drain(..sent);
-        Ok(false)
     }
 
     /// Sends what is pending, the rest of the current record and up to [`RECORDS_AT_ONCE`] more from where the payload
@@ -176,7 +179,12 @@ impl Outgoing {
         payload: &mut Payload<'_>,
         tail: Option<Tail>,
     ) -> Result<bool, CarrierError> {
-        let total = (payload.remaining() - self.record_left).min(RECORDS_AT_ONCE * FULL_RECORD);
+        // Only another payload than the one that the record was begun with could be too short for it.
+        let rest = payload
+            .remaining()
+            .checked_sub(self.record_left)
+            .ok_or(CarrierError::Ended)?;
+        let total = rest.min(RECORDS_AT_ONCE * FULL_RECORD);
         let records = total.div_ceil(FULL_RECORD);
         let length_of = |record: usize| FULL_RECORD.min(total - record * FULL_RECORD);
         let mut headers = [[0; 8]; RECORDS_AT_ONCE];
@@ -250,7 +258,7 @@ fn take(amount: &mut usize, most: usize) -> usize {
 }
 
 fn push_slices<'a>(slices: &mut Vec<IoSlice<'a>>, payload: &mut Payload<'a>, mut length: usize) {
-    while length > 0 {
+    while length > 0 && slices.len() < MAX_SLICES {
         let piece = payload.take(length);
         length -= piece.len();
         slices.push(IoSlice::new(piece));

@@ -12,7 +12,10 @@ use pool::settings::Limits;
 use pyo3::prelude::*;
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, kill_process, pidfd_open, set_parent_process_death_signal,
+    waitpid,
+};
 
 use crate::output::Output;
 use crate::worker::ToLeader;
@@ -104,29 +107,32 @@ impl Workers {
         let (ours, theirs) = UnixStream::pair()?;
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         rustix::io::ioctl_fionbio(&reader, true).map_err(io::Error::from)?;
+        let leader = getpid();
         let pid: i32 = py.import("os")?.call_method0("fork")?.extract()?;
         let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 0) else {
-            self.become_worker(&writer)?;
+            self.become_worker(&writer, leader)?;
             return Ok(Forked::Child(theirs));
         };
+        let worker = Worker::new(pid, ours, reader).inspect_err(|_| {
+            // Nobody would ever look after it.
+            let killed = kill_process(pid, Signal::KILL);
+            let reaped = waitpid(Some(pid), WaitOptions::empty());
+            tracing::debug!(?killed, ?reaped, "a worker was given up");
+        })?;
         let seat = &mut self.seats[index];
         seat.due = None;
-        seat.worker = Some(Worker {
-            pid,
-            pidfd: pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?,
-            messages: Messages::new(ours.try_clone()?),
-            link: ours,
-            output: Some(Output::new(reader, pid.as_raw_nonzero().get())),
-            born: Instant::now(),
-            ready: false,
-            failed: None,
-        });
+        seat.worker = Some(worker);
         Ok(Forked::Parent)
     }
 
     /// In the child: what belongs to the leader is closed, and standard output and error go to the leader.
-    fn become_worker(&mut self, writer: &OwnedFd) -> io::Result<()> {
+    fn become_worker(&mut self, writer: &OwnedFd, leader: Pid) -> io::Result<()> {
         self.seats.clear();
+        // Until the watchdog runs, importing the application may take for ever.
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if getppid() != Some(leader) {
+            return Err(io::Error::other("the leader is gone"));
+        }
         rustix::stdio::dup2_stdout(writer)?;
         rustix::stdio::dup2_stderr(writer)?;
         // Children of the application write there too.
@@ -323,6 +329,19 @@ impl Workers {
 }
 
 impl Worker {
+    fn new(pid: Pid, link: UnixStream, output: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            pid,
+            pidfd: pidfd_open(pid, PidfdFlags::empty())?,
+            messages: Messages::new(link.try_clone()?),
+            link,
+            output: Some(Output::new(output, pid.as_raw_nonzero().get())),
+            born: Instant::now(),
+            ready: false,
+            failed: None,
+        })
+    }
+
     /// Reads its one message, if it has come.
     fn listen(&mut self) {
         if self.ready || self.failed.is_some() || !is_readable(&self.messages) {

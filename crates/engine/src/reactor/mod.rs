@@ -9,7 +9,7 @@ mod slots;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -42,21 +42,27 @@ pub enum Next<C> {
     Accepted(OwnedFd, usize),
 }
 
+struct Listeners {
+    /// Emptied when the worker drains, so that nobody connects to a socket that nobody serves.
+    fds: Vec<OwnedFd>,
+    /// Whether they are in the epoll set.
+    watched: bool,
+}
+
 pub struct Reactor<C> {
     epoll: OwnedFd,
-    /// Emptied when the worker drains, so that nobody connects to a socket that nobody serves.
-    listeners: Mutex<Vec<OwnedFd>>,
+    listeners: Mutex<Listeners>,
     slots: Mutex<Slots<C>>,
     /// Where one thread waits in epoll.
     place: Place,
     /// What `next` has given away since the start.
     taken: AtomicU64,
+    /// Threads that neither wait nor queue.
+    awake: AtomicUsize,
     /// New connections that were taken since epoll was asked.
     streak: AtomicU32,
     /// Listeners (by bit) that had a connection when last asked: accept4 tells sooner than epoll that there is none.
     hints: AtomicU64,
-    /// Whether the listeners are in the epoll set.
-    listening: AtomicBool,
     draining: AtomicBool,
     /// Milliseconds until which accepting pauses after EMFILE and its like.
     accept_after_ms: AtomicU64,
@@ -67,6 +73,8 @@ pub struct Reactor<C> {
 
 /// Events taken from epoll at once. Only parked connections profit: listeners are level-triggered.
 const EVENTS: usize = 64;
+/// How long a ready connection waits for the thread that took its event before another one joins.
+const JOIN_TICK: Duration = Duration::from_millis(3);
 /// New connections taken in a row before epoll is asked again.
 const ACCEPT_STREAK: u32 = 32;
 /// Keys of what isn't a connection. Connections' keys have an index below 2^31 in the low half.
@@ -91,13 +99,16 @@ impl<C: Parked> Reactor<C> {
         )?;
         let reactor = Self {
             epoll,
-            listeners: Mutex::new(listeners),
+            listeners: Mutex::new(Listeners {
+                fds: listeners,
+                watched: false,
+            }),
             slots: Mutex::new(Slots::new()),
             place: Place::new(),
             taken: AtomicU64::new(0),
+            awake: AtomicUsize::new(0),
             streak: AtomicU32::new(0),
             hints: AtomicU64::new(0),
-            listening: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             accept_after_ms: AtomicU64::new(0),
             open: AtomicUsize::new(0),
@@ -136,13 +147,52 @@ impl<C: Parked> Reactor<C> {
         None
     }
 
+    /// A thread begins to call [`Reactor::next`], or has come back from a wait.
+    pub fn thread_wakes(&self) {
+        self.awake.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It stops doing so, or goes to wait.
+    pub fn thread_sleeps(&self) {
+        self.awake.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Waits until there may be something to do, or a signal has come. Called detached. One thread waits in epoll; the
     /// others wait for that place.
     pub fn wait(&self) {
-        let Some(_occupied) = self.place.enter() else { return };
-        if !self.slots().has_ready() {
-            self.poll(self.draining().then_some(DRAIN_TICK));
+        self.thread_sleeps();
+        if let Some(_occupied) = self.place.enter() {
+            self.wait_in_place();
         }
+        self.thread_wakes();
+    }
+
+    fn wait_in_place(&self) {
+        let mut taken = self.taken();
+        while !self.slots().has_ready() || self.taken() != taken {
+            taken = self.taken();
+            // A thread that serves may have taken events of several connections and then be blocked in the application:
+            // nothing more will come for those, so somebody has to look.
+            let others_serve = self.awake.load(Ordering::Relaxed) > 0;
+            let timeout = match (self.draining(), others_serve) {
+                (true, _) => Some(DRAIN_TICK),
+                (false, true) => Some(JOIN_TICK),
+                (false, false) => None,
+            };
+            if self.poll(timeout) || self.draining() || timeout.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Whether a thread waits in epoll: nobody else need look at what arrives.
+    pub fn has_waiter(&self) -> bool {
+        self.place.is_taken()
+    }
+
+    /// Whether something waits for a thread.
+    pub fn has_ready(&self) -> bool {
+        self.slots().has_ready()
     }
 
     /// What `next` has given away since the start; unchanged: no thread came.
@@ -168,7 +218,7 @@ impl<C: Parked> Reactor<C> {
         if let Some(key) = key {
             self.slots().release(key);
         }
-        if self.open.fetch_sub(1, Ordering::Relaxed) == self.max_open && !self.draining() {
+        if self.open.fetch_sub(1, Ordering::SeqCst) == self.max_open && !self.draining() {
             self.resume_listening();
         }
     }
@@ -206,7 +256,9 @@ impl<C: Parked> Reactor<C> {
     pub fn drain(&self) -> Vec<Box<C>> {
         self.draining.store(true, Ordering::SeqCst);
         self.stop_listening();
-        self.listeners().clear();
+        self.listeners().fds.clear();
+        // What has arrived already isn't idle, though nobody has looked.
+        while self.poll(Some(Duration::ZERO)) {}
         self.wake();
         self.slots().take_parked(Parked::is_idle)
     }
@@ -223,7 +275,7 @@ impl<C: Parked> Reactor<C> {
 
     /// Connections that are open: parked, being served or lingering.
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.open.load(Ordering::SeqCst)
     }
 
     /// Whether any parked connection has a deadline, or accepting pauses: somebody must call [`Reactor::expired`].
@@ -231,7 +283,7 @@ impl<C: Parked> Reactor<C> {
         self.open() > 0 || self.accept_after_ms.load(Ordering::Relaxed) != 0
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+    fn listeners(&self) -> MutexGuard<'_, Listeners> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -249,19 +301,23 @@ impl<C: Parked> Reactor<C> {
                     connections = self.max_open,
                     "as many connections as allowed: accepting pauses (--connections)"
                 );
+                // One may have been closed in between, and not have seen that we stopped.
+                if self.open() < self.max_open {
+                    self.resume_listening();
+                }
                 return None;
             }
-            let accepted = match self.listeners().get(number) {
+            let accepted = match self.listeners().fds.get(number) {
                 Some(listener) => accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC),
                 None => Err(Errno::AGAIN),
             };
             match accepted {
                 Ok(fd) => {
-                    self.open.fetch_add(1, Ordering::Relaxed);
+                    self.open.fetch_add(1, Ordering::SeqCst);
                     match away_from_standard_streams(fd) {
                         Ok(fd) => return Some((fd, number)),
                         Err(error) => {
-                            self.open.fetch_sub(1, Ordering::Relaxed);
+                            self.open.fetch_sub(1, Ordering::SeqCst);
                             self.pause_accepting(error);
                         }
                     }
@@ -294,7 +350,8 @@ impl<C: Parked> Reactor<C> {
         let mut events = [MaybeUninit::uninit(); EVENTS];
         let events = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
             Ok((events, _)) => events,
-            Err(Errno::INTR) => return false,
+            // A signal: the main thread may have a handler to run.
+            Err(Errno::INTR) => return true,
             Err(error) => {
                 tracing::error!(%error, "epoll failed");
                 return false;
@@ -317,12 +374,15 @@ impl<C: Parked> Reactor<C> {
     }
 
     fn listen(&self) -> io::Result<()> {
-        if !self.listening.swap(true, Ordering::SeqCst) {
-            for (number, listener) in self.listeners().iter().enumerate() {
-                let key = EventData::new_u64(LISTENER_BIT | number as u64);
-                epoll::add(&self.epoll, listener.as_fd(), key, EventFlags::IN)?;
-            }
+        let mut listeners = self.listeners();
+        if listeners.watched {
+            return Ok(());
         }
+        for (number, listener) in listeners.fds.iter().enumerate() {
+            let key = EventData::new_u64(LISTENER_BIT | number as u64);
+            epoll::add(&self.epoll, listener, key, EventFlags::IN)?;
+        }
+        listeners.watched = true;
         Ok(())
     }
 
@@ -334,9 +394,10 @@ impl<C: Parked> Reactor<C> {
     }
 
     fn stop_listening(&self) {
-        if self.listening.swap(false, Ordering::SeqCst) {
+        let mut listeners = self.listeners();
+        if std::mem::take(&mut listeners.watched) {
             self.hints.store(0, Ordering::Relaxed);
-            for listener in &*self.listeners() {
+            for listener in &listeners.fds {
                 // It can only be missing from the set, which is what we want.
                 let _ = epoll::delete(&self.epoll, listener);
             }

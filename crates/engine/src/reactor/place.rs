@@ -23,6 +23,11 @@ impl Place {
         Self(AtomicU32::new(FREE))
     }
 
+    /// Whether a thread is in it.
+    pub fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != FREE
+    }
+
     /// Waits for the place; `None` if a signal came first.
     pub fn enter(&self) -> Option<Occupied<'_>> {
         let acquired = self

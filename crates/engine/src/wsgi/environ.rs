@@ -112,6 +112,30 @@ const KEPT_VALUE: usize = 2048;
 /// Names that are remembered; a client that invents header names can't make more grow.
 const KEPT_NAMES: usize = 512;
 
+/// Headers that most clients send or most applications ask for.
+const USUAL_HEADERS: [&[u8]; 20] = [
+    b"HTTP_HOST",
+    b"HTTP_USER_AGENT",
+    b"HTTP_ACCEPT",
+    b"HTTP_ACCEPT_LANGUAGE",
+    b"HTTP_ACCEPT_ENCODING",
+    b"HTTP_ACCEPT_CHARSET",
+    b"HTTP_COOKIE",
+    b"HTTP_REFERER",
+    b"HTTP_ORIGIN",
+    b"HTTP_AUTHORIZATION",
+    b"HTTP_CACHE_CONTROL",
+    b"HTTP_PRAGMA",
+    b"HTTP_RANGE",
+    b"HTTP_IF_NONE_MATCH",
+    b"HTTP_IF_MODIFIED_SINCE",
+    b"HTTP_X_FORWARDED_FOR",
+    b"HTTP_X_FORWARDED_PROTO",
+    b"HTTP_X_FORWARDED_HOST",
+    b"HTTP_X_REAL_IP",
+    b"HTTP_X_REQUESTED_WITH",
+];
+
 impl EnvironBuilder {
     /// `constants` go into every environ: the gateway's own keys.
     pub fn new(constants: Bound<'_, PyDict>, limits: Limits, mode: PathMode) -> Self {
@@ -277,7 +301,8 @@ impl EnvironBuilder {
             ));
         }
         let key = ffi::latin1(py, name)?;
-        let key = if name.is_ascii() {
+        // CPython 3.12 before 3.12.5 never frees an interned str: not for names that a client can invent.
+        let key = if !name.starts_with(b"HTTP_") || USUAL_HEADERS.contains(&name) {
             PyString::intern(py, &key.to_string_lossy())
         } else {
             key

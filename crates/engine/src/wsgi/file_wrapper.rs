@@ -84,7 +84,8 @@ impl FileWrapper {
         let file = File::from(ffi::duplicate_fd(number).ok()?);
         let metadata = file.metadata().ok()?;
         let length = metadata.len().checked_sub(offset)?;
-        metadata.is_file().then_some(PlainFile { file, offset, length })
+        // Files of /proc say that they are empty and aren't.
+        (metadata.is_file() && length > 0).then_some(PlainFile { file, offset, length })
     }
 }
 

@@ -30,7 +30,7 @@ impl Input {
     /// OSError: fewer than `wanted` are there and the rest is lost.
     fn look(&self, wanted: u64) -> PyResult<(u64, bool)> {
         let state = |body: &mut Body| {
-            let lost = body.too_large || (body.is_short() && body.available() < wanted);
+            let lost = body.lost || body.too_large || (body.is_short() && body.available() < wanted);
             let expected = body.expected.unwrap_or(0);
             Ok((
                 body.available(),
@@ -96,22 +96,25 @@ impl Input {
         if limit == 0 {
             return Ok(PyBytes::new(py, b""));
         }
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut searched = 0;
         loop {
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let found = self
+            // Together: what arrives in between must be searched, too.
+            let (found, available) = self
                 .ticket
-                .body(|body| body.line_length(limit, searched))
+                .body(|body| Ok((body.line_length(limit, searched)?, body.available() as usize)))
                 .map_err(carrier_error)?;
             if let Some(length) = found {
                 return self.take(py, length);
             }
-            let (available, complete) = self.look(u64::MAX - 1)?;
-            if complete {
-                return self.take(py, available as usize);
+            let (still_available, complete) = self.look(u64::MAX - 1)?;
+            if complete && still_available as usize == available {
+                return self.take(py, available);
             }
-            searched = available as usize;
-            self.ticket.receive(py).map_err(carrier_error)?;
+            searched = available;
+            if !complete {
+                self.ticket.receive(py).map_err(carrier_error)?;
+            }
         }
     }
 }

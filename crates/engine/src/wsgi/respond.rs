@@ -9,7 +9,7 @@ use super::head::{Head, type_name};
 use super::start_response::StartResponse;
 use super::{reject, traceback};
 use crate::exchange::{CarrierError, Ending, FilePart};
-use crate::ffi;
+use crate::{ffi, forked};
 
 /// How a request ended, for the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,6 +224,8 @@ impl Responder<'_> {
 
     /// The request can't end as it should (SPEC E2, E3, E8, E13).
     fn fail(&self, py: Python<'_>, start: &StartResponse, failure: Failure) -> Outcome {
+        // A child that the application has forked says nothing: the request is its parent's.
+        forked::end_child();
         let error = match failure {
             Failure::App(error) => match start.ticket.lost() {
                 // The exception is what we raised to tell the application so.
@@ -266,6 +268,10 @@ impl Responder<'_> {
         let request = (self.request)();
         let outcome = match error {
             CarrierError::TimedOut => Outcome::TimedOut,
+            CarrierError::File(_) | CarrierError::FileShrank => {
+                tracing::error!(%request, %error, "the response was broken off");
+                Outcome::Failed
+            }
             CarrierError::Gone | CarrierError::Aborted | CarrierError::Ended => {
                 tracing::info!(%request, %error, "disconnected");
                 Outcome::Disconnected
