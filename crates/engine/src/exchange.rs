@@ -116,6 +116,9 @@ pub trait Carrier: Send {
     fn send(&mut self, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<bool, CarrierError>;
     /// The same for a part of a regular file, without its bytes coming through this process.
     fn send_file(&mut self, part: &mut FilePart<'_>, ending: Option<Ending>) -> Result<bool, CarrierError>;
+    /// Ends the response of a request that the front server has aborted; whether everything has left. Nothing else may
+    /// be sent then.
+    fn end_aborted(&mut self) -> Result<bool, CarrierError>;
     /// Receives what is there; whether anything was.
     fn receive(&mut self) -> Result<bool, CarrierError>;
     /// For waiting; stays valid while the handle lives.
@@ -417,7 +420,11 @@ impl Ticket {
                 return Err(CarrierError::WriteStall(timeout));
             }
             if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-                self.with(|carrier| carrier.receive())?;
+                match self.with(|carrier| carrier.receive()) {
+                    // `send` knows, and may be ending it.
+                    Ok(_) | Err(CarrierError::Aborted) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
     }
@@ -487,8 +494,12 @@ impl Ticket {
         }
     }
 
-    /// Breaks the response off.
-    pub fn cut(&self) {
+    /// Ends the response if the front server has aborted it (SPEC A23); otherwise breaks it off.
+    pub fn cut(&self, py: Python<'_>) {
+        if let Ok(false) = self.with(|carrier| carrier.end_aborted()) {
+            // What becomes of it decides only whether the connection is kept.
+            let _ = py.detach(|| self.send_waiting(|carrier| carrier.end_aborted()));
+        }
         if let Some(carrier) = self.take() {
             carrier.cut();
         }

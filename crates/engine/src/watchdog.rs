@@ -158,14 +158,22 @@ impl Watchdog {
         for connection in reactor.take_ready() {
             progress_without_python(reactor, connection);
         }
-        // Another worker may have a free thread for a connection in the backlog.
-        if self.shared.settings.workers == 1 {
+        // Another worker may have a free thread for a connection in the backlog, or this one's successor, if it is going
+        // to be killed for a request that does not end.
+        if self.shared.settings.workers == 1 && !self.is_stuck() {
             for (fd, listener) in reactor.accept_pending() {
                 if let Some(connection) = self.shared.welcome(fd, listener) {
                     progress_without_python(reactor, connection);
                 }
             }
         }
+    }
+
+    /// Whether a request is running on although its time is over.
+    fn is_stuck(&self) -> bool {
+        let mut stations = self.shared.stations.iter().zip(&self.timed_out);
+        stations
+            .any(|(station, timed_out)| timed_out.is_some() && self.shared.slot(station).busy_since_ms() == *timed_out)
     }
 
     fn check_time(&mut self, index: usize, now: u64) {

@@ -484,17 +484,19 @@ impl Carrier for Connection {
         self.park_as(ready);
     }
 
+    fn end_aborted(&mut self) -> Result<bool, CarrierError> {
+        match self.codec.active().filter(|_| self.aborted) {
+            Some(begin) => self.outgoing.end_aborted(&self.fd, begin.id),
+            None => Ok(true),
+        }
+    }
+
     fn cut(mut self: Box<Self>) {
-        let begin = self.codec.active();
-        if self.aborted {
-            // What was aborted is ended: it can't be taken for a whole response.
-            if let Some(begin) = begin {
-                encode::end_request(self.outgoing.answers(), begin.id, 0, ProtocolStatus::RequestComplete);
-                if begin.keep_conn && matches!(self.outgoing.flush(&self.fd), Ok(true)) {
-                    return self.done();
-                }
+        if self.outgoing.is_between_records() {
+            let keeps = self.codec.active().is_some_and(|begin| begin.keep_conn);
+            if self.aborted && self.outgoing.has_ended() && keeps {
+                return self.done();
             }
-        } else if self.outgoing.is_between_records() {
             // Only behind a whole record, or the peer would take it for content.
             self.outgoing.answers().extend_from_slice(&outgoing::POISON);
         }

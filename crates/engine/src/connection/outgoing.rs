@@ -57,6 +57,22 @@ impl Outgoing {
         self.ended = false;
     }
 
+    /// Whether the response's end has been sent or is pending.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Ends a response that the peer has aborted, once; whether everything is gone. A record that was begun is filled up:
+    /// nobody reads it.
+    pub fn end_aborted(&mut self, fd: impl AsFd, id: u16) -> Result<bool, CarrierError> {
+        self.pending
+            .resize(self.pending.len() + std::mem::take(&mut self.record_left), 0);
+        if !std::mem::replace(&mut self.ended, true) {
+            encode::end_request(&mut self.pending, id, 0, ProtocolStatus::RequestComplete);
+        }
+        self.flush(fd)
+    }
+
     /// Whether the peer was told that the connection is not kept.
     pub fn said_goodbye(&self) -> bool {
         self.goodbye

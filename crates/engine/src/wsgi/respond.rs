@@ -229,10 +229,10 @@ impl Responder<'_> {
         let error = match failure {
             Failure::App(error) => match start.ticket.lost() {
                 // The exception is what we raised to tell the application so.
-                Some(lost) if error.is_instance_of::<PyOSError>(py) => return self.abandon(start, &lost),
+                Some(lost) if error.is_instance_of::<PyOSError>(py) => return self.abandon(py, start, &lost),
                 _ => error,
             },
-            Failure::Carrier(error) => return self.abandon(start, &error),
+            Failure::Carrier(error) => return self.abandon(py, start, &error),
         };
         if !start.ticket.is_valid() {
             self.log_exception(py, &error, "after the request was given up");
@@ -246,7 +246,7 @@ impl Responder<'_> {
                 &error,
                 &format!("after {bytes} bytes of {} were sent", expectation(length)),
             );
-            start.ticket.cut();
+            start.ticket.cut(py);
             return Outcome::Failed;
         }
         self.log_exception(py, &error, "before the response began");
@@ -258,13 +258,13 @@ impl Responder<'_> {
         start.with(|response| response.replace(500, reject::body_length("500 Internal Server Error")));
         match start.ticket.send(py, &[&page], FAILED) {
             Ok(()) => start.ticket.done(),
-            Err(error) => return self.abandon(start, &error),
+            Err(error) => return self.abandon(py, start, &error),
         }
         Outcome::Failed
     }
 
     /// The response can't be delivered any more.
-    fn abandon(&self, start: &StartResponse, error: &CarrierError) -> Outcome {
+    fn abandon(&self, py: Python<'_>, start: &StartResponse, error: &CarrierError) -> Outcome {
         let request = (self.request)();
         let outcome = match error {
             CarrierError::TimedOut => Outcome::TimedOut,
@@ -281,7 +281,7 @@ impl Responder<'_> {
                 Outcome::Disconnected
             }
         };
-        start.ticket.cut();
+        start.ticket.cut(py);
         outcome
     }
 
