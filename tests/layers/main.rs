@@ -19,6 +19,7 @@ const ENGINE: &[&str] = &[
     "crash",
     "body",
     "reactor",
+    "carrier",
     "exchange",
     "connection",
     "wsgi",

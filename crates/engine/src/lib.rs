@@ -1,10 +1,11 @@
 //! The engine of wsgi-fpm: a CPython extension module that turns an interpreter into a leader and its workers.
 //!
-//! Layers, from below: `reactor` (descriptors), `body`, `exchange` (a request, whatever carries it), `connection`
+//! Layers, from below: `reactor` (descriptors), `body`, `carrier` and `exchange` (a request, whatever brings it), `connection`
 //! (FastCGI), `wsgi` (knows exchanges only), `thread`, `watchdog`, `worker`, `leader`. None imports from above it.
 
 mod bell;
 mod body;
+mod carrier;
 mod connection;
 mod crash;
 mod exchange;

@@ -15,8 +15,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::bell::Bell;
+use crate::carrier::{Carrier, Ending, Payload};
 use crate::connection::{self, Connection, Hub, Step};
-use crate::exchange::{Carrier, Ending, Exchange, Payload};
+use crate::exchange::Exchange;
 use crate::reactor::Next;
 use crate::request_id::RequestId;
 use crate::wsgi::environ::{EnvironBuilder, Facts};

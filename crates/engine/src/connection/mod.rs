@@ -18,7 +18,7 @@ use pool::scoreboard::now_ms;
 use rustix::net::{Shutdown, shutdown};
 
 use crate::body::Body;
-use crate::exchange::{Carrier, CarrierError, Ending, FilePart, Payload};
+use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Payload};
 use crate::reactor::{Key, Parked};
 pub use hub::Hub;
 use incoming::Incoming;
@@ -429,6 +429,10 @@ impl Carrier for Connection {
     }
 
     fn receive(&mut self) -> Result<bool, CarrierError> {
+        // Once the peer may have read the end, what comes is its next request, before this one is done with here.
+        if self.outgoing.has_ended() && self.outgoing.is_between_records() {
+            return Ok(false);
+        }
         let before = self.body.surplus();
         let received = self.incoming.fill(&self.fd, &self.hub)?.is_some();
         if received {

@@ -9,7 +9,7 @@ use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
-use crate::exchange::{CarrierError, Ending, FilePart, Payload};
+use crate::carrier::{CarrierError, Ending, FilePart, Payload};
 
 /// What could not be sent yet, and how far the response is.
 #[derive(Default)]
@@ -93,7 +93,7 @@ impl Outgoing {
         self.pending.is_empty() && self.record_left == 0
     }
 
-    /// See [`crate::exchange::Carrier::send`].
+    /// See [`crate::carrier::Carrier::send`].
     pub fn send(
         &mut self,
         fd: impl AsFd,
@@ -120,7 +120,7 @@ impl Outgoing {
         self.flush(&fd)
     }
 
-    /// See [`crate::exchange::Carrier::send_file`].
+    /// See [`crate::carrier::Carrier::send_file`].
     pub fn send_file(
         &mut self,
         fd: impl AsFd,

@@ -8,7 +8,7 @@ use super::file_wrapper::{FileWrapper, PlainFile};
 use super::head::{Head, type_name};
 use super::start_response::StartResponse;
 use super::{reject, traceback};
-use crate::exchange::{CarrierError, Ending, FilePart};
+use crate::carrier::{CarrierError, Ending, FilePart};
 use crate::{ffi, forked};
 
 /// How a request ended, for the access log.

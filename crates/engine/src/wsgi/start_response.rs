@@ -9,7 +9,8 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use super::head::{Head, type_name};
 use super::response::Response;
-use crate::exchange::{CarrierError, Ticket};
+use crate::carrier::CarrierError;
+use crate::exchange::Ticket;
 
 /// The callable that the application gets.
 #[pyclass(frozen, module = "wsgi_fpm", freelist = 16)]
