@@ -22,6 +22,7 @@ mod pep3333;
 mod processes;
 mod protocol;
 mod pythons;
+mod sharing;
 mod start_response;
 mod timeouts;
 mod validate;
