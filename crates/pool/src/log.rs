@@ -76,8 +76,8 @@ pub fn start(settings: &LogSettings, output: OwnedFd) {
     }
 }
 
-/// The log's descriptor. The format layer hands over each event whole, so that events of several processes never mix
-/// inside a line.
+/// The log's descriptor. The format layer hands over each event whole: in a file, events of several processes never
+/// mix; in a pipe those up to PIPE_BUF (4 KiB) don't, which a long traceback exceeds.
 #[derive(Clone)]
 struct Output(Arc<File>);
 
