@@ -102,7 +102,8 @@ pub enum CarrierError {
 pub trait Carrier: Send {
     fn body(&mut self) -> &mut Body;
     /// Takes from `payload` what can be sent or staged, then ends the response if `ending` says so and everything was
-    /// taken. Returns whether everything has left this process. Called again with the same arguments until it has.
+    /// taken. Returns whether everything has left this process. Called again with the same arguments until it has:
+    /// a record may be half-way out, so that nothing else can be sent before. The exchange admits one sender at a time.
     fn send(&mut self, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<bool, CarrierError>;
     /// The same for a part of a regular file, without its bytes coming through this process.
     fn send_file(&mut self, part: &mut FilePart<'_>, ending: Option<Ending>) -> Result<bool, CarrierError>;

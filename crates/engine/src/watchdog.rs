@@ -1,4 +1,4 @@
-//! A worker's watchdog: a thread without Python that acts when those with Python can't.
+//! A worker's watchdog: a thread without Python that acts when those with Python can't. It never waits for the GIL.
 //!
 //! It ends connections whose time is over, answers requests that run too long (SPEC E4), and management records while
 //! every thread is busy (SPEC A8), and obeys the leader: a byte means stop, end of file means that the leader is gone.

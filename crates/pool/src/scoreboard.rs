@@ -1,7 +1,8 @@
 //! Shared memory with one slot per thread: workers write what they do, the leader and the supervisor read it.
 //!
 //! The only way to know what a worker was doing when it was killed. Every field is an atomic and a reader may see a slot
-//! half-way through a change: it is good for reports and timeouts, not for decisions that must be exact.
+//! half-way through a change of its request line: good for reports. Whether a request runs and since when is exact
+//! (published with release, read with acquire), for time-outs depend on it.
 
 use std::ffi::c_void;
 use std::io;

@@ -133,7 +133,8 @@ impl Connection {
                 };
             }
             if self.phase == Phase::Running {
-                return Ok(Step::Close); // the request was aborted before it could start, and so was the connection
+                // What could start stays so: this can't be, and waiting would serve nobody.
+                return Ok(Step::Close);
             }
             if self.owes_body() && self.has_drained_enough() {
                 return Ok(Step::Park);
