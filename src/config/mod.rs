@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use pool::log::{Format, Level, LogSettings};
-use pool::settings::{Limits, Settings};
+use pool::settings::{Limits, Paths, Settings};
 
 use crate::cli::{
     AppOptions, DevArgs, LimitOptions, ListenOptions, LogFormat, LogLevel, LogOptions, Preload, ProcessOptions,
@@ -131,7 +131,10 @@ impl Pool {
             threads: processes.threads,
             preload: app.preload == Preload::Auto,
             listeners: Vec::new(),
-            mount: app.mount.unwrap_or_default(),
+            paths: Paths {
+                mount: app.mount,
+                as_sent: false,
+            },
             debug: false,
             validate: app.validate,
             allowed_peers: None,
@@ -343,7 +346,7 @@ mod tests {
         let pool = serve(&[]).unwrap();
         assert_eq!(pool.settings.limits, Limits::default());
         assert_eq!((pool.settings.pool.as_str(), pool.settings.threads), ("mysite", 4));
-        assert_eq!((pool.settings.mount.as_str(), pool.socket.mode), ("", 0o660));
+        assert_eq!((pool.settings.paths, pool.socket.mode), (Paths::default(), 0o660));
         assert!(pool.settings.workers >= 1 && pool.settings.chdir.is_absolute());
     }
 

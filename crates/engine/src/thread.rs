@@ -109,7 +109,7 @@ impl Server {
         constants.set_item("wsgi.run_once", false)?;
         constants.set_item("wsgi.input_terminated", true)?;
         constants.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
-        let mode = PathMode::Mount(settings.mount.clone());
+        let mode = PathMode::new(&settings.paths);
         Ok(Self {
             shared: Arc::clone(shared),
             index,

@@ -26,8 +26,7 @@ pub struct Settings {
     pub preload: bool,
     /// Addresses of the listeners, in the order of their descriptors; for logs and the peer's kind.
     pub listeners: Vec<ListenerKind>,
-    /// URL prefix under which the application lives, "" for the whole site (SPEC B14). No trailing slash.
-    pub mount: String,
+    pub paths: Paths,
     /// Show tracebacks in error pages. Only `wsgi-fpm dev` sets it (SPEC F6).
     pub debug: bool,
     /// Wrap the application in `wsgiref.validate`.
@@ -43,6 +42,17 @@ pub struct Settings {
 pub enum ListenerKind {
     Unix,
     Tcp,
+}
+
+/// How SCRIPT_NAME and PATH_INFO are found (SPEC B14).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Paths {
+    /// URL prefix under which the application lives, "" for the whole site. No trailing slash. `None`: nobody has named
+    /// one, and `as_sent` says what holds.
+    pub mount: Option<String>,
+    /// Without a mount, the web server has split the path, and rightly: it has started the program for one script. If
+    /// false, the application has the whole site.
+    pub as_sent: bool,
 }
 
 /// Limits and timeouts (SPEC F10). A timeout of zero means none.

@@ -345,6 +345,9 @@ impl EnvironBuilder {
             .ok_or(Rejection::NotFound)?;
         let fresh = self.derived.https.is_none();
         if fresh || *self.derived.script_name != *script_name {
+            if script_name.contains(&0) {
+                return Err(Rejection::bad_request("the path has a NUL"));
+            }
             template.set_item(&self.keys.script_name, ffi::latin1(py, &script_name)?)?;
             self.derived.script_name = script_name.into_owned();
         }

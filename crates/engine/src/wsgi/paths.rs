@@ -2,16 +2,29 @@
 
 use std::borrow::Cow;
 
+use pool::settings::Paths;
+
 /// How the pair is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathMode {
     /// The whole path is cut at this prefix: "" or "/app". Front servers split at random places; their parts joined
     /// are right.
     Mount(String),
+    /// The front server runs one script and knows its name.
+    AsSent,
 }
 
 /// SCRIPT_NAME and PATH_INFO.
 pub type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
+impl PathMode {
+    pub fn new(paths: &Paths) -> Self {
+        match &paths.mount {
+            None if paths.as_sent => Self::AsSent,
+            mount => Self::Mount(mount.clone().unwrap_or_default()),
+        }
+    }
+}
 
 /// The pair, or `None` if the path isn't below the mount.
 pub fn split<'a>(
@@ -20,24 +33,23 @@ pub fn split<'a>(
     path_info: Option<&'a [u8]>,
     request_uri: Option<&'a [u8]>,
 ) -> Option<Pair<'a>> {
-    let full = match (script_name.unwrap_or(b""), path_info.unwrap_or(b"")) {
+    let (script_name, path_info) = match (script_name, path_info) {
         // The raw URI is from before any rewriting: only good if nothing else was sent (SPEC B16).
-        (b"", b"") if script_name.is_none() && path_info.is_none() => path_of_uri(request_uri.unwrap_or(b"/")),
-        (script_name, b"") => Cow::Borrowed(script_name),
-        (b"" | b"/", path_info) => Cow::Borrowed(path_info),
-        (script_name, path_info) => {
-            let script_name = script_name.strip_suffix(b"/").unwrap_or(script_name);
-            Cow::Owned([script_name, path_info].concat())
-        }
+        (None, None) => (&b""[..], path_of_uri(request_uri.unwrap_or_default())),
+        (script_name, path_info) => (
+            script_name.unwrap_or_default(),
+            Cow::Borrowed(path_info.unwrap_or_default()),
+        ),
     };
-    let full = match full {
-        full if full.starts_with(b"/") => full,
-        // `OPTIONS *` and nothing at all.
-        full if full.is_empty() || *full == *b"*" => Cow::Borrowed(&b"/"[..]),
-        full => Cow::Owned([b"/", &*full].concat()),
-    };
-    let PathMode::Mount(mount) = mode;
-    let mount = mount.as_bytes();
+    match mode {
+        PathMode::Mount(mount) => cut(mount.as_bytes(), join(script_name, path_info)),
+        PathMode::AsSent => Some(tidy(script_name, path_info)),
+    }
+}
+
+/// The path below `mount`.
+fn cut<'a>(mount: &[u8], full: Cow<'a, [u8]>) -> Option<Pair<'a>> {
+    let full = absolute(full);
     if mount.is_empty() {
         return Some((Cow::Borrowed(b""), full));
     }
@@ -46,6 +58,44 @@ pub fn split<'a>(
         return None;
     }
     Some((Cow::Owned(mount.to_vec()), Cow::Owned(rest.to_vec())))
+}
+
+fn join<'a>(script_name: &'a [u8], path_info: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
+    match (script_name, &*path_info) {
+        (_, b"") => Cow::Borrowed(script_name),
+        (b"" | b"/", _) => path_info,
+        (_, rest) => Cow::Owned([script_name.strip_suffix(b"/").unwrap_or(script_name), rest].concat()),
+    }
+}
+
+/// The pair in the form that SPEC B15 wants. What is too much at the end of SCRIPT_NAME belongs to PATH_INFO.
+fn tidy<'a>(script_name: &'a [u8], path_info: Cow<'a, [u8]>) -> Pair<'a> {
+    let end = script_name
+        .iter()
+        .rposition(|&byte| byte != b'/')
+        .map_or(0, |last| last + 1);
+    let (script_name, slashes) = match script_name.split_at(end) {
+        (b"*", _) => (&b""[..], &b"/"[..]),
+        parts => parts,
+    };
+    let path_info = join(slashes, path_info);
+    if path_info.is_empty() && !script_name.is_empty() {
+        return (absolute(Cow::Borrowed(script_name)), path_info);
+    }
+    let script_name = match script_name {
+        b"" => Cow::Borrowed(script_name),
+        _ => absolute(Cow::Borrowed(script_name)),
+    };
+    (script_name, absolute(path_info))
+}
+
+/// With a slash at the beginning; `OPTIONS *` and nothing at all are one.
+fn absolute(path: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    match &*path {
+        [b'/', ..] => path,
+        b"" | b"*" => Cow::Borrowed(b"/"),
+        path => Cow::Owned([b"/", path].concat()),
+    }
 }
 
 /// The path of a request target, without its query, percent-decoded once.
