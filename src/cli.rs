@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pool::proxies::TrustedProxies;
 use pool::settings::Limits;
 
 use crate::config::address::{Address, TcpAddress};
@@ -35,6 +36,8 @@ pub struct ServeArgs {
     pub app: AppOptions,
     #[command(flatten)]
     pub listen: ListenOptions,
+    #[command(flatten)]
+    pub front: FrontOptions,
     #[command(flatten)]
     pub processes: ProcessOptions,
     #[command(flatten)]
@@ -142,6 +145,34 @@ pub struct ListenOptions {
     /// Connections that wait in the kernel for a free thread; Linux caps it at net.core.somaxconn
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(i32).range(1..))]
     pub backlog: i32,
+}
+
+/// What has to be known of the web server, and of what stands in front of it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Web server")]
+pub struct FrontOptions {
+    /// Where the path comes from: the params that the web server has decoded and rewritten, or the URL as the client
+    /// sent it, which keeps // and knows no rewriting
+    #[arg(long, value_enum, value_name = "SOURCE", default_value_t = PathFrom::Params)]
+    pub path_source: PathFrom,
+    /// Take the script's file name out of SCRIPT_NAME where the URL does not show it: for rewriting that hides it
+    #[arg(long)]
+    pub strip_script: bool,
+    /// Take HTTP_AUTHORIZATION from REDIRECT_HTTP_AUTHORIZATION or Authorization, where Apache puts it
+    #[arg(long)]
+    pub authorization_from_redirect: bool,
+    /// Proxies in front of the web server whose X-Forwarded-For, -Proto and -Port are believed: addresses, networks and
+    /// the word unix, with commas between them
+    #[arg(long, value_name = "LIST")]
+    pub trusted_proxies: Option<TrustedProxies>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PathFrom {
+    /// SCRIPT_NAME and PATH_INFO
+    Params,
+    /// REQUEST_URI, decoded once
+    RequestUri,
 }
 
 #[derive(Debug, Args)]

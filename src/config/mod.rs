@@ -9,11 +9,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use pool::log::{Format, Level, LogSettings};
-use pool::settings::{Limits, Paths, Settings};
+use pool::settings::{Limits, PathSource, Paths, Settings};
 
 use crate::cli::{
-    AppOptions, DevArgs, LimitOptions, ListenOptions, LogFormat, LogLevel, LogOptions, Preload, ProcessOptions,
-    ServeArgs,
+    AppOptions, DevArgs, FrontOptions, LimitOptions, ListenOptions, LogFormat, LogLevel, LogOptions, PathFrom, Preload,
+    ProcessOptions, ServeArgs,
 };
 use crate::config::address::Address;
 
@@ -68,6 +68,8 @@ pub enum ConfigError {
              them, or unset the variable"
     )]
     AllowedPeers(String),
+    #[error("--strip-script: has no meaning with --mount, which says itself where the application is; leave one out")]
+    StripScriptBelowMount,
     #[error("--{option}: at least {least} is needed")]
     TooSmall { option: &'static str, least: u64 },
     #[error("--bind {0}: the preview shows tracebacks, so it listens on loopback addresses alone")]
@@ -82,6 +84,7 @@ impl Pool {
         let log = log_settings(&args.log, args.access_log);
         let mut pool = Self::new(args.app, &args.processes, workers, &args.limits, log)?;
         (pool.listen, pool.socket) = listen(args.listen)?;
+        pool.face(args.front)?;
         pool.settings.allowed_peers = match std::env::var_os(ALLOWED_PEERS) {
             Some(list) => Some(allowed_peers(&list)?),
             None => None,
@@ -110,6 +113,22 @@ impl Pool {
         app_file(&self.settings.app).map(|file| self.settings.chdir.join(file))
     }
 
+    /// What the web server sends, and how far it is to be believed.
+    fn face(&mut self, front: FrontOptions) -> Result<(), ConfigError> {
+        let settings = &mut self.settings;
+        if front.strip_script && settings.paths.mount.is_some() {
+            return Err(ConfigError::StripScriptBelowMount);
+        }
+        settings.paths.strip_script = front.strip_script;
+        settings.paths.source = match front.path_source {
+            PathFrom::Params => PathSource::Params,
+            PathFrom::RequestUri => PathSource::RequestUri,
+        };
+        settings.authorization_from_redirect = front.authorization_from_redirect;
+        settings.trusted_proxies = front.trusted_proxies;
+        Ok(())
+    }
+
     /// Everything that does not depend on how the application is reached.
     fn new(
         app: AppOptions,
@@ -133,8 +152,10 @@ impl Pool {
             listeners: Vec::new(),
             paths: Paths {
                 mount: app.mount,
-                as_sent: false,
+                ..Paths::default()
             },
+            authorization_from_redirect: false,
+            trusted_proxies: None,
             debug: false,
             validate: app.validate,
             allowed_peers: None,
@@ -348,6 +369,17 @@ mod tests {
         assert_eq!((pool.settings.pool.as_str(), pool.settings.threads), ("mysite", 4));
         assert_eq!((pool.settings.paths, pool.socket.mode), (Paths::default(), 0o660));
         assert!(pool.settings.workers >= 1 && pool.settings.chdir.is_absolute());
+    }
+
+    #[test]
+    fn script_is_stripped_unless_a_mount_says_where_the_application_is() {
+        let pool = serve(&["--strip-script", "--path-source", "request-uri"]).unwrap();
+        let paths = &pool.settings.paths;
+        assert!(paths.strip_script && paths.source == PathSource::RequestUri && !paths.as_sent);
+        for mount in ["/", "/app"] {
+            let error = serve(&["--strip-script", "--mount", mount]).unwrap_err();
+            assert!(matches!(error, ConfigError::StripScriptBelowMount), "{error}");
+        }
     }
 
     #[test]

@@ -7,7 +7,9 @@
 mod support;
 
 mod environ;
+mod environ_front;
 mod environ_paths;
+mod environ_sources;
 mod errors_stream;
 mod failures;
 mod file_wrapper;

@@ -23,8 +23,8 @@ use crate::request_id::RequestId;
 use crate::wsgi::environ::{EnvironBuilder, Facts};
 use crate::wsgi::errors::Errors;
 use crate::wsgi::file_wrapper::FileWrapper;
+use crate::wsgi::forwarded;
 use crate::wsgi::input::Input;
-use crate::wsgi::paths::PathMode;
 use crate::wsgi::reject::{self, Rejection};
 use crate::wsgi::respond::{Outcome, Responder};
 use crate::wsgi::response::Response;
@@ -109,12 +109,11 @@ impl Server {
         constants.set_item("wsgi.run_once", false)?;
         constants.set_item("wsgi.input_terminated", true)?;
         constants.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
-        let mode = PathMode::new(&settings.paths);
         Ok(Self {
             shared: Arc::clone(shared),
             index,
             app,
-            environs: EnvironBuilder::new(constants, settings.limits, mode),
+            environs: EnvironBuilder::new(constants, settings),
             errors,
             input_key: pyo3::types::PyString::intern(py, "wsgi.input").into_any().unbind(),
             spare: Vec::new(),
@@ -201,7 +200,10 @@ impl Server {
         self.shared.stations[self.index].request.begin();
         let started = settings.log.access.then(Instant::now);
         let prepared = prepare(py, &mut self.environs, &mut connection, begin, settings, slot);
-        let remote = started.map(|_| remote_address(connection.params()));
+        let remote = started.map(|_| match &prepared {
+            Ok((environ, _)) => forwarded::remote_address(environ),
+            Err(_) => remote_address(connection.params()),
+        });
         let (status, bytes, outcome) = match prepared {
             Ok((environ, is_head)) => match self.call(py, &environ, connection, is_head) {
                 Ok(result) => result,
@@ -351,6 +353,7 @@ fn has_waited_too_long(facts: &Facts<'_>, limit: f64) -> bool {
     waited > limit && waited < DAY
 }
 
+/// The peer of the front server, for a request that has no environ.
 fn remote_address(params: &[u8]) -> String {
     let mut pairs = Pairs::new(params).flatten();
     let address = pairs

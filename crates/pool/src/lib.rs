@@ -4,5 +4,6 @@
 
 pub mod control;
 pub mod log;
+pub mod proxies;
 pub mod scoreboard;
 pub mod settings;

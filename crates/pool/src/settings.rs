@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::proxies::TrustedProxies;
+
 /// Everything a leader needs to know about its pool. File descriptors travel beside it (see [`crate::control`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -27,6 +29,10 @@ pub struct Settings {
     /// Addresses of the listeners, in the order of their descriptors; for logs and the peer's kind.
     pub listeners: Vec<ListenerKind>,
     pub paths: Paths,
+    /// HTTP_AUTHORIZATION comes from where Apache leaves it, if it is absent (SPEC B20).
+    pub authorization_from_redirect: bool,
+    /// Whose X-Forwarded-For, -Proto and -Port are believed; `None`: nobody's.
+    pub trusted_proxies: Option<TrustedProxies>,
     /// Show tracebacks in error pages. Only `wsgi-fpm dev` sets it (SPEC F6).
     pub debug: bool,
     /// Wrap the application in `wsgiref.validate`.
@@ -53,6 +59,20 @@ pub struct Paths {
     /// Without a mount, the web server has split the path, and rightly: it has started the program for one script. If
     /// false, the application has the whole site.
     pub as_sent: bool,
+    pub source: PathSource,
+    /// SCRIPT_NAME loses what the URL does not show: rewriting in the web server hides the script (`--strip-script`).
+    pub strip_script: bool,
+}
+
+/// Which of the two paths that a web server sends is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathSource {
+    /// SCRIPT_NAME and PATH_INFO: after the web server's rewriting, decoded and tidied up by it.
+    #[default]
+    Params,
+    /// REQUEST_URI: as the client has sent it.
+    RequestUri,
 }
 
 /// Limits and timeouts (SPEC F10). A timeout of zero means none.

@@ -9,10 +9,12 @@ use std::collections::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::paths::{self, PathMode};
+use super::forwarded::Front;
+use super::params::{Role, is_https, is_token, parse_content_length, parse_request_start, role_of, split_host};
+use super::paths::{PathRule, Sent};
 use super::reject::Rejection;
 use crate::ffi;
-use pool::settings::Limits;
+use pool::settings::{Limits, Settings};
 
 /// Builds environs for one thread.
 pub struct EnvironBuilder {
@@ -24,7 +26,9 @@ pub struct EnvironBuilder {
     order: Vec<u32>,
     serial: u64,
     limits: Limits,
-    mode: PathMode,
+    paths: PathRule,
+    /// What the front server is believed beyond the usual, if anything.
+    front: Option<Front>,
     derived: Derived,
     keys: Keys,
 }
@@ -42,30 +46,6 @@ struct Param {
     seen: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Pass,
-    Drop,
-    /// Left out when empty (SPEC B6).
-    PassNonEmpty,
-    /// Two of them in one request: somebody forges it (SPEC F2).
-    PassUnique,
-    Method,
-    ScriptName,
-    PathInfo,
-    RequestUri,
-    QueryString,
-    ContentLength,
-    Https,
-    RequestScheme,
-    ServerName,
-    ServerAddr,
-    ServerPort,
-    ServerProtocol,
-    HttpHost,
-    RequestStart,
-}
-
 /// Values that the gateway computes; as they stand in the template.
 #[derive(Default)]
 struct Derived {
@@ -81,9 +61,7 @@ struct Derived {
 pub struct Facts<'a> {
     pub method: &'a [u8],
     pub content_length: Option<u64>,
-    script_name: Option<&'a [u8]>,
-    path_info: Option<&'a [u8]>,
-    request_uri: Option<&'a [u8]>,
+    path: Sent<'a>,
     query_string: bool,
     https: Option<&'a [u8]>,
     request_scheme: Option<&'a [u8]>,
@@ -138,7 +116,7 @@ const USUAL_HEADERS: [&[u8]; 20] = [
 
 impl EnvironBuilder {
     /// `constants` go into every environ: the gateway's own keys.
-    pub fn new(constants: Bound<'_, PyDict>, limits: Limits, mode: PathMode) -> Self {
+    pub fn new(constants: Bound<'_, PyDict>, settings: &Settings) -> Self {
         let py = constants.py();
         let key = |name| PyString::intern(py, name).unbind();
         Self {
@@ -147,8 +125,9 @@ impl EnvironBuilder {
             by_name: HashMap::new(),
             order: Vec::new(),
             serial: 0,
-            limits,
-            mode,
+            limits: settings.limits,
+            paths: PathRule::new(&settings.paths),
+            front: Front::new(py, settings),
             derived: Derived::default(),
             keys: Keys {
                 script_name: key("SCRIPT_NAME"),
@@ -195,6 +174,9 @@ impl EnvironBuilder {
         self.remove_absent(py)?;
         self.derive(py, &mut facts, body_length)?;
         let environ = self.template.bind(py).copy()?;
+        if let Some(front) = &self.front {
+            front.apply(&environ)?;
+        }
         Ok((environ, facts))
     }
 
@@ -245,9 +227,9 @@ impl EnvironBuilder {
                 }
             }
             Role::Method => facts.method = value,
-            Role::ScriptName => (facts.script_name, keep) = (Some(value), false),
-            Role::PathInfo => (facts.path_info, keep) = (Some(value), false),
-            Role::RequestUri => facts.request_uri = Some(value),
+            Role::ScriptName => (facts.path.script_name, keep) = (Some(value), false),
+            Role::PathInfo => (facts.path.path_info, keep) = (Some(value), false),
+            Role::RequestUri => facts.path.request_uri = Some(value),
             Role::QueryString => facts.query_string = true,
             Role::ContentLength => {
                 keep = !value.is_empty();
@@ -341,8 +323,7 @@ impl EnvironBuilder {
         if !is_token(facts.method) {
             return Err(Rejection::bad_request("REQUEST_METHOD is missing or no token"));
         }
-        let (script_name, path_info) = paths::split(&self.mode, facts.script_name, facts.path_info, facts.request_uri)
-            .ok_or(Rejection::NotFound)?;
+        let (script_name, path_info) = self.paths.split(&facts.path).ok_or(Rejection::NotFound)?;
         let fresh = self.derived.https.is_none();
         if fresh || *self.derived.script_name != *script_name {
             if script_name.contains(&0) {
@@ -412,99 +393,4 @@ impl EnvironBuilder {
         self.order.clear();
         Ok(())
     }
-}
-
-fn role_of(name: &[u8]) -> Role {
-    match name {
-        b"" | b"PATH" | b"LD_LIBRARY_PATH" => Role::Drop,
-        // httpoxy (SPEC B10), and what speaks of the connection between client and front server (SPEC B5, B11).
-        b"HTTP_PROXY" | b"HTTP_CONTENT_TYPE" | b"HTTP_CONTENT_LENGTH" => Role::Drop,
-        b"HTTP_TRANSFER_ENCODING"
-        | b"HTTP_CONNECTION"
-        | b"HTTP_KEEP_ALIVE"
-        | b"HTTP_TE"
-        | b"HTTP_TRAILER"
-        | b"HTTP_UPGRADE" => Role::Drop,
-        b"CONTENT_TYPE" | b"AUTH_TYPE" | b"REMOTE_USER" | b"REMOTE_IDENT" | b"REMOTE_HOST" | b"PATH_TRANSLATED" => {
-            Role::PassNonEmpty
-        }
-        b"REQUEST_METHOD" => Role::Method,
-        b"SCRIPT_NAME" => Role::ScriptName,
-        b"PATH_INFO" => Role::PathInfo,
-        b"REQUEST_URI" => Role::RequestUri,
-        b"QUERY_STRING" => Role::QueryString,
-        b"CONTENT_LENGTH" => Role::ContentLength,
-        b"HTTPS" => Role::Https,
-        b"REQUEST_SCHEME" => Role::RequestScheme,
-        b"SERVER_NAME" => Role::ServerName,
-        b"SERVER_ADDR" => Role::ServerAddr,
-        b"SERVER_PORT" => Role::ServerPort,
-        b"SERVER_PROTOCOL" => Role::ServerProtocol,
-        b"HTTP_HOST" => Role::HttpHost,
-        b"REQUEST_START" => Role::RequestStart,
-        b"HTTP_REMOTE_USER" | b"HTTP_AUTHORIZATION" | b"HTTP_X_REAL_IP" | b"HTTP_FORWARDED" => Role::PassUnique,
-        _ if name.starts_with(b"HTTP_X_FORWARDED_") => Role::PassUnique,
-        // What can't be a CGI variable, or would pass for the gateway's own key (SPEC B3).
-        _ if name.starts_with(b"wsgi.") || name.iter().any(|&b| b == 0 || b == b'=' || !b.is_ascii()) => Role::Drop,
-        _ => Role::Pass,
-    }
-}
-
-/// SPEC B7: digits that fit.
-fn parse_content_length(value: &[u8]) -> Result<u64, Rejection> {
-    let digits = value
-        .iter()
-        .all(u8::is_ascii_digit)
-        .then(|| std::str::from_utf8(value).ok())
-        .flatten();
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| Rejection::bad_request("CONTENT_LENGTH is no number of bytes"))
-}
-
-/// Seconds since the epoch: nginx's `$msec` has seconds, Apache's `%t` microseconds, other proxies milliseconds; `t=` may
-/// stand before it.
-fn parse_request_start(value: &[u8]) -> Option<f64> {
-    let number: f64 = std::str::from_utf8(value.strip_prefix(b"t=").unwrap_or(value))
-        .ok()?
-        .parse()
-        .ok()?;
-    Some(match number {
-        1e14.. => number / 1e6,
-        1e11.. => number / 1e3,
-        _ => number,
-    })
-}
-
-/// SPEC B12.
-fn is_https(https: Option<&[u8]>, request_scheme: Option<&[u8]>) -> bool {
-    match https.filter(|value| !value.is_empty()) {
-        Some(value) => [&b"on"[..], b"1", b"yes", b"true"]
-            .iter()
-            .any(|yes| value.eq_ignore_ascii_case(yes)),
-        None => request_scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https")),
-    }
-}
-
-/// Host and port of a Host header; brackets of IPv6 stay.
-fn split_host(host: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match host.iter().rposition(|&byte| byte == b':') {
-        Some(colon) if !host[colon..].contains(&b']') => {
-            let port = &host[colon + 1..];
-            (
-                &host[..colon],
-                (!port.is_empty() && port.iter().all(u8::is_ascii_digit)).then_some(port),
-            )
-        }
-        _ => (host, None),
-    }
-}
-
-/// RFC 9110 §5.6.2.
-pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
-}
-
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
-use super::environ::is_token;
+use super::params::is_token;
 use crate::ffi;
 
 /// A checked head, in wire form but for the empty line that ends it.

@@ -1,49 +1,132 @@
 //! SCRIPT_NAME and PATH_INFO from what the front server sent (SPEC B13 to B16).
 
 use std::borrow::Cow;
+use std::sync::Once;
 
-use pool::settings::Paths;
+use pool::settings::{PathSource, Paths};
 
 /// How the pair is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PathMode {
-    /// The whole path is cut at this prefix: "" or "/app". Front servers split at random places; their parts joined
-    /// are right.
-    Mount(String),
-    /// The front server runs one script and knows its name.
-    AsSent,
+pub struct PathRule {
+    /// The whole path is cut at this prefix: "" or "/app". Front servers split at random places; their parts joined are
+    /// right. `None`: the pair is taken as sent, from a server that runs one script and knows its name.
+    mount: Option<String>,
+    source: PathSource,
+    strip_script: bool,
+}
+
+/// What a front server can send.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sent<'a> {
+    pub script_name: Option<&'a [u8]>,
+    pub path_info: Option<&'a [u8]>,
+    pub request_uri: Option<&'a [u8]>,
 }
 
 /// SCRIPT_NAME and PATH_INFO.
 pub type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
-impl PathMode {
+impl PathRule {
     pub fn new(paths: &Paths) -> Self {
-        match &paths.mount {
-            None if paths.as_sent => Self::AsSent,
-            mount => Self::Mount(mount.clone().unwrap_or_default()),
+        let mount = match &paths.mount {
+            None if paths.as_sent => None,
+            mount => Some(mount.clone().unwrap_or_default()),
+        };
+        Self {
+            mount,
+            source: paths.source,
+            strip_script: paths.strip_script,
+        }
+    }
+
+    /// The pair, or `None` if the path isn't below the mount.
+    pub fn split<'a>(&self, sent: &Sent<'a>) -> Option<Pair<'a>> {
+        let (script_name, path_info) = match (sent.script_name, sent.path_info) {
+            // The raw URI is from before any rewriting: only good if nothing else was sent (SPEC B16).
+            (None, None) => (&b""[..], path_of_uri(sent.request_uri.unwrap_or_default())),
+            (script_name, path_info) => {
+                let path_info = Cow::Borrowed(path_info.unwrap_or_default());
+                let script_name = script_name.unwrap_or_default();
+                if self.source == PathSource::RequestUri || self.strip_script {
+                    self.by_uri(script_name, path_info, sent.request_uri)
+                } else {
+                    (script_name, path_info)
+                }
+            }
+        };
+        match &self.mount {
+            Some(mount) => cut(mount.as_bytes(), join(script_name, path_info)),
+            None => Some(tidy(script_name, path_info)),
+        }
+    }
+
+    /// The pair as far as the client's own URL decides on it.
+    fn by_uri<'a>(
+        &self,
+        script_name: &'a [u8],
+        path_info: Cow<'a, [u8]>,
+        request_uri: Option<&'a [u8]>,
+    ) -> (&'a [u8], Cow<'a, [u8]>) {
+        let Some(uri) = request_uri.filter(|uri| !uri.is_empty()) else {
+            static ABSENT: Once = Once::new();
+            ABSENT.call_once(|| {
+                tracing::warn!(
+                    "the web server does not send REQUEST_URI, which --path-source request-uri and --strip-script need: \
+                     paths are taken as it sends them"
+                );
+            });
+            return (script_name, path_info);
+        };
+        let url = path_of_uri(uri);
+        let script_name = if self.strip_script {
+            visible(script_name, &url)
+        } else {
+            script_name
+        };
+        match self.source {
+            PathSource::Params => (script_name, path_info),
+            // The mount cuts it.
+            PathSource::RequestUri if self.mount.is_some() => (b"", url),
+            PathSource::RequestUri => {
+                let script_name = without_last_slashes(script_name);
+                match below(&url, script_name).map(<[u8]>::len) {
+                    Some(rest) => (script_name, last(url, rest)),
+                    None => (b"", url),
+                }
+            }
         }
     }
 }
 
-/// The pair, or `None` if the path isn't below the mount.
-pub fn split<'a>(
-    mode: &PathMode,
-    script_name: Option<&'a [u8]>,
-    path_info: Option<&'a [u8]>,
-    request_uri: Option<&'a [u8]>,
-) -> Option<Pair<'a>> {
-    let (script_name, path_info) = match (script_name, path_info) {
-        // The raw URI is from before any rewriting: only good if nothing else was sent (SPEC B16).
-        (None, None) => (&b""[..], path_of_uri(request_uri.unwrap_or_default())),
-        (script_name, path_info) => (
-            script_name.unwrap_or_default(),
-            Cow::Borrowed(path_info.unwrap_or_default()),
-        ),
-    };
-    match mode {
-        PathMode::Mount(mount) => cut(mount.as_bytes(), join(script_name, path_info)),
-        PathMode::AsSent => Some(tidy(script_name, path_info)),
+/// As much of a script's name as the URL begins with, in whole segments.
+fn visible<'a>(script_name: &'a [u8], url: &[u8]) -> &'a [u8] {
+    let mut shown = script_name;
+    while !shown.is_empty() && below(url, shown).is_none() {
+        let slash = shown.iter().rposition(|&byte| byte == b'/');
+        shown = &shown[..slash.unwrap_or(0)];
+    }
+    shown
+}
+
+/// What follows `prefix` in `path`, if it begins with it and a segment ends there. Several slashes count as one, as they
+/// do for the servers that find a script by its URL.
+fn below<'a>(path: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let mut rest = path;
+    let mut segments = prefix.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
+    segments.try_for_each(|segment| {
+        let name = &rest[rest.iter().take_while(|&&byte| byte == b'/').count()..];
+        rest = name.strip_prefix(segment)?;
+        (rest.is_empty() || rest.starts_with(b"/")).then_some(())
+    })?;
+    Some(rest)
+}
+
+/// The last `length` bytes.
+fn last(path: Cow<'_, [u8]>, length: usize) -> Cow<'_, [u8]> {
+    let start = path.len() - length;
+    match path {
+        Cow::Borrowed(path) => Cow::Borrowed(&path[start..]),
+        Cow::Owned(mut path) => Cow::Owned(path.split_off(start)),
     }
 }
 
@@ -70,23 +153,24 @@ fn join<'a>(script_name: &'a [u8], path_info: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
 
 /// The pair in the form that SPEC B15 wants. What is too much at the end of SCRIPT_NAME belongs to PATH_INFO.
 fn tidy<'a>(script_name: &'a [u8], path_info: Cow<'a, [u8]>) -> Pair<'a> {
-    let end = script_name
-        .iter()
-        .rposition(|&byte| byte != b'/')
-        .map_or(0, |last| last + 1);
-    let (script_name, slashes) = match script_name.split_at(end) {
+    let (script_name, slashes) = match script_name.split_at(without_last_slashes(script_name).len()) {
         (b"*", _) => (&b""[..], &b"/"[..]),
         parts => parts,
     };
     let path_info = join(slashes, path_info);
-    if path_info.is_empty() && !script_name.is_empty() {
-        return (absolute(Cow::Borrowed(script_name)), path_info);
+    if script_name.is_empty() {
+        return (Cow::Borrowed(b""), absolute(path_info));
     }
-    let script_name = match script_name {
-        b"" => Cow::Borrowed(script_name),
-        _ => absolute(Cow::Borrowed(script_name)),
+    let path_info = match &*path_info {
+        b"" => path_info,
+        _ => absolute(path_info),
     };
-    (script_name, absolute(path_info))
+    (absolute(Cow::Borrowed(script_name)), path_info)
+}
+
+fn without_last_slashes(path: &[u8]) -> &[u8] {
+    let last = path.iter().rposition(|&byte| byte != b'/');
+    &path[..last.map_or(0, |last| last + 1)]
 }
 
 /// With a slash at the beginning; `OPTIONS *` and nothing at all are one.

@@ -1,0 +1,124 @@
+//! What single params mean: which of them the gateway acts on, and how their values are read (SPEC B).
+
+use super::reject::Rejection;
+
+/// What the environ builder does with a param.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Pass,
+    Drop,
+    /// Left out when empty (SPEC B6).
+    PassNonEmpty,
+    /// Two of them in one request: somebody forges it (SPEC F2).
+    PassUnique,
+    Method,
+    ScriptName,
+    PathInfo,
+    RequestUri,
+    QueryString,
+    ContentLength,
+    Https,
+    RequestScheme,
+    ServerName,
+    ServerAddr,
+    ServerPort,
+    ServerProtocol,
+    HttpHost,
+    RequestStart,
+}
+
+/// By its name.
+pub fn role_of(name: &[u8]) -> Role {
+    match name {
+        b"" | b"PATH" | b"LD_LIBRARY_PATH" => Role::Drop,
+        // httpoxy (SPEC B10), and what speaks of the connection between client and front server (SPEC B5, B11).
+        b"HTTP_PROXY" | b"HTTP_CONTENT_TYPE" | b"HTTP_CONTENT_LENGTH" => Role::Drop,
+        b"HTTP_TRANSFER_ENCODING"
+        | b"HTTP_CONNECTION"
+        | b"HTTP_KEEP_ALIVE"
+        | b"HTTP_TE"
+        | b"HTTP_TRAILER"
+        | b"HTTP_UPGRADE" => Role::Drop,
+        b"CONTENT_TYPE" | b"AUTH_TYPE" | b"REMOTE_USER" | b"REMOTE_IDENT" | b"REMOTE_HOST" | b"PATH_TRANSLATED" => {
+            Role::PassNonEmpty
+        }
+        b"REQUEST_METHOD" => Role::Method,
+        b"SCRIPT_NAME" => Role::ScriptName,
+        b"PATH_INFO" => Role::PathInfo,
+        b"REQUEST_URI" => Role::RequestUri,
+        b"QUERY_STRING" => Role::QueryString,
+        b"CONTENT_LENGTH" => Role::ContentLength,
+        b"HTTPS" => Role::Https,
+        b"REQUEST_SCHEME" => Role::RequestScheme,
+        b"SERVER_NAME" => Role::ServerName,
+        b"SERVER_ADDR" => Role::ServerAddr,
+        b"SERVER_PORT" => Role::ServerPort,
+        b"SERVER_PROTOCOL" => Role::ServerProtocol,
+        b"HTTP_HOST" => Role::HttpHost,
+        b"REQUEST_START" => Role::RequestStart,
+        b"HTTP_REMOTE_USER" | b"HTTP_AUTHORIZATION" | b"HTTP_X_REAL_IP" | b"HTTP_FORWARDED" => Role::PassUnique,
+        _ if name.starts_with(b"HTTP_X_FORWARDED_") => Role::PassUnique,
+        // What can't be a CGI variable, or would pass for the gateway's own key (SPEC B3).
+        _ if name.starts_with(b"wsgi.") || name.iter().any(|&b| b == 0 || b == b'=' || !b.is_ascii()) => Role::Drop,
+        _ => Role::Pass,
+    }
+}
+
+/// SPEC B7: digits that fit.
+pub fn parse_content_length(value: &[u8]) -> Result<u64, Rejection> {
+    let digits = value
+        .iter()
+        .all(u8::is_ascii_digit)
+        .then(|| std::str::from_utf8(value).ok())
+        .flatten();
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| Rejection::bad_request("CONTENT_LENGTH is no number of bytes"))
+}
+
+/// Seconds since the epoch: nginx's `$msec` has seconds, Apache's `%t` microseconds, other proxies milliseconds; `t=` may
+/// stand before it.
+pub fn parse_request_start(value: &[u8]) -> Option<f64> {
+    let number: f64 = std::str::from_utf8(value.strip_prefix(b"t=").unwrap_or(value))
+        .ok()?
+        .parse()
+        .ok()?;
+    Some(match number {
+        1e14.. => number / 1e6,
+        1e11.. => number / 1e3,
+        _ => number,
+    })
+}
+
+/// SPEC B12.
+pub fn is_https(https: Option<&[u8]>, request_scheme: Option<&[u8]>) -> bool {
+    match https.filter(|value| !value.is_empty()) {
+        Some(value) => [&b"on"[..], b"1", b"yes", b"true"]
+            .iter()
+            .any(|yes| value.eq_ignore_ascii_case(yes)),
+        None => request_scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https")),
+    }
+}
+
+/// Host and port of a Host header; brackets of IPv6 stay.
+pub fn split_host(host: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match host.iter().rposition(|&byte| byte == b':') {
+        Some(colon) if !host[colon..].contains(&b']') => {
+            let port = &host[colon + 1..];
+            (
+                &host[..colon],
+                (!port.is_empty() && port.iter().all(u8::is_ascii_digit)).then_some(port),
+            )
+        }
+        _ => (host, None),
+    }
+}
+
+/// RFC 9110 §5.6.2.
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
