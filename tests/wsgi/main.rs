@@ -24,6 +24,7 @@ mod pep3333;
 mod processes;
 mod protocol;
 mod pythons;
+mod queued;
 mod sharing;
 mod start_response;
 mod timeouts;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fastcgi::record::ProtocolStatus;
+use fastcgi::record::{Header, ProtocolStatus, kind};
 use fastcgi::{BeginRequest, Event, Pairs, encode};
 use pool::scoreboard::now_ms;
 use rustix::net::{Shutdown, shutdown};
@@ -49,6 +49,8 @@ pub enum Step {
 
 /// How long a draining worker waits for the first byte of a connection that it has accepted already.
 const FIRST_BYTE: Duration = Duration::from_secs(1);
+/// Most reads for a request that waits for a thread: a peer that sends faster than this goes on when it is served.
+const RECEIVES_QUEUED: usize = 16;
 /// Answers to management records that a peer may leave unread.
 const UNREAD_ANSWERS: usize = 128 * 1024;
 
@@ -103,7 +105,7 @@ impl Connection {
             Ok(step) => step,
             Err(CarrierError::Gone) => {
                 if self.phase == Phase::Receiving {
-                    tracing::debug!("the front server closed a connection before its request was complete");
+                    tracing::debug!("the front server closed a connection before a thread had its request");
                 }
                 Step::Close
             }
@@ -121,6 +123,9 @@ impl Connection {
         if !self.outgoing.flush(&self.fd)? {
             return Ok(Step::Park); // a peer that doesn't read answers to GET_VALUES; its next byte brings us back
         }
+        if self.phase == Phase::Running {
+            self.receive_queued()?;
+        }
         loop {
             self.consume()?;
             if self.codec.params_ended() && (self.body.complete() || self.can_start()) {
@@ -132,10 +137,6 @@ impl Connection {
                     None => Ok(Step::Close),
                 };
             }
-            if self.phase == Phase::Running {
-                // What could start stays so: this can't be, and waiting would serve nobody.
-                return Ok(Step::Close);
-            }
             if self.owes_body() && self.has_drained_enough() {
                 return Ok(Step::Park);
             }
@@ -146,6 +147,25 @@ impl Connection {
                 self.drained += received as u64;
             }
         }
+    }
+
+    /// A request that could start has waited for a thread: its front server may have aborted it (SPEC A23) or be gone.
+    fn receive_queued(&mut self) -> Result<(), CarrierError> {
+        self.phase = Phase::Receiving;
+        for _ in 0..RECEIVES_QUEUED {
+            self.consume()?;
+            if self.codec.active().is_none() || self.incoming.fill(&self.fd, &self.hub)?.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the running request's ABORT_REQUEST has been received, as the next record.
+    fn abort_follows(&self) -> bool {
+        let header = self.incoming.bytes().first_chunk().map(Header::decode);
+        let aborted = header.filter(|header| header.kind == kind::ABORT_REQUEST);
+        aborted.is_some_and(|header| self.codec.active().is_some_and(|begin| begin.id == header.request_id))
     }
 
     /// Whether the application can start although the body has not ended: enough of it is there, or none will come.
@@ -225,7 +245,9 @@ impl Connection {
                 }
                 Some(Event::StdinEnd) => {
                     self.body.ended = true;
-                    return Ok(());
+                    if !self.abort_follows() {
+                        return Ok(());
+                    }
                 }
                 Some(Event::Abort) if self.phase == Phase::Running => {
                     self.aborted = true;
@@ -292,7 +314,7 @@ impl Connection {
 
     /// ABORT_REQUEST before the application was called: END_REQUEST says that it is over (SPEC A23).
     fn answer_abort(&mut self, begin: Option<BeginRequest>) -> Result<(), CarrierError> {
-        tracing::info!("the front server aborted a request before it was complete");
+        tracing::info!("the front server aborted a request before a thread had it");
         let Some(begin) = begin else { return Ok(()) };
         encode::end_request(self.outgoing.answers(), begin.id, 0, ProtocolStatus::RequestComplete);
         self.phase = Phase::Idle;

@@ -1,0 +1,21 @@
+"""Requests that wait until others have given their threads back (SPEC A23)."""
+
+from dispatch import by_path
+from shared import TEXT, events, hello, key, recorded
+
+
+def held(environ, start_response):
+    """Says in the log that it runs, and runs until its body has come."""
+    environ["wsgi.errors"].write("held {}\n".format(key(environ)))
+    length = len(environ["wsgi.input"].read())
+    start_response("200 OK", TEXT)
+    return [str(length).encode()]
+
+
+def called(environ, start_response):
+    events[key(environ)].append("called")
+    start_response("200 OK", TEXT)
+    return [b"called"]
+
+
+application = by_path(globals())
