@@ -1,31 +1,44 @@
-# What a leader's Python runs: loads the engine by its path, which is sys.argv[1], and hands over to it.
-# `python -c` puts the working directory first on sys.path; nothing may be imported from there before the engine says
-# so, or a file of the application could stand in for a module of the standard library.
+# What the Python of a leader or of a script runs: loads the engine by its path, which is sys.argv[1], and hands over to
+# it. A script's settings are in the open file sys.argv[2]. `python -c` puts the working directory first on sys.path; nothing
+# may be imported from there before the engine says so, or a file of the application could stand in for a module of the
+# standard library. Every import here would count for each CGI request, so there are only built-in ones.
 import sys
 if sys.path and sys.path[0] == "":
     del sys.path[0]
 
 
 def main():
-    import signal
-    from importlib.machinery import ExtensionFileLoader
-    from importlib.util import module_from_spec, spec_from_file_location
+    if sys.version_info < (3, 9) or sys.implementation.name != "cpython":
+        sys.stderr.write("wsgi-fpm: error: %s is %s %s: CPython 3.9 or newer is needed\n" % (
+            sys.executable, sys.implementation.name, sys.version.split()[0]))
+        return 2
+    import _frozen_importlib
+    import _frozen_importlib_external
+    import _signal as signal
 
-    # A terminal and a service manager signal every process, but when to stop, and how, the supervisor says. Handlers
-    # that do nothing rather than SIG_IGN: programs that the application starts must not inherit them.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2):
-        signal.signal(number, lambda number, frame: None)
     name, path = "wsgi_fpm_engine", sys.argv[1]
+    settings = None
+    if len(sys.argv) > 2:
+        with open(int(sys.argv[2]), encoding="utf-8") as file:
+            settings = file.read()
+        # A script ends by the signals that its web server or its terminal sends.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    else:
+        # A terminal and a service manager signal every process, but when to stop, and how, the supervisor says. Handlers
+        # that do nothing rather than SIG_IGN: programs that the application starts must not inherit them.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2):
+            signal.signal(number, lambda number, frame: None)
     sys.argv[:] = ["wsgi-fpm"]
     try:
-        spec = spec_from_file_location(name, path, loader=ExtensionFileLoader(name, path))
-        engine = module_from_spec(spec)
-        spec.loader.exec_module(engine)
+        loader = _frozen_importlib_external.ExtensionFileLoader(name, path)
+        spec = _frozen_importlib.ModuleSpec(name, loader, origin=path)
+        engine = _frozen_importlib.module_from_spec(spec)
+        loader.exec_module(engine)
     except ImportError as error:
-        print("wsgi-fpm: the engine can't be loaded: %s" % error, file=sys.stderr)
+        sys.stderr.write("wsgi-fpm: error: the engine can't be loaded: %s\n" % error)
         return 1
     sys.modules[name] = engine
-    return engine.main()
+    return engine.main() if settings is None else engine.serve(settings)
 
 
 sys.exit(main())

@@ -25,6 +25,11 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Serve an application over HTTP on this machine, for development: reloads when a Python file changes
     Dev(Box<DevArgs>),
+    /// Answer one CGI request; a script with `#!/usr/bin/env wsgi-fpm` does so by itself
+    Cgi(Box<ScriptArgs>),
+    /// Serve on the listening socket that a web server has left on standard input, in this one process; a script with
+    /// `#!/usr/bin/env wsgi-fpm` does so by itself
+    Fastcgi(Box<ScriptArgs>),
     /// Run Python inside this program; the supervisor starts its leaders with it
     #[command(hide = true)]
     Host(HostArgs),
@@ -36,6 +41,24 @@ pub struct ServeArgs {
     pub app: AppOptions,
     #[command(flatten)]
     pub listen: ListenOptions,
+    #[command(flatten)]
+    pub front: FrontOptions,
+    #[command(flatten)]
+    pub processes: ProcessOptions,
+    #[command(flatten)]
+    pub log: LogOptions,
+    /// Log one line for each request
+    #[arg(long, help_heading = "Logging")]
+    pub access_log: bool,
+    #[command(flatten)]
+    pub limits: LimitOptions,
+}
+
+/// A process that a web server starts: everything of `serve` but listening.
+#[derive(Debug, Args)]
+pub struct ScriptArgs {
+    #[command(flatten)]
+    pub app: AppOptions,
     #[command(flatten)]
     pub front: FrontOptions,
     #[command(flatten)]
@@ -107,6 +130,10 @@ pub struct AppOptions {
     /// URL prefix under which the application lives, such as /app [default: the whole site]
     #[arg(long, value_name = "PREFIX", value_parser = parse_mount)]
     pub mount: Option<String>,
+    /// Under CGI: environment variable that belongs to the request, such as one of Apache's SetEnv; PREFIX* for all that
+    /// begin so; can be repeated
+    #[arg(long, value_name = "NAME")]
+    pub cgi_variable: Vec<String>,
     /// Name of the pool in logs and process titles [default: from APP]
     #[arg(long, value_parser = parse_name)]
     pub name: Option<String>,
@@ -274,8 +301,16 @@ pub struct LimitOptions {
     #[arg(long, value_name = "TIME", default_value_t = TimeSpan(defaults().drain_timeout))]
     pub drain_timeout: TimeSpan,
     /// From the request to stop until running requests are cut
-    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(defaults().stop_timeout))]
-    pub stop_timeout: TimeSpan,
+    /// [default: 30s; 2500ms where a web server has started the process: mod_fcgid kills after 3 s]
+    #[arg(long, value_name = "TIME")]
+    pub stop_timeout: Option<TimeSpan>,
+}
+
+/// Long names of the options that say where `serve` listens.
+pub fn listening_options() -> Vec<String> {
+    let options = ListenOptions::augment_args(clap::Command::new("listening"));
+    let names = options.get_arguments().filter_map(|option| option.get_long());
+    names.map(str::to_owned).collect()
 }
 
 /// The defaults stand in one place, `pool::settings`; the help shows them from there.

@@ -107,7 +107,7 @@ impl Host {
 }
 
 /// The one place that chooses the engine's file.
-fn engine(program: &Path) -> Result<PathBuf, HostError> {
+pub fn engine(program: &Path) -> Result<PathBuf, HostError> {
     let engine = match std::env::var_os(ENGINE_VARIABLE) {
         Some(named) => std::path::absolute(named).map_err(HostError::OwnPath)?,
         None => program.with_file_name(ENGINE_NAME),
@@ -118,7 +118,8 @@ fn engine(program: &Path) -> Result<PathBuf, HostError> {
     Ok(engine)
 }
 
-fn exec_command(executable: &Path, engine: &Path) -> Command {
+/// The command that runs the engine's `main` in `executable`.
+pub fn exec_command(executable: &Path, engine: &Path) -> Command {
     let mut command = Command::new(executable);
     command.arg("-c").arg(BOOTSTRAP).arg(engine);
     command

@@ -6,6 +6,7 @@ mod dev;
 mod host;
 mod preview;
 mod python;
+mod script;
 mod supervisor;
 
 use std::os::fd::AsFd;
@@ -15,35 +16,45 @@ use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 use pool::log::LogSettings;
+use pool::settings::Entry;
 use tokio::sync::mpsc;
 use tracing::debug;
 
 use cli::{Cli, Command, ServeArgs};
 use config::{ConfigError, Pool};
 use python::{Interpreter, PythonError, Wanted};
+use script::BlockError;
 use supervisor::{OnFailure, Outcome, Supervisor};
 
 /// What was typed, or the Python that was named, can't be used.
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    if let Some(script) = script::named() {
+        return script::run(&script);
+    }
+    let arguments = match script::with_block(std::env::args_os().collect()) {
+        Ok(arguments) => arguments,
+        Err(error) => return failure(&error),
+    };
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     let result = match cli.command {
+        Command::Cgi(args) => script::run_explicit(*args, Entry::Cgi),
+        Command::Fastcgi(args) => script::run_explicit(*args, Entry::FastCgi),
         Command::Serve(args) => serve(*args),
         Command::Dev(args) => dev::run(*args),
         Command::Host(args) => host::run(&args),
     };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("wsgi-fpm: error: {error:#}");
-            let is_usage = error.is::<ConfigError>() || error.is::<PythonError>();
-            ExitCode::from(if is_usage { EXIT_USAGE } else { 1 })
-        }
-    }
+    result.unwrap_or_else(|error| failure(&error))
+}
+
+fn failure(error: &anyhow::Error) -> ExitCode {
+    eprintln!("wsgi-fpm: error: {error:#}");
+    let is_usage = error.is::<ConfigError>() || error.is::<PythonError>() || error.is::<BlockError>();
+    ExitCode::from(if is_usage { EXIT_USAGE } else { 1 })
 }
 
 /// Help and version as clap prints them, anything else as one line.

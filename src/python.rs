@@ -54,6 +54,8 @@ impl fmt::Display for Interpreter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     Option(PathBuf),
+    /// The virtual environment that this program was run from.
+    Own(PathBuf),
     VirtualEnv(PathBuf),
     DotVenv(PathBuf),
     Path,
@@ -63,6 +65,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Option(path) => write!(f, "--python {}", path.display()),
+            Self::Own(path) => write!(f, "the virtual environment of this program, {}", path.display()),
             Self::VirtualEnv(path) => write!(f, "the active virtual environment $VIRTUAL_ENV={}", path.display()),
             Self::DotVenv(path) => write!(f, "the virtual environment {}", path.display()),
             Self::Path => write!(f, "python3 on PATH"),
@@ -132,6 +135,8 @@ pub enum PythonError {
 pub struct Wanted {
     /// `--python`.
     pub option: Option<PathBuf>,
+    /// The virtual environment in whose `bin` this program was called.
+    pub own: Option<PathBuf>,
     /// `$VIRTUAL_ENV`.
     pub virtual_env: Option<PathBuf>,
     /// `$PATH`.
@@ -145,6 +150,7 @@ impl Wanted {
         let path = std::env::var_os("PATH").unwrap_or_default();
         Self {
             option,
+            own: own_environment(),
             virtual_env: std::env::var_os("VIRTUAL_ENV")
                 .filter(|dir| !dir.is_empty())
                 .map(PathBuf::from),
@@ -164,9 +170,21 @@ impl Wanted {
         Ok(interpreter)
     }
 
+    /// The executable alone: what it is comes out when it runs.
+    ///
+    /// # Errors
+    /// Says what was looked for, where, and what to do.
+    pub fn executable(&self) -> Result<PathBuf, PythonError> {
+        self.locate().map(|(_, executable)| executable)
+    }
+
     fn locate(&self) -> Result<(Source, PathBuf), PythonError> {
         if let Some(option) = &self.option {
             return self.locate_option(option);
+        }
+        if let Some(directory) = &self.own {
+            let named = Source::Own(directory.clone());
+            return in_directory(&named, directory).map(|executable| (named, executable));
         }
         if let Some(directory) = &self.virtual_env {
             let named = Source::VirtualEnv(directory.clone());
@@ -206,6 +224,13 @@ impl Wanted {
         let mut candidates = self.path.iter().map(|directory| directory.join(name));
         candidates.find(|candidate| is_executable(candidate))
     }
+}
+
+/// By the path that this program was called by, such as a script's `#!/srv/blog/.venv/bin/wsgi-fpm`: often a link.
+fn own_environment() -> Option<PathBuf> {
+    let called = PathBuf::from(std::env::args_os().next()?);
+    let directory = std::path::absolute(called.parent()?.parent()?).ok()?;
+    directory.join("pyvenv.cfg").is_file().then_some(directory)
 }
 
 /// The interpreter of a virtual environment or an installation.
@@ -331,6 +356,7 @@ mod tests {
     fn wanted(directory: &Path) -> Wanted {
         Wanted {
             option: None,
+            own: None,
             virtual_env: None,
             path: vec![directory.join("path")],
             chdir: directory.to_owned(),
@@ -358,6 +384,9 @@ mod tests {
         wanted.virtual_env = Some(root.join("active"));
         assert_eq!(wanted.locate().unwrap().1, active);
         let named = executable(&root.join("named/bin/python"));
+        let own = executable(&root.join("own/bin/python"));
+        wanted.own = Some(root.join("own"));
+        assert_eq!(wanted.locate().unwrap().1, own);
         wanted.option = Some(root.join("named"));
         assert_eq!(wanted.locate().unwrap().1, named);
         wanted.option = Some(named.clone());

@@ -7,16 +7,19 @@ use std::ffi::OsStr;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pool::log::{Format, Level, LogSettings};
-use pool::settings::{Limits, PathSource, Paths, Settings};
+use pool::settings::{Entry, Limits, ListenerKind, PathSource, Paths, Settings};
 
 use crate::cli::{
     AppOptions, DevArgs, FrontOptions, LimitOptions, ListenOptions, LogFormat, LogLevel, LogOptions, PathFrom, Preload,
-    ProcessOptions, ServeArgs,
+    ProcessOptions, ScriptArgs, ServeArgs,
 };
 use crate::config::address::Address;
 
+/// mod_fcgid kills three seconds after it has asked to stop.
+const SCRIPT_STOP_TIMEOUT: Duration = Duration::from_millis(2500);
 /// SPEC A31, FastCGI 1.0 section 3.2.
 const ALLOWED_PEERS: &str = "FCGI_WEB_SERVER_ADDRS";
 /// The log and the scoreboard travel with the listeners.
@@ -72,6 +75,16 @@ pub enum ConfigError {
     StripScriptBelowMount,
     #[error("--{option}: at least {least} is needed")]
     TooSmall { option: &'static str, least: u64 },
+    #[error(
+        "standard input is no listening socket: a web server starts this command (mod_fcgid, lighttpd's bin-path, \
+             spawn-fcgi); to listen here, use serve"
+    )]
+    NoListenerOnStdin,
+    #[error(
+        "REQUEST_METHOD is not set, so this is no CGI request: a web server starts this command; to try the \
+             application, use dev"
+    )]
+    NoCgiRequest,
     #[error("--bind {0}: the preview shows tracebacks, so it listens on loopback addresses alone")]
     NotLoopback(std::net::SocketAddr),
 }
@@ -82,13 +95,47 @@ impl Pool {
     pub fn for_serve(args: ServeArgs) -> Result<Self, ConfigError> {
         let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         let log = log_settings(&args.log, args.access_log);
-        let mut pool = Self::new(args.app, &args.processes, workers, &args.limits, log)?;
+        let limits = limits(&args.limits, Limits::default().stop_timeout)?;
+        let mut pool = Self::new(args.app, &args.processes, workers, limits, log)?;
         (pool.listen, pool.socket) = listen(args.listen)?;
         pool.face(args.front)?;
-        pool.settings.allowed_peers = match std::env::var_os(ALLOWED_PEERS) {
-            Some(list) => Some(allowed_peers(&list)?),
-            None => None,
+        pool.settings.allowed_peers = allowed_peers_from_environment()?;
+        Ok(pool)
+    }
+
+    /// For a process that a web server has started: on the listening socket of this kind, or for one CGI request.
+    ///
+    /// # Errors
+    /// Names the option that can't be as it was typed.
+    pub fn for_script(mut args: ScriptArgs, listener: Option<ListenerKind>) -> Result<Self, ConfigError> {
+        // A web server's working directory says nothing; the script's own is where Python would look.
+        if args.app.chdir.is_none()
+            && let Some(directory) = app_file(&args.app.app).and_then(|file| Path::new(file).parent())
+        {
+            let directory = std::path::absolute(directory).map_err(ConfigError::CurrentDirectory)?;
+            let file = Path::new(&args.app.app).file_name().unwrap_or_default();
+            args.app.app = directory.join(file).to_string_lossy().into_owned();
+            args.app.chdir = Some(directory);
+        }
+        let log = log_settings(&args.log, args.access_log);
+        let mut pool = Self::new(
+            args.app,
+            &args.processes,
+            1,
+            limits(&args.limits, SCRIPT_STOP_TIMEOUT)?,
+            log,
+        )?;
+        pool.settings.workers = 1;
+        pool.settings.entry = match listener {
+            Some(_) => Entry::FastCgi,
+            None => Entry::Cgi,
         };
+        pool.settings.paths.as_sent = true;
+        pool.face(args.front)?;
+        pool.settings.listeners = listener.into_iter().collect();
+        if listener.is_some() {
+            pool.settings.allowed_peers = allowed_peers_from_environment()?;
+        }
         Ok(pool)
     }
 
@@ -102,7 +149,8 @@ impl Pool {
             return Err(ConfigError::NotLoopback(bind));
         }
         let log = log_settings(&args.log, true);
-        let mut pool = Self::new(args.app, &args.processes, 1, &args.limits, log)?;
+        let limits = limits(&args.limits, Limits::default().stop_timeout)?;
+        let mut pool = Self::new(args.app, &args.processes, 1, limits, log)?;
         pool.listen = vec![Address::Unix(socket)];
         pool.settings.debug = true;
         Ok(pool)
@@ -134,7 +182,7 @@ impl Pool {
         app: AppOptions,
         processes: &ProcessOptions,
         workers: u32,
-        limits: &LimitOptions,
+        limits: Limits,
         log: LogSettings,
     ) -> Result<Self, ConfigError> {
         let chdir = working_directory(app.chdir)?;
@@ -142,6 +190,7 @@ impl Pool {
         let pythonpath = app.pythonpath.iter().map(std::path::absolute);
         let settings = Settings {
             pool: app.name.unwrap_or_else(|| pool_name(&app.app)),
+            entry: Entry::Pool,
             chdir,
             pythonpath: pythonpath
                 .collect::<Result<_, _>>()
@@ -159,7 +208,8 @@ impl Pool {
             debug: false,
             validate: app.validate,
             allowed_peers: None,
-            limits: self::limits(limits)?,
+            cgi_variables: app.cgi_variable,
+            limits,
             log,
             app: app.app,
         };
@@ -264,11 +314,16 @@ fn working_directory(named: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
 
 /// The file of `path/to/file.py[:callable]`; `None` for a module.
 fn app_file(app: &str) -> Option<&str> {
-    let file = match app.rsplit_once(':') {
-        Some((file, _)) => file,
-        None => app,
-    };
-    (file.ends_with(".py") || file.contains('/')).then_some(file)
+    let file = file_part(app);
+    (file.ends_with(".py") || file.contains('/') || Path::new(file).is_file()).then_some(file)
+}
+
+/// What stands before `:callable`.
+pub fn file_part(app: &str) -> &str {
+    match app.rsplit_once(':') {
+        Some((file, callable)) if !callable.contains('/') => file,
+        _ => app,
+    }
 }
 
 /// The engine resolves the application; that a file is missing can be said without starting Python.
@@ -297,6 +352,12 @@ fn pool_name(app: &str) -> String {
     if name.is_empty() { "app".to_owned() } else { name }
 }
 
+fn allowed_peers_from_environment() -> Result<Option<Vec<IpAddr>>, ConfigError> {
+    std::env::var_os(ALLOWED_PEERS)
+        .map(|list| allowed_peers(&list))
+        .transpose()
+}
+
 fn allowed_peers(list: &OsStr) -> Result<Vec<IpAddr>, ConfigError> {
     let list = list.to_string_lossy();
     list.split(',')
@@ -307,7 +368,7 @@ fn allowed_peers(list: &OsStr) -> Result<Vec<IpAddr>, ConfigError> {
         .collect()
 }
 
-fn limits(options: &LimitOptions) -> Result<Limits, ConfigError> {
+fn limits(options: &LimitOptions, stop_timeout: Duration) -> Result<Limits, ConfigError> {
     let size = |option, size: units::Size, least| match size.0 {
         bytes if bytes < least => Err(ConfigError::TooSmall { option, least }),
         bytes => Ok(usize::try_from(bytes).unwrap_or(usize::MAX)),
@@ -334,7 +395,7 @@ fn limits(options: &LimitOptions) -> Result<Limits, ConfigError> {
         response_head: size("response-head", options.response_head, 1)?,
         drain_bytes: options.drain_bytes.0,
         drain_timeout: options.drain_timeout.0,
-        stop_timeout: options.stop_timeout.0,
+        stop_timeout: options.stop_timeout.map_or(stop_timeout, |typed| typed.0),
     })
 }
 

@@ -29,6 +29,8 @@ const ENGINE: &[&str] = &[
     "watchdog",
     "worker",
     "leader",
+    "standalone",
+    "cgi",
 ];
 
 /// What the code below a path must not name: crates, or paths inside its own crate.

@@ -1,4 +1,4 @@
-//! What brings requests and takes responses, as the exchange sees it: a FastCGI connection, one day CGI's streams.
+//! What brings requests and takes responses, as the exchange sees it: a FastCGI connection or CGI's streams.
 //!
 //! Knows no FastCGI and no Python. Nothing here ever blocks; the exchange does the waiting.
 
@@ -71,6 +71,13 @@ pub struct FilePart<'a> {
     pub end: u64,
 }
 
+/// What a carrier waits for; the descriptors stay open while this lives.
+pub struct Handles {
+    /// More of the request comes from here; `None` when it is complete.
+    pub input: Option<Arc<OwnedFd>>,
+    pub output: Arc<OwnedFd>,
+}
+
 /// Why nothing more can be sent or received.
 #[derive(Debug, thiserror::Error)]
 pub enum CarrierError {
@@ -112,8 +119,8 @@ pub trait Carrier: Send {
     fn end_aborted(&mut self) -> Result<bool, CarrierError>;
     /// Receives what is there; whether anything was.
     fn receive(&mut self) -> Result<bool, CarrierError>;
-    /// For waiting; stays valid while the handle lives.
-    fn handle(&self) -> Arc<OwnedFd>;
+    /// For waiting.
+    fn handles(&self) -> Handles;
     /// Ends the connection under a thread that waits to send: its wait is over.
     fn hang_up(&mut self);
     /// Descriptor and request id, for an answer when the process crashes.

@@ -295,18 +295,18 @@ impl Ticket {
         let timeout = self.exchange.write_timeout;
         let mut progress = Instant::now();
         loop {
-            let (sent, fd) = self.with(|carrier| Ok((send(carrier)?, carrier.handle())))?;
+            let (sent, handles) = self.with(|carrier| Ok((send(carrier)?, carrier.handles())))?;
             if sent {
                 return Ok(());
             }
-            let ready = self.wait(&fd, PollFlags::IN | PollFlags::OUT, timeout)?;
-            if ready.contains(PollFlags::OUT) {
+            let ready = self.wait(handles.input.as_deref(), Some(&handles.output), timeout)?;
+            if ready.output {
                 progress = Instant::now();
             } else if !timeout.is_zero() && progress.elapsed() >= timeout {
                 // A peer that sends and never reads is stalled too.
                 return Err(CarrierError::WriteStall(timeout));
             }
-            if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            if ready.input {
                 match self.with(|carrier| carrier.receive()) {
                     // `send` knows, and may be ending it.
                     Ok(_) | Err(CarrierError::Aborted) => {}
@@ -317,9 +317,14 @@ impl Ticket {
     }
 
     /// Waits for the peer; the watchdog leaves what arrives to the caller.
-    fn wait(&self, fd: &OwnedFd, flags: PollFlags, timeout: Duration) -> Result<PollFlags, CarrierError> {
+    fn wait(
+        &self,
+        input: Option<&OwnedFd>,
+        output: Option<&OwnedFd>,
+        timeout: Duration,
+    ) -> Result<Ready, CarrierError> {
         self.set_waiting(true);
-        let ready = wait(fd, flags, timeout).map_err(|_| CarrierError::Gone);
+        let ready = wait(input, output, timeout).map_err(|_| CarrierError::Gone);
         self.set_waiting(false);
         ready
     }
@@ -343,7 +348,7 @@ impl Ticket {
         })?;
         py.detach(|| {
             let timeout = self.exchange.body_timeout;
-            let fd = self.with(|carrier| Ok(carrier.handle()))?;
+            let handles = self.with(|carrier| Ok(carrier.handles()))?;
             loop {
                 // What others have received in between counts; nobody else receives during a wait.
                 let (received, complete) = self.with(|carrier| {
@@ -353,7 +358,7 @@ impl Ticket {
                 if received > before || complete {
                     return Ok(());
                 }
-                if self.wait(&fd, PollFlags::IN, timeout)?.is_empty() {
+                if !self.wait(handles.input.as_deref(), None, timeout)?.input {
                     return Err(CarrierError::BodyStall(timeout));
                 }
             }
@@ -415,18 +420,30 @@ fn note<R>(lost: &mut Option<Lost>, result: Result<R, CarrierError>) -> Result<R
     result
 }
 
-/// Waits until `fd` is ready; nothing is when the timeout (zero: none) is over.
-fn wait(fd: &OwnedFd, flags: PollFlags, timeout: Duration) -> io::Result<PollFlags> {
+/// What a wait has found.
+struct Ready {
+    input: bool,
+    output: bool,
+}
+
+/// Waits until one of the two is ready or broken; neither is when the timeout (zero: none) is over.
+fn wait(input: Option<&OwnedFd>, output: Option<&OwnedFd>, timeout: Duration) -> io::Result<Ready> {
     let timeout = (!timeout.is_zero()).then(|| Timespec {
         tv_sec: timeout.as_secs() as i64,
         tv_nsec: timeout.subsec_nanos().into(),
     });
-    let mut fds = [PollFd::new(fd, flags)];
+    let mut fds: Vec<_> = input.map(|fd| PollFd::new(fd, PollFlags::IN)).into_iter().collect();
+    fds.extend(output.map(|fd| PollFd::new(fd, PollFlags::OUT)));
     loop {
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => return Ok(fds[0].revents()),
+            Ok(_) => break,
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
+    let ready = |fd: Option<&PollFd<'_>>| fd.is_some_and(|fd| !fd.revents().is_empty());
+    Ok(Ready {
+        input: input.is_some() && ready(fds.first()),
+        output: output.is_some() && ready(fds.last()),
+    })
 }

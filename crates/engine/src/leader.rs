@@ -17,7 +17,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::preload::{self, Audit};
-use crate::wsgi::app::prepend_path;
 use crate::{ffi, worker};
 use workers::{Forked, Workers};
 
@@ -88,7 +87,7 @@ impl Leader {
         let _ = rustix::thread::set_name(c"wsgi-fpm leader");
         // Importing the application may take for ever: the supervisor's end must not go unnoticed.
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        prepare_python(py, &settings)?;
+        worker::prepare_paths(py, &settings)?;
         let board = Scoreboard::map(&scoreboard)?;
         Ok(Self {
             control: Messages::new(socket.try_clone()?),
@@ -296,15 +295,6 @@ fn take_stdin() -> io::Result<UnixStream> {
     let null = std::fs::File::open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     Ok(UnixStream::from(socket))
-}
-
-/// Working directory and `sys.path`.
-fn prepare_python(py: Python<'_>, settings: &Settings) -> io::Result<()> {
-    std::env::set_current_dir(&settings.chdir)?;
-    for directory in settings.pythonpath.iter().rev().chain([&settings.chdir]) {
-        prepend_path(py, directory)?;
-    }
-    Ok(())
 }
 
 fn python_version() -> String {

@@ -1,11 +1,13 @@
 //! The engine of wsgi-fpm: a CPython extension module that turns an interpreter into a leader and its workers.
 //!
 //! Layers, from below: `reactor` (descriptors), `body`, `carrier` and `exchange` (a request, whatever brings it), `connection`
-//! (FastCGI), `wsgi` (knows exchanges only), `thread`, `watchdog`, `worker`, `leader`. None imports from above it.
+//! (FastCGI), `wsgi` (knows exchanges only), `thread`, `watchdog`, `worker`, then what runs
+//! it: `leader`, `standalone` or `cgi`. None imports from above it.
 
 mod bell;
 mod body;
 mod carrier;
+mod cgi;
 mod connection;
 mod crash;
 mod exchange;
@@ -16,11 +18,13 @@ mod output;
 mod preload;
 mod reactor;
 mod request_id;
+mod standalone;
 mod thread;
 mod watchdog;
 mod worker;
 mod wsgi;
 
+use pool::settings::{Entry, Settings};
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
@@ -37,8 +41,22 @@ fn main(py: Python<'_>) -> i32 {
     leader::run(py)
 }
 
+/// Runs one process for a web server that has started it: `settings` is JSON. Returns the exit code.
+#[pyfunction]
+fn serve(py: Python<'_>, settings: &str) -> i32 {
+    match serde_json::from_str::<Settings>(settings) {
+        Ok(settings) if settings.entry == Entry::Cgi => cgi::run(py, &settings),
+        Ok(settings) => standalone::run(py, settings),
+        Err(error) => {
+            eprintln!("wsgi-fpm: the settings can't be read: {error}");
+            1
+        }
+    }
+}
+
 #[pymodule]
 fn wsgi_fpm_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("RequestTimeout", module.py().get_type::<RequestTimeout>())?;
-    module.add_function(wrap_pyfunction!(main, module)?)
+    module.add_function(wrap_pyfunction!(main, module)?)?;
+    module.add_function(wrap_pyfunction!(serve, module)?)
 }

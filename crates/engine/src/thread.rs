@@ -12,7 +12,7 @@ use pool::log::escape;
 use pool::scoreboard::{Slot, now_ms};
 use pool::settings::{ListenerKind, Settings};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 
 use crate::bell::Bell;
 use crate::carrier::{Carrier, Ending, Payload};
@@ -20,15 +20,12 @@ use crate::connection::{self, Connection, Hub, Step};
 use crate::exchange::Exchange;
 use crate::reactor::Next;
 use crate::request_id::RequestId;
+use crate::wsgi::call::{self, Caller};
 use crate::wsgi::environ::{EnvironBuilder, Facts};
 use crate::wsgi::errors::Errors;
-use crate::wsgi::file_wrapper::FileWrapper;
 use crate::wsgi::forwarded;
-use crate::wsgi::input::Input;
 use crate::wsgi::reject::{self, Rejection};
-use crate::wsgi::respond::{Outcome, Responder};
-use crate::wsgi::response::Response;
-use crate::wsgi::start_response::StartResponse;
+use crate::wsgi::respond::Outcome;
 use crate::{ffi, forked};
 
 /// What other threads, the watchdog above all, may see of a serving thread.
@@ -87,36 +84,22 @@ impl Shared {
 pub struct Server {
     shared: Arc<Shared>,
     index: usize,
-    app: Py<PyAny>,
+    caller: Caller,
     environs: EnvironBuilder,
     errors: Py<Errors>,
-    input_key: Py<PyAny>,
-    /// Memory for the next response's head.
-    spare: Vec<u8>,
 }
 
 impl Server {
     pub fn new(py: Python<'_>, shared: &Arc<Shared>, index: usize, app: Py<PyAny>) -> PyResult<Self> {
         let settings = &shared.settings;
         let errors = Py::new(py, Errors::new(Arc::clone(&shared.stations[index].request)))?;
-        let constants = PyDict::new(py);
-        constants.set_item("wsgi.version", PyTuple::new(py, [1, 0])?)?;
-        constants.set_item("wsgi.errors", &errors)?;
-        // Replaced in each copy: its place in the dict is there already.
-        constants.set_item("wsgi.input", py.None())?;
-        constants.set_item("wsgi.multithread", settings.threads > 1)?;
-        constants.set_item("wsgi.multiprocess", settings.workers > 1)?;
-        constants.set_item("wsgi.run_once", false)?;
-        constants.set_item("wsgi.input_terminated", true)?;
-        constants.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+        let constants = call::constants(py, settings, &errors)?;
         Ok(Self {
             shared: Arc::clone(shared),
             index,
-            app,
+            caller: Caller::new(py, app, settings),
             environs: EnvironBuilder::new(constants, settings),
             errors,
-            input_key: pyo3::types::PyString::intern(py, "wsgi.input").into_any().unbind(),
-            spare: Vec::new(),
         })
     }
 
@@ -205,7 +188,7 @@ impl Server {
             Err(_) => remote_address(connection.params()),
         });
         let (status, bytes, outcome) = match prepared {
-            Ok((environ, is_head)) => match self.call(py, &environ, connection, is_head) {
+            Ok((environ, is_head)) => match self.call(&environ, connection, is_head) {
                 Ok(result) => result,
                 Err(error) => {
                     tracing::error!(%error, "no memory for a request");
@@ -230,34 +213,19 @@ impl Server {
 
     fn call(
         &mut self,
-        py: Python<'_>,
         environ: &Bound<'_, PyDict>,
         connection: Box<Connection>,
         is_head: bool,
     ) -> PyResult<(u16, u64, Outcome)> {
-        let ticket = self.station().exchange.begin(connection);
-        environ.set_item(&self.input_key, Bound::new(py, Input::new(ticket.clone()))?)?;
-        let response = Response::new(is_head, std::mem::take(&mut self.spare));
-        let limits = &self.shared.settings.limits;
-        let start = Bound::new(py, StartResponse::new(ticket, response, limits.response_head))?;
-        let request = || self.request_name();
-        let responder = Responder {
-            app: &self.app,
-            debug: self.shared.settings.debug,
-            request: &request,
-        };
-        let outcome = responder.run(py, environ.as_any(), &start);
-        let (status, bytes, spare) = start
-            .get()
-            .with(|response| (response.status(), response.body_sent, response.buffer()));
-        self.spare = spare;
-        Ok((status, bytes, outcome))
+        let station = &self.shared.stations[self.index];
+        let ticket = station.exchange.begin(connection);
+        let request = || request_name(&self.shared, station);
+        let called = self.caller.call(environ, ticket, is_head, &request)?;
+        Ok((called.status, called.bytes, called.outcome))
     }
 
     fn request_name(&self) -> String {
-        let station = self.station();
-        let id = station.request.current().unwrap_or_default();
-        format!("{id} {}", self.shared.slot(station).request_line())
+        request_name(&self.shared, self.station())
     }
 
     fn log_access(&self, started: Instant, remote: &str, status: u16, bytes: u64, outcome: Outcome) {
@@ -276,6 +244,11 @@ impl Server {
             outcome = ?outcome,
         );
     }
+}
+
+fn request_name(shared: &Shared, station: &Station) -> String {
+    let id = station.request.current().unwrap_or_default();
+    format!("{id} {}", shared.slot(station).request_line())
 }
 
 /// The environ of a request that may run, and whether it is for a head only.

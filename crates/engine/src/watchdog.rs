@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pool::scoreboard::now_ms;
+use pool::settings::Entry;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpid, kill_process};
@@ -40,6 +41,8 @@ pub struct Watchdog {
     timed_out: Vec<Option<u64>>,
     /// What the reactor had given to threads at the last tick.
     taken: u64,
+    /// Without a leader: when what still runs is cut.
+    stop_at: Option<Instant>,
 }
 
 impl Watchdog {
@@ -50,7 +53,13 @@ impl Watchdog {
             stacks,
             timed_out: vec![None; shared.stations.len()],
             taken: 0,
+            stop_at: None,
         }
+    }
+
+    /// Whether there is no leader: then the end of this process is its own business.
+    fn is_alone(&self) -> bool {
+        self.shared.settings.entry != Entry::Pool
     }
 
     /// Never returns: it watches until the process ends.
@@ -104,6 +113,10 @@ impl Watchdog {
         match (&self.link).read(&mut byte) {
             Ok(1) => {
                 drop(self.shared.hub.reactor.drain());
+                let timeout = self.shared.settings.limits.stop_timeout;
+                if self.is_alone() && !timeout.is_zero() {
+                    self.stop_at.get_or_insert(Instant::now() + timeout);
+                }
             }
             // The leader is gone, and with it everybody who could want something of this process. Python can't be
             // asked to end: it may be busy for ever.
@@ -133,6 +146,35 @@ impl Watchdog {
             self.check_time(index, now);
         }
         self.answer_management();
+        if self.is_alone() {
+            self.end_if_due(now);
+        }
+    }
+
+    /// Ends this process where a leader would kill it.
+    fn end_if_due(&self, now: u64) {
+        if self.stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
+            for station in &self.shared.stations {
+                if self.shared.slot(station).busy_since_ms().is_some() {
+                    let request = self.shared.slot(station).request_line();
+                    tracing::error!(request, "cut: it still ran at the end of --stop-timeout");
+                }
+            }
+            ffi::exit_now(1);
+        }
+        let limits = &self.shared.settings.limits;
+        let longest = (limits.request_timeout + limits.kill_timeout).as_millis() as u64;
+        for (station, timed_out) in self.shared.stations.iter().zip(&self.timed_out) {
+            let since = self.shared.slot(station).busy_since_ms();
+            if since.is_some_and(|since| *timed_out == Some(since) && now.saturating_sub(since) >= longest) {
+                let request = self.shared.slot(station).request_line();
+                tracing::error!(
+                    request,
+                    "the process ends: a request did not end within --kill-timeout after its time limit"
+                );
+                ffi::exit_now(1);
+            }
+        }
     }
 
     /// No thread has taken anything since the last tick: all are busy, or can't have the GIL. What connections ask of

@@ -1,13 +1,14 @@
 //! A worker: loads the application, serves with its threads, and ends when the leader says so.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pool::log::escape;
 use pool::scoreboard::Scoreboard;
-use pool::settings::Settings;
+use pool::settings::{Entry, Settings};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -61,7 +62,11 @@ pub fn run(py: Python<'_>, birth: Birth) -> i32 {
     1
 }
 
-fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
+/// Serves until the worker has drained; the exit code.
+///
+/// # Errors
+/// What it died of, before it was ready.
+pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
     let Birth {
         settings,
         listeners,
@@ -143,7 +148,9 @@ fn serve(py: Python<'_>, shared: &Arc<Shared>, application: Py<PyAny>, link: &Un
         threads.push(thread);
     }
     let mut server = Server::new(py, shared, 0, application)?;
-    pool::control::send(link, &ToLeader::Ready)?;
+    if shared.settings.entry == Entry::Pool {
+        pool::control::send(link, &ToLeader::Ready)?;
+    }
     server.run(py)?;
     for thread in threads {
         thread.call_method0("join")?;
@@ -186,6 +193,18 @@ fn prepare_python(py: Python<'_>) -> PyResult<File> {
     )?;
     py.import("os")?.call_method("register_at_fork", (), Some(&in_child))?;
     Ok(stacks)
+}
+
+/// Working directory and `sys.path`.
+///
+/// # Errors
+/// The directory can't be entered.
+pub fn prepare_paths(py: Python<'_>, settings: &Settings) -> io::Result<()> {
+    std::env::set_current_dir(&settings.chdir)?;
+    for directory in settings.pythonpath.iter().rev().chain([&settings.chdir]) {
+        app::prepend_path(py, directory)?;
+    }
+    Ok(())
 }
 
 /// Loads the application as the settings say.

@@ -15,6 +15,7 @@ use crate::proxies::TrustedProxies;
 pub struct Settings {
     /// Name of the pool, for logs and process titles.
     pub pool: String,
+    pub entry: Entry,
     /// The application as the administrator typed it: `module:callable`, `module`, `path/to/file.py[:callable]` or
     /// `module:factory()`.
     pub app: String,
@@ -39,8 +40,24 @@ pub struct Settings {
     pub validate: bool,
     /// Only these peers may connect over TCP (FCGI_WEB_SERVER_ADDRS, SPEC A31); `None` allows everybody.
     pub allowed_peers: Option<Vec<std::net::IpAddr>>,
+    /// Under CGI: variables of the process's environment that belong to the request although no server documents
+    /// them. A `*` at the end of a name stands for anything.
+    pub cgi_variables: Vec<String>,
     pub limits: Limits,
     pub log: crate::log::LogSettings,
+}
+
+/// How requests come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Entry {
+    /// A supervisor, a leader and its workers.
+    Pool,
+    /// One process, started by a web server with a listening socket as its standard input (SPEC A30). The web server is
+    /// its supervisor.
+    FastCgi,
+    /// One process for one request, in its environment and standard streams (SPEC D).
+    Cgi,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,7 +18,7 @@ use pool::scoreboard::now_ms;
 use rustix::net::{Shutdown, shutdown};
 
 use crate::body::Body;
-use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Payload};
+use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Payload};
 use crate::reactor::{Key, Parked};
 pub use hub::Hub;
 use incoming::Incoming;
@@ -471,8 +471,11 @@ impl Carrier for Connection {
         }
     }
 
-    fn handle(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.fd)
+    fn handles(&self) -> Handles {
+        Handles {
+            input: Some(Arc::clone(&self.fd)),
+            output: Arc::clone(&self.fd),
+        }
     }
 
     fn hang_up(&mut self) {

@@ -116,17 +116,28 @@ fn import_file<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyModul
     if let Some(directory) = path.parent() {
         prepend_path(py, directory)?;
     }
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().replace('.', "_");
-    let util = py.import("importlib.util")?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().replace('.', "_");
+    // What importlib.util and importlib.machinery hand out, but importing those costs CGI milliseconds.
+    let bootstrap = py.import("_frozen_importlib")?;
     let loader = py
-        .import("importlib.machinery")?
+        .import("_frozen_importlib_external")?
         .getattr("SourceFileLoader")?
-        .call1((&stem, path.as_os_str()))?;
-    let spec = util.call_method1("spec_from_loader", (&stem, &loader))?;
-    let module = util.call_method1("module_from_spec", (&spec,))?;
+        .call1((&name, path.as_os_str()))?;
+    let spec = bootstrap.getattr("ModuleSpec")?.call1((&name, &loader))?;
+    spec.setattr("origin", path.as_os_str())?;
+    spec.setattr("has_location", true)?;
+    let module = bootstrap.call_method1("module_from_spec", (&spec,))?;
     // Registered first: a module may import itself by name, and pickle looks it up.
-    py.import("sys")?.getattr("modules")?.set_item(&stem, &module)?;
-    loader.call_method1("exec_module", (&module,))?;
+    py.import("sys")?.getattr("modules")?.set_item(&name, &module)?;
+    if path.extension().is_some_and(|extension| extension == "py") {
+        loader.call_method1("exec_module", (&module,))?;
+    } else {
+        // Python's cache knows no extensions: app.cgi and app.fcgi would share one file.
+        let source = loader.call_method1("get_data", (path.as_os_str(),))?;
+        let code = loader.call_method1("source_to_code", (source, path.as_os_str()))?;
+        py.import("builtins")?
+            .call_method1("exec", (code, module.getattr("__dict__")?))?;
+    }
     Ok(module.cast_into::<PyModule>()?)
 }
 

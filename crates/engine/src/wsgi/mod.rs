@@ -3,6 +3,7 @@
 //! Knows exchanges; neither FastCGI nor sockets.
 
 pub mod app;
+pub mod call;
 pub mod environ;
 pub mod errors;
 pub mod file_wrapper;

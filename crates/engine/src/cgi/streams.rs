@@ -1,0 +1,219 @@
+//! CGI's two streams as a carrier: the body from standard input, the response to standard output (RFC 3875).
+//!
+//! The web server's ends are left as they are: their flags may be shared with others. Nothing blocks all the same: input is
+//! read when poll says so, and what poll admits to a pipe is at least `PIPE_BUF` bytes.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use pool::settings::Limits;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, fstat};
+use rustix::io::{Errno, read, write};
+use rustix::net::{SendFlags, send};
+
+use crate::body::Body;
+use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Payload};
+
+/// One request's streams.
+pub struct Streams {
+    input: Arc<OwnedFd>,
+    output: Arc<OwnedFd>,
+    kind: Kind,
+    body: Body,
+    in_memory: usize,
+    max: u64,
+}
+
+/// What the output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Pipe,
+    Socket,
+    /// A regular file or a device: never full.
+    File,
+}
+
+/// POSIX: a write of so many bytes to a pipe that poll calls writable doesn't block.
+const PIPE_BUF: usize = 4096;
+const CHUNK: usize = 64 * 1024;
+/// Pieces in one call: the lock is others' too.
+const TURNS: usize = 64;
+
+impl Streams {
+    /// `length`: bytes of the body, `None` if it goes on until the end of `input`.
+    ///
+    /// # Errors
+    /// `output` is not open.
+    pub fn new(input: OwnedFd, output: OwnedFd, length: Option<u64>, limits: &Limits) -> io::Result<Self> {
+        let kind = match FileType::from_raw_mode(fstat(&output)?.st_mode) {
+            FileType::Fifo => Kind::Pipe,
+            FileType::Socket => Kind::Socket,
+            _ => Kind::File,
+        };
+        let mut body = Body::default();
+        body.expected = length;
+        body.ended = length == Some(0);
+        Ok(Self {
+            input: Arc::new(input),
+            output: Arc::new(output),
+            kind,
+            body,
+            in_memory: limits.body_memory,
+            max: limits.body_max,
+        })
+    }
+
+    /// One piece of `data`; `None` if there is no room now.
+    fn write_some(&self, data: &[u8]) -> Result<Option<usize>, CarrierError> {
+        let written = match self.kind {
+            Kind::Socket => send(&self.output, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            Kind::Pipe if !is_ready(&self.output, PollFlags::OUT) => return Ok(None),
+            Kind::Pipe => write(&self.output, &data[..data.len().min(PIPE_BUF)]),
+            Kind::File => write(&self.output, data),
+        };
+        match written {
+            Ok(length) => Ok(Some(length)),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            Err(_) => Err(CarrierError::Gone),
+        }
+    }
+
+    /// Small parts together, since each write costs the web server a read.
+    fn next_piece<'a>(payload: &Payload<'a>, buffer: &'a mut Vec<u8>) -> &'a [u8] {
+        let mut ahead = payload.peek();
+        let first = ahead.take(CHUNK);
+        if first.len() >= PIPE_BUF || ahead.remaining() == 0 {
+            return first;
+        }
+        buffer.extend_from_slice(first);
+        while buffer.len() < PIPE_BUF && ahead.remaining() > 0 {
+            buffer.extend_from_slice(ahead.take(PIPE_BUF - buffer.len()));
+        }
+        buffer
+    }
+}
+
+/// Marks `length` bytes of the payload as sent.
+fn advance(payload: &mut Payload<'_>, mut length: usize) {
+    while length > 0 {
+        length -= payload.take(length).len();
+    }
+}
+
+/// Readiness without waiting. What is broken is ready: the next call says how.
+fn is_ready(fd: impl AsFd, flags: PollFlags) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [PollFd::new(&fd, flags)];
+    matches!(poll(&mut fds, Some(&now)), Ok(1))
+}
+
+impl Carrier for Streams {
+    fn body(&mut self) -> &mut Body {
+        &mut self.body
+    }
+
+    fn send(&mut self, payload: &mut Payload<'_>, _ending: Option<Ending>) -> Result<bool, CarrierError> {
+        for _ in 0..TURNS {
+            if payload.remaining() == 0 {
+                return Ok(true);
+            }
+            let mut buffer = Vec::new();
+            let piece = Self::next_piece(payload, &mut buffer);
+            match self.write_some(piece)? {
+                Some(length) => advance(payload, length),
+                None => return Ok(false),
+            }
+        }
+        Ok(payload.remaining() == 0)
+    }
+
+    fn send_file(&mut self, part: &mut FilePart<'_>, _ending: Option<Ending>) -> Result<bool, CarrierError> {
+        let mut chunk = vec![0; if self.kind == Kind::Pipe { PIPE_BUF } else { CHUNK }];
+        for _ in 0..TURNS {
+            let left = part.end - part.offset;
+            if left == 0 {
+                return Ok(true);
+            }
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+            let length = match part.file.read_at(&mut chunk[..wanted], part.offset) {
+                Ok(0) => return Err(CarrierError::FileShrank),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(CarrierError::File(error)),
+            };
+            match self.write_some(&chunk[..length])? {
+                Some(written) => part.offset += written as u64,
+                None => return Ok(false),
+            }
+        }
+        Ok(part.offset == part.end)
+    }
+
+    fn end_aborted(&mut self) -> Result<bool, CarrierError> {
+        Ok(true)
+    }
+
+    /// Never more than CONTENT_LENGTH: what stands behind it on the stream isn't ours (SPEC D4).
+    fn receive(&mut self) -> Result<bool, CarrierError> {
+        if self.body.complete() || !is_ready(&self.input, PollFlags::IN) {
+            return Ok(false);
+        }
+        let mut chunk = [0; CHUNK];
+        let left = self
+            .body
+            .expected
+            .map_or(u64::MAX, |expected| expected - self.body.received);
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
+        match read(&self.input, &mut chunk[..wanted]) {
+            Ok(0) => {
+                // Before CONTENT_LENGTH: reading fails then.
+                self.body.ended = true;
+                Ok(true)
+            }
+            Ok(length) => {
+                self.body
+                    .push(&chunk[..length], self.in_memory, self.max)
+                    .map_err(CarrierError::Spool)?;
+                Ok(true)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(false),
+            Err(_) => Err(CarrierError::Gone),
+        }
+    }
+
+    fn handles(&self) -> Handles {
+        Handles {
+            input: (!self.body.complete()).then(|| Arc::clone(&self.input)),
+            output: Arc::clone(&self.output),
+        }
+    }
+
+    /// Nobody else waits: there is no watchdog here.
+    fn hang_up(&mut self) {}
+
+    fn crash_address(&self) -> Option<(RawFd, u16)> {
+        None
+    }
+
+    fn done(self: Box<Self>) {}
+
+    /// The web server sees the end of the output and how this process ends.
+    fn cut(self: Box<Self>) {}
+}
+
+/// Takes the protocol's streams from descriptors 0 and 1, so that nothing else gets at them: input becomes /dev/null, output
+/// standard error (SPEC D5).
+///
+/// # Errors
+/// The system's.
+pub fn take_standard_streams() -> io::Result<(OwnedFd, OwnedFd)> {
+    let input = io::stdin().as_fd().try_clone_to_owned()?;
+    let output = io::stdout().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    rustix::stdio::dup2_stdout(io::stderr())?;
+    Ok((input, output))
+}

@@ -1,0 +1,95 @@
+//! One request through the application, whatever brought it: the environ's constant part, and the call.
+
+use pool::settings::{Entry, Settings};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use super::errors::Errors;
+use super::file_wrapper::FileWrapper;
+use super::input::Input;
+use super::respond::{Outcome, Responder};
+use super::response::Response;
+use super::start_response::StartResponse;
+use crate::exchange::Ticket;
+
+/// The gateway's own keys, the same in every environ (PEP 3333, "environ Variables").
+///
+/// # Errors
+/// Python's MemoryError.
+pub fn constants<'py>(py: Python<'py>, settings: &Settings, errors: &Py<Errors>) -> PyResult<Bound<'py, PyDict>> {
+    let constants = PyDict::new(py);
+    constants.set_item("wsgi.version", PyTuple::new(py, [1, 0])?)?;
+    constants.set_item("wsgi.errors", errors)?;
+    // Replaced in each copy: its place in the dict is there already.
+    constants.set_item("wsgi.input", py.None())?;
+    constants.set_item("wsgi.multithread", settings.entry != Entry::Cgi && settings.threads > 1)?;
+    // A web server that starts processes itself may start several.
+    let multiprocess = settings.entry != Entry::Pool || settings.workers > 1;
+    constants.set_item("wsgi.multiprocess", multiprocess)?;
+    constants.set_item("wsgi.run_once", settings.entry == Entry::Cgi)?;
+    constants.set_item("wsgi.input_terminated", true)?;
+    constants.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+    Ok(constants)
+}
+
+/// What calls of one thread have in common.
+pub struct Caller {
+    app: Py<PyAny>,
+    input_key: Py<PyAny>,
+    /// Longest head of a response.
+    response_head: usize,
+    /// Show tracebacks to the client.
+    debug: bool,
+    /// Memory for the next response's head.
+    spare: Vec<u8>,
+}
+
+/// What became of a request.
+pub struct Called {
+    /// 0 if no head was sent.
+    pub status: u16,
+    /// Body bytes that were sent.
+    pub bytes: u64,
+    pub outcome: Outcome,
+}
+
+impl Caller {
+    pub fn new(py: Python<'_>, app: Py<PyAny>, settings: &Settings) -> Self {
+        Self {
+            app,
+            input_key: PyString::intern(py, "wsgi.input").into_any().unbind(),
+            response_head: settings.limits.response_head,
+            debug: settings.debug,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Calls the application for the exchange that `ticket` stands for and sends its response. `request` names it in
+    /// the log.
+    ///
+    /// # Errors
+    /// Python's MemoryError, before the application was called.
+    pub fn call(
+        &mut self,
+        environ: &Bound<'_, PyDict>,
+        ticket: Ticket,
+        is_head: bool,
+        request: &dyn Fn() -> String,
+    ) -> PyResult<Called> {
+        let py = environ.py();
+        environ.set_item(&self.input_key, Bound::new(py, Input::new(ticket.clone()))?)?;
+        let response = Response::new(is_head, std::mem::take(&mut self.spare));
+        let start = Bound::new(py, StartResponse::new(ticket, response, self.response_head))?;
+        let responder = Responder {
+            app: &self.app,
+            debug: self.debug,
+            request,
+        };
+        let outcome = responder.run(py, environ.as_any(), &start);
+        let (status, bytes, spare) = start
+            .get()
+            .with(|response| (response.status(), response.body_sent, response.buffer()));
+        self.spare = spare;
+        Ok(Called { status, bytes, outcome })
+    }
+}

@@ -1,0 +1,222 @@
+//! Started by a web server instead of by an administrator: a script is named by its `#!` line, and the process's own state
+//! says how requests come (SPEC A30, D). What the web server has put on the command line is never an option (SPEC D3).
+//!
+//! There is no supervisor here and no asking what the Python is: all of this counts for each CGI request. The process becomes the
+//! script's Python.
+
+mod block;
+mod refusal;
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
+use pool::settings::{Entry, ListenerKind};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::net::{AddressFamily, SocketAddrAny, getsockname, sockopt};
+
+use crate::cli::{self, Cli, Command, ScriptArgs};
+use crate::config::{self, ConfigError, Pool};
+use crate::host;
+use crate::python::Wanted;
+pub use block::BlockError;
+
+/// Names of scripts that would send the status line themselves (RFC 3875 section 5).
+const NPH: &str = "nph-";
+
+/// How a web server has started this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    FastCgi(ListenerKind),
+    Cgi,
+}
+
+impl Start {
+    /// What the process was given; `None` if no web server has started it.
+    fn detect() -> Option<Self> {
+        if let Some(kind) = listener_on_stdin() {
+            return Some(Self::FastCgi(kind));
+        }
+        let is_set = |name| std::env::var_os(name).is_some();
+        (is_set("GATEWAY_INTERFACE") || is_set("REQUEST_METHOD")).then_some(Self::Cgi)
+    }
+
+    fn listener(self) -> Option<ListenerKind> {
+        match self {
+            Self::FastCgi(kind) => Some(kind),
+            Self::Cgi => None,
+        }
+    }
+}
+
+/// The kind of the listening socket on descriptor 0, if there is one.
+fn listener_on_stdin() -> Option<ListenerKind> {
+    let stdin = io::stdin();
+    if !sockopt::socket_acceptconn(&stdin).unwrap_or(false) {
+        return None;
+    }
+    let address: SocketAddrAny = getsockname(&stdin).ok()?;
+    Some(match address.address_family() {
+        AddressFamily::UNIX => ListenerKind::Unix,
+        _ => ListenerKind::Tcp,
+    })
+}
+
+/// The script that the kernel has named for its `#!` line: no subcommand, but a file.
+pub fn named() -> Option<PathBuf> {
+    let first = std::env::args_os().nth(1)?;
+    let text = first.to_string_lossy();
+    let is_command = text.starts_with('-') || Cli::command().find_subcommand(&*text).is_some();
+    let path = PathBuf::from(first);
+    (!is_command && path.is_file()).then_some(path)
+}
+
+/// Runs the script as what it was started for.
+pub fn run(script: &Path) -> ExitCode {
+    let Some(start) = Start::detect() else {
+        let script = script.display();
+        eprintln!(
+            "wsgi-fpm: {script} is a script for a web server, which has not started it: there is neither a listening \
+             socket on standard input nor a CGI request in the environment.\n\
+             To try it: wsgi-fpm dev {script}\n\
+             To serve it: wsgi-fpm serve {script} --listen /path/to.sock"
+        );
+        return ExitCode::from(crate::EXIT_USAGE);
+    };
+    let is_nph = script
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(NPH));
+    if start == Start::Cgi && is_nph {
+        eprintln!(
+            "wsgi-fpm: error: {}: scripts named {NPH}... are not supported: rename it",
+            script.display()
+        );
+        refusal::answer_nph();
+        return ExitCode::FAILURE;
+    }
+    finish(start, become_python(script, start))
+}
+
+/// `wsgi-fpm cgi APP`, `wsgi-fpm fastcgi APP`: the same for who has no script.
+pub fn run_explicit(args: ScriptArgs, entry: Entry) -> anyhow::Result<ExitCode> {
+    let start = match (entry, listener_on_stdin()) {
+        (Entry::Cgi, _) => Start::Cgi,
+        (_, Some(kind)) => Start::FastCgi(kind),
+        (_, None) => return Err(ConfigError::NoListenerOnStdin.into()),
+    };
+    if start == Start::Cgi && std::env::var_os("REQUEST_METHOD").is_none() && io::IsTerminal::is_terminal(&io::stdin())
+    {
+        return Err(ConfigError::NoCgiRequest.into());
+    }
+    Ok(finish(start, exec(args, start)))
+}
+
+/// Says why the process has not become Python, to the log and to the client.
+fn finish(start: Start, failure: anyhow::Result<Infallible>) -> ExitCode {
+    let Err(error) = failure;
+    eprintln!("wsgi-fpm: error: {error:#}");
+    if start == Start::Cgi {
+        refusal::answer();
+    }
+    ExitCode::FAILURE
+}
+
+fn become_python(script: &Path, start: Start) -> anyhow::Result<Infallible> {
+    let script = std::path::absolute(script).context("the current directory is unknown")?;
+    let options = block::read(&script)?;
+    let command = Cli::command();
+    let known = command.find_subcommand("serve").context("serve is a command")?;
+    let listening = cli::listening_options();
+    let mut arguments: Vec<OsString> = vec!["wsgi-fpm".into(), "cgi".into(), script.clone().into()];
+    for option in &options {
+        option.check(known, &script)?;
+        // They say how `wsgi-fpm serve` is to serve this script.
+        if !listening.contains(&option.long()) {
+            arguments.extend(option.arguments());
+        }
+    }
+    let matches = command
+        .clone()
+        .try_get_matches_from(arguments)
+        .map_err(|error| BlockError::value(&script, cli::one_line(&error)))?;
+    let Command::Cgi(args) = Cli::from_arg_matches(&matches)?.command else {
+        unreachable!("\"cgi\" was the command");
+    };
+    exec(*args, start)
+}
+
+/// Becomes the Python that runs `args`.
+fn exec(args: ScriptArgs, start: Start) -> anyhow::Result<Infallible> {
+    let pool = Pool::for_script(args, start.listener())?;
+    let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir);
+    let python = wanted.executable()?;
+    let program = std::env::current_exe().context("this program's own path is unknown")?;
+    let engine = host::engine(&program)?;
+    let settings = inherited_file(&serde_json::to_vec(&pool.settings)?).context("the settings can't be handed over")?;
+    let mut command = host::exec_command(&python, &engine);
+    command.arg(settings.as_raw_fd().to_string());
+    command.envs(pool.env.iter().map(|(key, value)| (key, value)));
+    let error = command.exec();
+    Err(error).with_context(|| format!("{} can't be run", python.display()))
+}
+
+/// A file in memory that the next program finds open under the same number, at its beginning.
+fn inherited_file(content: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create("wsgi-fpm-settings", MemfdFlags::empty())?);
+    file.write_all(content)?;
+    io::Seek::rewind(&mut file)?;
+    Ok(file)
+}
+
+/// The command line of `serve` with the options that stand in the script it names, where they are not typed as well.
+pub fn with_block(arguments: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
+    let command = Cli::command();
+    // What is wrong is said later, about the whole.
+    let partial = command.clone().mut_subcommand("serve", |serve| {
+        serve.mut_args(|argument| argument.required(false)).ignore_errors(true)
+    });
+    let Ok(matches) = partial.try_get_matches_from(&arguments) else {
+        return Ok(arguments);
+    };
+    let Some(("serve", typed)) = matches.subcommand() else {
+        return Ok(arguments);
+    };
+    let Ok(Some(app)) = typed.try_get_one::<String>("app") else {
+        return Ok(arguments);
+    };
+    let directory = typed.try_get_one::<PathBuf>("chdir").ok().flatten();
+    let file = config::file_part(app);
+    let script = match directory {
+        Some(directory) => directory.join(file),
+        None => PathBuf::from(file),
+    };
+    if !script.is_file() {
+        return Ok(arguments);
+    }
+    let script = std::path::absolute(script).context("the current directory is unknown")?;
+    let options = block::read(&script)?;
+    let known = command.find_subcommand("serve").context("serve is a command")?;
+    let mut arguments = arguments;
+    for option in &options {
+        let id = option.check(known, &script)?;
+        if typed.value_source(&id) == Some(ValueSource::CommandLine) {
+            continue;
+        }
+        // What it says of the directory must not change which file was meant.
+        if id == "chdir"
+            && let Some(named) = arguments.iter_mut().find(|argument| **argument == *app.as_str())
+        {
+            *named = format!("{}{}", script.display(), &app[file.len()..]).into();
+        }
+        arguments.extend(option.arguments());
+    }
+    Ok(arguments)
+}

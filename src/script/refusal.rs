@@ -1,0 +1,22 @@
+//! What the client of a CGI request gets when there is no Python to answer it. The reason stands in the web server's log.
+
+use std::io::{self, Write};
+
+/// A document response (RFC 3875 section 6.2.1).
+pub fn answer() {
+    send("Status: 500 Internal Server Error\r\n");
+}
+
+/// For a script whose name promises the whole response (RFC 3875 section 5).
+pub fn answer_nph() {
+    send("HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n");
+}
+
+fn send(status: &str) {
+    const BODY: &str = "500 Internal Server Error\n";
+    let length = BODY.len();
+    let page = format!("{status}Content-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\r\n{BODY}");
+    let mut stdout = io::stdout();
+    // A client that is gone needs no answer.
+    let _ = stdout.write_all(page.as_bytes()).and_then(|()| stdout.flush());
+}
