@@ -253,6 +253,16 @@ fn c23_close_runs_when_the_peer_is_gone() {
 }
 
 #[test]
+fn c23_close_runs_although_empty_blocks_never_end() {
+    assert_eq!(APPS.get("/closing_empty_for_ever?c23-empty").ok().text(), "a");
+    until("close after the response", SOON, || {
+        events("c23-empty").ends_with(r#""close"]"#)
+    });
+    APPS.log
+        .wait_for_line(&["WARN", "/closing_empty_for_ever", "empty blocks"]);
+}
+
+#[test]
 fn c24_slow_close_delays_neither_the_end_nor_the_response() {
     let mut connection = APPS.connect();
     connection.send(&Request::get("/closing_slow?c24").keep_conn().bytes());
@@ -323,6 +333,17 @@ fn c56_peer_that_goes_away_is_no_error_in_the_log() {
         "{}",
         gateway.log.text()
     );
+}
+
+#[test]
+fn c56_application_that_gives_empty_blocks_notices_that_its_peer_is_gone() {
+    let mut connection = APPS.connect();
+    connection.send(&Request::get("/closing_waiting?c56-waiting").bytes());
+    until("the application waits", SOON, || events("c56-waiting").contains("next"));
+    drop(connection);
+    until("close after the peer has gone", SOON, || {
+        events("c56-waiting").ends_with(r#""close"]"#)
+    });
 }
 
 #[test]

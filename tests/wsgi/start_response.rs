@@ -251,6 +251,19 @@ fn c15_write_takes_bytes_only() {
 }
 
 #[test]
+fn c15_write_raises_when_a_later_start_response_has_failed() {
+    let response = APPS.get("/write_after_failed_start?c15-failed").error_page(500);
+    assert_eq!(response.end, Some((1, 0)));
+    assert_eq!(APPS.get("/recorded?c15-failed").ok().text(), r#"["RuntimeError"]"#);
+}
+
+#[test]
+fn c19_block_after_a_failed_start_response_is_a_500_and_logged() {
+    APPS.get("/return_after_failed_start").error_page(500);
+    APPS.log.wait_for_line(&["although start_response has failed"]);
+}
+
+#[test]
 fn c15_write_has_sent_head_and_data_when_it_returns() {
     let mut connection = APPS.connect();
     connection.send(&Request::get("/write_flushes?c15").bytes());

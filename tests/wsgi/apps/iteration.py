@@ -243,6 +243,30 @@ def closing_endless(environ, start_response):
     return Closing(environ, blocks())
 
 
+def closing_empty_for_ever(environ, start_response):
+    """Never ends after all that Content-Length promises."""
+    start_response("200 OK", TEXT + [("Content-Length", "1")])
+
+    def blocks():
+        yield b"a"
+        while True:
+            yield b""
+
+    return Closing(environ, blocks())
+
+
+def closing_waiting(environ, start_response):
+    """Has nothing to say yet."""
+    start_response("200 OK", TEXT)
+
+    def blocks():
+        while True:
+            time.sleep(0.005)
+            yield b""
+
+    return Closing(environ, blocks())
+
+
 def closing_slow(environ, start_response):
     """close() ends when the gate opens."""
     name = key(environ)

@@ -177,6 +177,32 @@ def write_types(environ, start_response):
     return [" ".join(outcomes).encode()]
 
 
+def write_after_failed_start(environ, start_response):
+    """The write() of a call that a later, failed one has replaced."""
+    write = start_response("200 OK", TEXT)
+    try:
+        raise KeyError
+    except KeyError:
+        try:
+            start_response("no status", TEXT, sys.exc_info())
+        except Exception:
+            pass
+    try:
+        write(b"lost")
+    except Exception as error:
+        events[key(environ)].append(type(error).__name__)
+        raise
+    return []
+
+
+def return_after_failed_start(environ, start_response):
+    try:
+        start_response("no status", TEXT)
+    except Exception:
+        pass
+    return [b"lost"]
+
+
 def write_flushes(environ, start_response):
     write = start_response("200 OK", TEXT)
     write(b"before;")

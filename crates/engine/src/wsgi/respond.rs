@@ -45,6 +45,8 @@ impl From<CarrierError> for Failure {
 
 const COMPLETE: Option<Ending> = Some(Ending::Complete { app_status: 0 });
 const FAILED: Option<Ending> = Some(Ending::Complete { app_status: 1 });
+/// Empty blocks that an application may give after its response is complete: more than any middleware adds.
+const BLOCKS_AFTER_THE_END: usize = 100;
 
 /// What stays the same from request to request.
 pub struct Responder<'a> {
@@ -142,6 +144,8 @@ impl Responder<'_> {
             let block = checked(item)?;
             let block = block.as_bytes();
             if block.is_empty() {
+                // An application that waits for something this way must learn that nobody waits with it (SPEC C56).
+                start.ticket.check_peer()?;
                 continue;
             }
             self.check_started(start)?;
@@ -169,7 +173,7 @@ impl Responder<'_> {
     /// Everything that Content-Length promised is sent and the response has ended. What the application has behind its
     /// last `yield` runs now.
     fn finish_iteration(&self, py: Python<'_>, iterator: &Bound<'_, PyAny>) {
-        loop {
+        for _ in 0..BLOCKS_AFTER_THE_END {
             match ffi::next_item(iterator) {
                 Ok(Some(item)) if item.cast::<PyBytes>().is_ok_and(|block| block.as_bytes().is_empty()) => {}
                 Ok(Some(_)) => return self.warn("the application returned more than Content-Length says: cut off"),
@@ -177,6 +181,7 @@ impl Responder<'_> {
                 Err(error) => return self.log_exception(py, &error, "after the response was complete"),
             }
         }
+        self.warn("the application goes on with empty blocks after its response was complete: not asked for more");
     }
 
     /// A regular file, by sendfile: measured, a fifth of the processor time of reading and sending it.
@@ -302,7 +307,11 @@ impl Responder<'_> {
             return Ok(());
         }
         Err(PyRuntimeError::new_err(
-            "the application returned a response without calling start_response",
+            if start.with(|response| response.start_called) {
+                "the application returned a response although start_response has failed"
+            } else {
+                "the application returned a response without calling start_response"
+            },
         ))
     }
 

@@ -102,6 +102,12 @@ impl Write {
                 "write() was called after its request had ended",
             ));
         }
+        // This `write` is of an earlier call than the last one, which has raised and left no head to send.
+        if !start.with(|response| response.started()) {
+            return Err(PyRuntimeError::new_err(
+                "write() was called although start_response has failed",
+            ));
+        }
         let block = data.as_bytes();
         if block.is_empty() {
             return Ok(());
