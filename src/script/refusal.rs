@@ -15,7 +15,9 @@ pub fn answer_nph() {
 fn send(status: &str) {
     const BODY: &str = "500 Internal Server Error\n";
     let length = BODY.len();
-    let page = format!("{status}Content-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\r\n{BODY}");
+    let is_head = std::env::var_os("REQUEST_METHOD").is_some_and(|method| method == "HEAD");
+    let body = if is_head { "" } else { BODY };
+    let page = format!("{status}Content-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\r\n{body}");
     let mut stdout = io::stdout();
     // A client that is gone needs no answer.
     let _ = stdout.write_all(page.as_bytes()).and_then(|()| stdout.flush());

@@ -10,6 +10,7 @@ mod environ;
 mod environ_front;
 mod environ_paths;
 mod environ_sources;
+mod error_pages;
 mod errors_stream;
 mod failures;
 mod file_wrapper;

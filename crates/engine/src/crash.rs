@@ -14,21 +14,24 @@ use fastcgi::encode;
 pub struct Answers(Vec<AtomicU64>);
 
 static ANSWERS: OnceLock<Answers> = OnceLock::new();
-static PAGE: OnceLock<Vec<u8>> = OnceLock::new();
+/// What is sent, and to HEAD.
+static PAGES: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
 /// The process whose requests these are: children of the application inherit the handler, not the right to answer.
 static OWNER: AtomicI32 = AtomicI32::new(0);
 
 const SIGNALS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT];
 
-/// An entry: descriptor and request id, and a bit so that it is never zero.
-fn entry(fd: i32, id: u16) -> u64 {
-    1 << 63 | (fd as u64) << 16 | u64::from(id)
+/// An entry: descriptor and request id, whether the method is HEAD, and a bit so that it is never zero.
+fn entry(fd: i32, id: u16, is_head: bool) -> u64 {
+    1 << 63 | u64::from(is_head) << HEAD_BIT | (fd as u64) << 16 | u64::from(id)
 }
+
+const HEAD_BIT: u32 = 62;
 
 impl Answers {
     /// The response of the request `id` on `fd` has not begun.
-    pub fn expect(&self, thread: usize, fd: i32, id: u16) {
-        self.0[thread].store(entry(fd, id), Ordering::Release);
+    pub fn expect(&self, thread: usize, fd: i32, id: u16, is_head: bool) {
+        self.0[thread].store(entry(fd, id, is_head), Ordering::Release);
     }
 
     /// It has, or the request is over.
@@ -43,10 +46,10 @@ impl Answers {
     }
 }
 
-/// Installs the handler for this process, once, and returns where its threads say what they are doing. `page`: the whole
-/// response, head and body.
-pub fn install(threads: usize, page: Vec<u8>) -> &'static Answers {
-    PAGE.get_or_init(|| page);
+/// Installs the handler for this process, once, and returns where its threads say what they are doing. `pages`: the
+/// whole response, and that to HEAD.
+pub fn install(threads: usize, pages: [Vec<u8>; 2]) -> &'static Answers {
+    PAGES.get_or_init(|| pages);
     OWNER.store(std::process::id() as i32, Ordering::Release);
     let answers = ANSWERS.get_or_init(|| Answers((0..threads).map(|_| AtomicU64::new(0)).collect()));
     for signal in SIGNALS {
@@ -65,11 +68,12 @@ pub fn install(threads: usize, page: Vec<u8>) -> &'static Answers {
 extern "C" fn on_crash(signal: c_int) {
     // SAFETY: getpid is async-signal-safe and has no preconditions.
     let is_owner = unsafe { libc::getpid() } == OWNER.load(Ordering::Acquire);
-    if let (true, Some(answers), Some(page)) = (is_owner, ANSWERS.get(), PAGE.get()) {
+    if let (true, Some(answers), Some(pages)) = (is_owner, ANSWERS.get(), PAGES.get()) {
         for answer in &answers.0 {
             let value = answer.swap(0, Ordering::AcqRel);
             if value != 0 {
-                send((value >> 16) as u32 as i32, value as u16, page);
+                let is_head = value >> HEAD_BIT & 1;
+                send((value >> 16) as u32 as i32, value as u16, &pages[is_head as usize]);
             }
         }
     }

@@ -46,6 +46,8 @@ struct Current {
     /// Number of the request on this thread, from 1.
     serial: u64,
     carrier: Option<Box<dyn Carrier>>,
+    /// Whether only the head of a response may be sent.
+    is_head: bool,
     /// The front server was found to be gone: what the application raises now is our own message to it.
     lost: Option<Lost>,
     answer: Answer,
@@ -87,13 +89,14 @@ impl Exchange {
         })
     }
 
-    /// A request begins.
-    pub fn begin(self: &Arc<Self>, carrier: Box<dyn Carrier>) -> Ticket {
+    /// A request begins; `is_head`: only the head of a response may be sent.
+    pub fn begin(self: &Arc<Self>, carrier: Box<dyn Carrier>, is_head: bool) -> Ticket {
         let mut current = self.lock();
         current.serial += 1;
         if let Some((fd, id)) = carrier.crash_address() {
-            self.answers.expect(self.thread, fd, id);
+            self.answers.expect(self.thread, fd, id, is_head);
         }
+        current.is_head = is_head;
         current.carrier = Some(carrier);
         current.lost = None;
         current.answer = Answer::Nobody;
@@ -109,9 +112,9 @@ impl Exchange {
         self.lock().serial
     }
 
-    /// The watchdog answers the request `serial` instead of the application: `response` is the whole of it. False if
-    /// the application's response has begun or the request has ended.
-    pub fn take_over(&self, serial: u64, response: &[u8]) -> bool {
+    /// The watchdog answers the request `serial` instead of the application: `response` makes the whole of it, for HEAD or
+    /// another method. False if the application's response has begun or the request has ended.
+    pub fn take_over<'r>(&self, serial: u64, response: impl FnOnce(bool) -> &'r [u8]) -> bool {
         let mut current = self.lock();
         if current.serial != serial || current.answer != Answer::Nobody {
             return false;
@@ -122,6 +125,7 @@ impl Exchange {
         current.answer = Answer::Watchdog;
         self.answers.settle(self.thread);
         // The peer takes an answer of a few hundred bytes at once, or has stopped reading.
+        let response = response(current.is_head);
         match carrier.send(&mut Payload::new(&[response]), Some(Ending::Complete { app_status: 1 })) {
             Ok(true) => carrier.done(),
             Ok(false) | Err(_) => carrier.cut(),

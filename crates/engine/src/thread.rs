@@ -218,7 +218,7 @@ impl Server {
         is_head: bool,
     ) -> PyResult<(u16, u64, Outcome)> {
         let station = &self.shared.stations[self.index];
-        let ticket = station.exchange.begin(connection);
+        let ticket = station.exchange.begin(connection, is_head);
         let request = || request_name(&self.shared, station);
         let called = self.caller.call(environ, ticket, is_head, &request)?;
         Ok((called.status, called.bytes, called.outcome))
@@ -273,18 +273,8 @@ fn prepare<'py>(
         Ok(built) => built,
         Err(rejection) => {
             // Nothing of it is certain to be right: as much as can be read.
-            let value = |name: &[u8]| {
-                Pairs::new(connection.params())
-                    .flatten()
-                    .find(|pair| pair.0 == name)
-                    .map(|pair| pair.1)
-            };
-            let path = [
-                value(b"SCRIPT_NAME").unwrap_or_default(),
-                value(b"PATH_INFO").unwrap_or_default(),
-            ]
-            .concat();
-            slot.begin(now_ms(), value(b"REQUEST_METHOD").unwrap_or_default(), &path);
+            let (method, path) = method_and_path(connection.params());
+            slot.begin(now_ms(), method, &path);
             return Err(rejection);
         }
     };
@@ -328,11 +318,19 @@ fn has_waited_too_long(facts: &Facts<'_>, limit: f64) -> bool {
 
 /// The peer of the front server, for a request that has no environ.
 fn remote_address(params: &[u8]) -> String {
-    let mut pairs = Pairs::new(params).flatten();
-    let address = pairs
-        .find(|(name, _)| name == b"REMOTE_ADDR")
-        .map_or(&b""[..], |(_, value)| value);
-    address.escape_ascii().to_string()
+    last_param(params, b"REMOTE_ADDR").escape_ascii().to_string()
+}
+
+/// Method and path of a request that has no environ, as far as they can be read.
+pub fn method_and_path(params: &[u8]) -> (&[u8], Vec<u8>) {
+    let path = [last_param(params, b"SCRIPT_NAME"), last_param(params, b"PATH_INFO")].concat();
+    (last_param(params, b"REQUEST_METHOD"), path)
+}
+
+/// The value of a param, the last one if there are several (SPEC A19); empty if there is none.
+fn last_param<'a>(params: &'a [u8], name: &[u8]) -> &'a [u8] {
+    let pairs = Pairs::new(params).flatten().filter(|pair| pair.0 == name);
+    pairs.last().map_or(b"", |pair| pair.1)
 }
 
 /// Answers instead of the application; the size of the page's body.
@@ -346,10 +344,11 @@ pub fn refuse(mut connection: Box<Connection>, rejection: &Rejection) -> u64 {
         connection.close_after_response();
     }
     // A peer that doesn't take a few hundred bytes at once isn't waited for.
-    let sent = connection.send(&mut Payload::new(&[&page]), Some(ending));
+    let is_head = last_param(connection.params(), b"REQUEST_METHOD") == b"HEAD";
+    let sent = connection.send(&mut Payload::new(&[page.answer(is_head)]), Some(ending));
     if !matches!(sent, Ok(true)) {
         return 0;
     }
     connection.done();
-    reject::body_length(rejection.status())
+    page.body_length(is_head)
 }

@@ -235,7 +235,8 @@ impl Watchdog {
         self.timed_out[index] = Some(since);
         let request = self.shared.slot(station).request_line();
         let id = station.request.current().unwrap_or_default();
-        let answered = station.exchange.take_over(serial, &reject::page("504 Gateway Timeout"));
+        let page = reject::page("504 Gateway Timeout");
+        let answered = station.exchange.take_over(serial, |is_head| page.answer(is_head));
         let stack = self.stack_of(station);
         tracing::error!(
             request = %format_args!("{id} {request}"),

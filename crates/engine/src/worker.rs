@@ -76,7 +76,8 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
         application,
     } = birth;
     let threads = settings.threads.max(1) as usize;
-    let answers = crash::install(threads, reject::page("502 Bad Gateway"));
+    let page = reject::page("502 Bad Gateway");
+    let answers = crash::install(threads, [false, true].map(|is_head| page.answer(is_head).to_vec()));
     let stacks = prepare_python(py).map_err(|error| failed(py, "Python can't be prepared", &error))?;
     let application = match application {
         Some(application) => {

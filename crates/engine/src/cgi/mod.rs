@@ -119,10 +119,11 @@ fn answer(py: Python<'_>, settings: &Settings, input: OwnedFd, output: &OwnedFd)
     let output = output.try_clone().map_err(failed)?;
     let streams = Streams::new(input, output, length, &settings.limits).map_err(failed)?;
     let exchange = Exchange::new(&settings.limits, 0, Answers::nobodys());
-    let ticket = exchange.begin(Box::new(streams));
+    let is_head = facts.method == b"HEAD";
+    let ticket = exchange.begin(Box::new(streams), is_head);
     let request = || name(facts.method);
     let called = Caller::new(py, app, settings)
-        .call(&environ, ticket, facts.method == b"HEAD", &request)
+        .call(&environ, ticket, is_head, &request)
         .map_err(python)?;
     errors.get().flush_partial();
     if settings.log.access {
@@ -141,5 +142,6 @@ fn answer(py: Python<'_>, settings: &Settings, input: OwnedFd, output: &OwnedFd)
 /// Sends a page of the gateway's own.
 fn refuse(output: &OwnedFd, status: &str) -> io::Result<()> {
     use std::io::Write;
-    std::fs::File::from(output.try_clone()?).write_all(&reject::page(status))
+    let is_head = std::env::var_os("REQUEST_METHOD").is_some_and(|method| method == "HEAD");
+    std::fs::File::from(output.try_clone()?).write_all(reject::page(status).answer(is_head))
 }

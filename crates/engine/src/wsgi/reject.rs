@@ -83,21 +83,46 @@ impl From<PyErr> for Rejection {
     }
 }
 
-/// Bytes of the body of [`page`].
-pub fn body_length(status: &str) -> u64 {
-    status.len() as u64 + 1
+/// A whole response of the gateway's own.
+pub struct Page {
+    bytes: Vec<u8>,
+    head_length: usize,
 }
 
-/// A whole response in plain text: nothing of the request and nothing of the failure stands in it (SPEC F4, F6).
-pub fn page(status: &str) -> Vec<u8> {
+impl Page {
+    /// `headers` end with CRLF each.
+    pub fn new(status: &str, content_type: &str, headers: &str, body: &str) -> Self {
+        let length = body.len();
+        let mut bytes = format!(
+            "Status: {status}\r\nContent-Type: {content_type}; charset=utf-8\r\n{headers}Content-Length: {length}\r\n\r\n"
+        )
+        .into_bytes();
+        let head_length = bytes.len();
+        bytes.extend_from_slice(body.as_bytes());
+        Self { bytes, head_length }
+    }
+
+    /// What is sent: to HEAD the same without the body (SPEC C30).
+    pub fn answer(&self, is_head: bool) -> &[u8] {
+        if is_head {
+            &self.bytes[..self.head_length]
+        } else {
+            &self.bytes
+        }
+    }
+
+    /// Bytes of the body in that.
+    pub fn body_length(&self, is_head: bool) -> u64 {
+        (self.answer(is_head).len() - self.head_length) as u64
+    }
+}
+
+/// A page in plain text: nothing of the request and nothing of the failure stands in it (SPEC F4, F6).
+pub fn page(status: &str) -> Page {
     let retry = if status.starts_with("503") {
         "Retry-After: 1\r\n"
     } else {
         ""
     };
-    let length = body_length(status);
-    format!(
-        "Status: {status}\r\nContent-Type: text/plain; charset=utf-8\r\n{retry}Content-Length: {length}\r\n\r\n{status}\n"
-    )
-    .into_bytes()
+    Page::new(status, "text/plain", retry, &format!("{status}\n"))
 }

@@ -6,8 +6,9 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::file_wrapper::{FileWrapper, PlainFile};
 use super::head::{Head, type_name};
+use super::reject::{self, Page};
 use super::start_response::StartResponse;
-use super::{reject, traceback};
+use super::traceback;
 use crate::carrier::{CarrierError, Ending, FilePart};
 use crate::{ffi, forked};
 
@@ -260,8 +261,9 @@ impl Responder<'_> {
         } else {
             reject::page("500 Internal Server Error")
         };
-        start.with(|response| response.replace(500, reject::body_length("500 Internal Server Error")));
-        match start.ticket.send(py, &[&page], FAILED) {
+        let is_head = start.with(|response| response.is_head);
+        start.with(|response| response.replace(500, page.body_length(is_head)));
+        match start.ticket.send(py, &[page.answer(is_head)], FAILED) {
             Ok(()) => start.ticket.done(),
             Err(error) => return self.abandon(py, start, &error),
         }
@@ -404,7 +406,7 @@ fn expectation(length: Option<u64>) -> String {
 }
 
 /// A traceback for a developer's browser.
-fn debug_page(traceback: &str) -> Vec<u8> {
+fn debug_page(traceback: &str) -> Page {
     let escaped = traceback
         .replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -416,11 +418,5 @@ fn debug_page(traceback: &str) -> Vec<u8> {
          pre{{background:#f4f4f4;padding:1rem;overflow:auto}}</style>\
          <h1>The application failed</h1><p><strong>{last}</strong><pre>{escaped}</pre>"
     );
-    let mut page = format!(
-        "Status: 500 Internal Server Error\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
-    page.extend_from_slice(body.as_bytes());
-    page
+    Page::new("500 Internal Server Error", "text/html", "", &body)
 }
