@@ -193,6 +193,9 @@ fn f10_silence_before_the_application_is_called_is_answered_without_it() {
     assert_eq!(connection.read_response(1).error_page(408).end, Some((0, 0)));
     connection.expect_close();
     assert_eq!(gateway.get("/recorded?silence").ok().text(), "[]");
+    gateway
+        .log
+        .wait_for_line(&["408", "POST /read_fails", "--body-timeout"]);
 }
 
 #[test]

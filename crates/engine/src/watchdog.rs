@@ -19,7 +19,7 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use crate::connection::{Connection, Step};
 use crate::reactor::Reactor;
-use crate::thread::{Shared, Station, refuse};
+use crate::thread::{Shared, Station, method_and_path, refuse};
 use crate::wsgi::reject::{self, Rejection};
 use crate::{RequestTimeout, ffi};
 
@@ -133,7 +133,10 @@ impl Watchdog {
         let now = now_ms();
         for connection in reactor.expired(now) {
             if connection.waits_for_body() {
-                Rejection::BodyTimeout.log("");
+                // No thread has had it, so it has no number yet.
+                let (method, path) = method_and_path(connection.params());
+                let request = format!("{} {}", method.escape_ascii(), path.escape_ascii());
+                Rejection::BodyTimeout.log(&pool::log::escape(&request));
                 refuse(connection, &Rejection::BodyTimeout);
             } else {
                 connection.log_expiry();
