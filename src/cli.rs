@@ -10,6 +10,7 @@ use pool::settings::Limits;
 
 use crate::config::address::{Address, TcpAddress};
 use crate::config::units::{Size, TimeSpan};
+use crate::writer::typed::Typed;
 
 /// PHP-FPM for Python: runs any WSGI application behind any web server that speaks FastCGI.
 #[derive(Debug, Parser)]
@@ -30,6 +31,8 @@ pub enum Command {
     /// Serve on the listening socket that a web server has left on standard input, in this one process; a script with
     /// `#!/usr/bin/env wsgi-fpm` does so by itself
     Fastcgi(Box<ScriptArgs>),
+    /// Print the configuration of a web server, or a systemd unit, for an application
+    Config(Box<ConfigArgs>),
     /// Run Python inside this program; the supervisor starts its leaders with it
     #[command(hide = true)]
     Host(HostArgs),
@@ -93,6 +96,62 @@ pub struct DevArgs {
     pub log: LogOptions,
     #[command(flatten)]
     pub limits: LimitOptions,
+}
+
+#[derive(Debug, Args)]
+// `serve` has to be told where to listen; here there is a default, the same for the unit and for the web servers.
+#[command(mut_arg("listen", |listen| listen.required(false).help(LISTEN_HERE)))]
+pub struct ConfigArgs {
+    /// What to write for
+    #[arg(value_enum, value_name = "SERVER")]
+    pub server: WebServer,
+    // Before the options themselves, which are taken out of what was typed.
+    #[command(flatten)]
+    pub typed: Typed,
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    #[command(flatten)]
+    pub site: SiteOptions,
+}
+
+const LISTEN_HERE: &str = "As for serve; the web server connects to the first address that it can reach [default: \
+                           /run/wsgi-fpm-NAME/wsgi.sock]";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WebServer {
+    Nginx,
+    /// mod_proxy_fcgi
+    Apache,
+    /// mod_fcgid, which starts the application itself
+    ApacheFcgid,
+    Lighttpd,
+    Caddy,
+    Haproxy,
+    /// No web server: the unit that runs `wsgi-fpm serve` for the others
+    Systemd,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Web server")]
+pub struct SiteOptions {
+    /// Files that the web server sends itself, such as /static=/srv/blog/static; can be repeated
+    #[arg(long = "static", value_name = "URL=DIR", value_parser = parse_static)]
+    pub statics: Vec<(String, PathBuf)>,
+    /// Host name of the site; can be repeated [default: every name that no other site has]
+    #[arg(long = "server-name", value_name = "NAME", value_parser = parse_server_name)]
+    pub server_names: Vec<String>,
+    /// Where the web server listens [default: 80; lighttpd: its own ports; Caddy with a name: 443]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// systemd: who runs the application
+    #[arg(long, value_name = "USER", default_value = "www-data", value_parser = parse_account)]
+    pub user: String,
+    /// systemd: the group of the same [default: the user's own]
+    #[arg(long, value_name = "GROUP", value_parser = parse_account)]
+    pub group: Option<String>,
+    /// systemd and apache-fcgid: path of wsgi-fpm [default: of this one]
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -353,6 +412,32 @@ fn parse_name(typed: &str) -> Result<String, &'static str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if typed.is_empty() || typed.len() > 64 || !typed.chars().all(allowed) {
         return Err("use up to 64 letters, digits, dots, dashes and underscores");
+    }
+    Ok(typed.to_owned())
+}
+
+fn parse_static(typed: &str) -> Result<(String, PathBuf), &'static str> {
+    const WRONG: &str = "write URL=DIR with a prefix that starts with a slash, such as /static=/srv/blog/static";
+    let (url, directory) = typed.split_once('=').ok_or(WRONG)?;
+    let url = parse_mount(url).map_err(|_| WRONG)?;
+    if url.is_empty() || directory.is_empty() {
+        return Err(WRONG);
+    }
+    Ok((url, directory.into()))
+}
+
+fn parse_server_name(typed: &str) -> Result<String, &'static str> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if typed.is_empty() || typed.starts_with(['.', '-']) || !typed.chars().all(allowed) {
+        return Err("write one host name, such as blog.example.org");
+    }
+    Ok(typed.to_owned())
+}
+
+fn parse_account(typed: &str) -> Result<String, &'static str> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if typed.is_empty() || typed.starts_with(['.', '-']) || !typed.chars().all(allowed) {
+        return Err("write a name or number of the system's accounts");
     }
     Ok(typed.to_owned())
 }

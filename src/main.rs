@@ -8,6 +8,7 @@ mod preview;
 mod python;
 mod script;
 mod supervisor;
+mod writer;
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use config::{ConfigError, Pool};
 use python::{Interpreter, PythonError, Wanted};
 use script::BlockError;
 use supervisor::{OnFailure, Outcome, Supervisor};
+use writer::WriterError;
 
 /// What was typed, or the Python that was named, can't be used.
 const EXIT_USAGE: u8 = 2;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Fastcgi(args) => script::run_explicit(*args, Entry::FastCgi),
         Command::Serve(args) => serve(*args),
         Command::Dev(args) => dev::run(*args),
+        Command::Config(args) => writer::run(*args),
         Command::Host(args) => host::run(&args),
     };
     result.unwrap_or_else(|error| failure(&error))
@@ -53,7 +56,8 @@ fn main() -> ExitCode {
 
 fn failure(error: &anyhow::Error) -> ExitCode {
     eprintln!("wsgi-fpm: error: {error:#}");
-    let is_usage = error.is::<ConfigError>() || error.is::<PythonError>() || error.is::<BlockError>();
+    let is_usage =
+        error.is::<ConfigError>() || error.is::<PythonError>() || error.is::<BlockError>() || error.is::<WriterError>();
     ExitCode::from(if is_usage { EXIT_USAGE } else { 1 })
 }
 

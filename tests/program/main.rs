@@ -5,6 +5,7 @@
 mod support;
 
 mod command_line;
+mod config_writer;
 mod dev;
 mod listeners;
 mod options;

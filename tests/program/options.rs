@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::run::output;
 
 /// Options of a subcommand with their defaults, from its help. Hidden ones are not in it.
-fn from_help(subcommand: &str) -> BTreeMap<String, Option<String>> {
+pub fn from_help(subcommand: &str) -> BTreeMap<String, Option<String>> {
     let help = String::from_utf8(output(&[subcommand, "--help"]).stdout).unwrap();
     let mut options: Vec<(String, String)> = Vec::new();
     for line in help.lines().map(str::trim) {

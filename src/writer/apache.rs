@@ -1,0 +1,147 @@
+//! A site of Apache with mod_proxy_fcgi, as `apache/proxy-fcgi.conf` shows it; and what mod_fcgid's has in common with it.
+
+use std::fmt::Write as _;
+
+use super::command::Command;
+use super::value::{Value, quoted};
+use super::{Backend, Site, WriterError, times};
+
+pub const SERVER: &str = "Apache";
+
+pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
+    let mut text = head(site, "proxy_fcgi");
+    text.push_str(&command.comment(site, "www-data"));
+    text.push_str(&virtual_host(site)?);
+    text.push_str(&limit(site));
+    text.push_str(&static_files(site, true)?);
+
+    let mut parameters = format!("retry=0 connectiontimeout={}", times::seconds(times::CONNECT));
+    let read = times::read(&site.limits).unwrap_or(times::A_YEAR);
+    let send = times::send(&site.limits).unwrap_or(times::A_YEAR);
+    let _ = write!(parameters, " timeout={}", times::seconds(read.max(send)));
+    let mut why = String::new();
+    if let Some(kept) = times::kept(&site.limits) {
+        let _ = write!(parameters, " enablereuse=on ttl={}", kept.idle.as_secs());
+        why.push_str(
+            "    # enablereuse keeps connections; ttl is shorter than --idle-timeout, so that Apache is the one who closes them.\n",
+        );
+    }
+    let mount = if site.mount.as_str().is_empty() {
+        "/"
+    } else {
+        site.mount.as_str()
+    };
+    let _ = write!(
+        text,
+        "\n    # timeout is longer than --request-timeout and --queue-timeout, so that wsgi-fpm's own answer and log line come\n    \
+         # first. retry=0: or Apache answers 503 for another minute after a restart.\n{why}    \
+         ProxyPass {} {} {parameters}\n\n    \
+         # Params in the form that the specification has, not the one for PHP.\n    \
+         ProxyFCGIBackendType GENERIC\n    \
+         # An upload of unknown length gets one.\n    \
+         SetEnv proxy-sendcl 1\n    \
+         # %2F in a path, and slashes that follow each other, are the application's business.\n    \
+         AllowEncodedSlashes On\n    \
+         MergeSlashes Off\n    \
+         <Location {}>\n        \
+         # The Authorization header, which Apache withholds otherwise.\n        \
+         CGIPassAuth On\n    \
+         </Location>\n\
+         </VirtualHost>\n",
+        word(&site.mount.with(mount.to_owned()))?,
+        target(site)?,
+        // Patterns mean themselves there only without their characters.
+        pattern(&site.mount.with(mount.to_owned()))?,
+    );
+    Ok(text)
+}
+
+/// The comment at the top, and the port.
+pub fn head(site: &Site, module: &str) -> String {
+    let name = &site.name;
+    let alias = if site.statics.is_empty() { "" } else { " alias" };
+    let mut text = format!(
+        "# {name} behind Apache. Put it into /etc/apache2/sites-available/{name}.conf, then:\n\
+         #     a2enmod {module}{alias} && a2ensite {name} && apache2ctl configtest && systemctl reload apache2\n"
+    );
+    if site.server_names.is_empty() {
+        text.push_str(
+            "# Without a name (--server-name) it answers only if no other site of this port comes before it.\n",
+        );
+    }
+    text
+}
+
+/// The begin of the virtual host.
+pub fn virtual_host(site: &Site) -> Result<String, WriterError> {
+    let port = site.port.unwrap_or(80);
+    let mut text = String::from("\n");
+    // Apache's own ports.conf has these; twice is an error.
+    if ![80, 443].contains(&port) {
+        let _ = write!(
+            text,
+            "# Remove it if the server listens there already.\nListen {port}\n\n"
+        );
+    }
+    let _ = writeln!(text, "<VirtualHost *:{port}>");
+    let mut names = site.server_names.iter();
+    if let Some(name) = names.next() {
+        let _ = writeln!(text, "    ServerName {name}");
+    }
+    for name in names {
+        let _ = writeln!(text, "    ServerAlias {name}");
+    }
+    if !site.server_names.is_empty() {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn limit(site: &Site) -> String {
+    // Zero means no limit on both sides.
+    let bytes = match site.limits.body_max {
+        bytes if bytes >= i64::MAX as u64 => 0,
+        bytes => bytes,
+    };
+    format!("    # Largest request body, as --body-max.\n    LimitRequestBody {bytes}\n")
+}
+
+/// The static files; they have to stand before the application, which has everything else.
+pub fn static_files(site: &Site, is_proxy: bool) -> Result<String, WriterError> {
+    let mut text = String::new();
+    for files in &site.statics {
+        let url = word(&files.url.directory())?;
+        let _ = write!(
+            text,
+            "\n    Alias {url} {}\n    <Directory {}>\n        Require all granted\n    </Directory>\n",
+            word(&files.directory.directory())?,
+            pattern(&files.directory)?,
+        );
+        if is_proxy {
+            let _ = writeln!(text, "    ProxyPass {url} !");
+        }
+    }
+    Ok(text)
+}
+
+/// Where requests go. The host stands for the socket in logs and in the list of workers.
+fn target(site: &Site) -> Result<String, WriterError> {
+    Ok(match site.backend()? {
+        Backend::Unix(path) => {
+            let path = path.without(SERVER, &["|", "?", "#", "${"])?;
+            quoted(&format!("unix:{path}|fcgi://{}/", site.name), &['"', '\\'])
+        }
+        Backend::Tcp(address) => quoted(&format!("fcgi://{address}/"), &[]),
+    })
+}
+
+/// An argument of a directive.
+pub fn word(value: &Value) -> Result<String, WriterError> {
+    Ok(quoted(value.without(SERVER, &["${"])?, &['"', '\\']))
+}
+
+/// An argument of a section, in which wildcards mean something.
+pub fn pattern(value: &Value) -> Result<String, WriterError> {
+    value.without(SERVER, &["*", "?", "["])?;
+    word(value)
+}

@@ -1,0 +1,116 @@
+//! The command line that serves the application, for units and for comments: what was typed, independent of where.
+
+use std::path::{Path, PathBuf};
+
+use super::Site;
+use super::typed::Typed;
+use super::value::{Value, shell_word};
+use crate::config::address::Address;
+use crate::config::{ConfigError, Pool};
+
+/// Without the program itself.
+#[derive(Debug)]
+pub struct Command {
+    /// Each with its value.
+    pub options: Vec<(String, Option<Value>)>,
+    typed: Vec<String>,
+}
+
+impl Command {
+    /// # Errors
+    /// If a value can't stand in a configuration.
+    pub fn new(pool: &Pool, site: &Site, typed: &Typed) -> Result<Self, anyhow::Error> {
+        let mut command = Self {
+            options: Vec::new(),
+            typed: typed.0.iter().map(|option| option.name.clone()).collect(),
+        };
+        // Both depend on where and by whom the program is started.
+        command.push("chdir", site.chdir.clone());
+        if let Some(python) = python(pool)? {
+            command.push("python", Value::path("--python", &python)?);
+        }
+        for path in &pool.settings.pythonpath {
+            command.push("pythonpath", Value::path("--pythonpath", path)?);
+        }
+        for option in &typed.0 {
+            let what = match option.name.as_str() {
+                "chdir" | "python" | "pythonpath" | "listen" => continue,
+                "env" => "--env",
+                "name" => "--name",
+                "mount" => "--mount",
+                _ => "an option of serve",
+            };
+            if option.values.is_empty() {
+                command.options.push((option.name.clone(), None));
+            }
+            for value in &option.values {
+                command.push(&option.name, Value::new(what, value)?);
+            }
+        }
+        for address in &site.listen {
+            let address = match address {
+                Address::Unix(path) => Value::path("--listen", path)?,
+                Address::Tcp(_) | Address::Fd(_) => Value::new("--listen", address.to_string())?,
+            };
+            command.push("listen", address);
+        }
+        Ok(command)
+    }
+
+    fn push(&mut self, name: &str, value: Value) {
+        self.options.push((name.to_owned(), Some(value)));
+    }
+
+    /// The value of an option that was typed.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.options.iter().find(|(option, _)| option == name)?;
+        value.as_ref().map(Value::as_str)
+    }
+
+    /// Names of the options that somebody typed.
+    pub fn typed(&self) -> impl Iterator<Item = &str> {
+        self.typed.iter().map(String::as_str)
+    }
+
+    /// Comment lines that say which application the configuration fits. `group` is the web server's.
+    pub fn comment(&self, site: &Site, group: &str) -> String {
+        let mut line = format!("wsgi-fpm serve {}", shell_word(site.app.as_str()));
+        for (name, value) in &self.options {
+            line.push_str(" --");
+            line.push_str(name);
+            if let Some(value) = value.as_ref().map(Value::as_str) {
+                line.push(separator(value));
+                line.push_str(&shell_word(value));
+            }
+        }
+        if site.has_unix_socket() && self.value("listen-group").is_none() {
+            line.push_str(" --listen-group ");
+            line.push_str(group);
+        }
+        format!(
+            "#\n# The application has to run as\n#     {line}\n\
+             # and `wsgi-fpm config systemd` with these options writes the unit for it.\n"
+        )
+    }
+}
+
+/// Between an option and its value: one that begins with a dash would be taken for an option.
+pub fn separator(value: &str) -> char {
+    if value.starts_with('-') { '=' } else { ' ' }
+}
+
+/// What `serve` would take here and would not find from elsewhere: an option that is a relative path, and the active
+/// virtual environment.
+fn python(pool: &Pool) -> Result<Option<PathBuf>, ConfigError> {
+    let active = || std::env::var_os("VIRTUAL_ENV").filter(|directory| !directory.is_empty());
+    let Some(named) = pool.python.clone().or_else(|| active().map(PathBuf::from)) else {
+        return Ok(None);
+    };
+    // A bare name is a command on PATH.
+    if named.components().count() == 1 && !Path::new(&named).exists() {
+        return Ok(Some(named));
+    }
+    std::path::absolute(named)
+        .map(Some)
+        .map_err(ConfigError::CurrentDirectory)
+}

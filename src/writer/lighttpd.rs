@@ -1,0 +1,149 @@
+//! A site of lighttpd, as `deploy/lighttpd.conf` shows it: a part of its configuration, not the whole of it.
+
+use std::fmt::Write as _;
+
+use super::command::Command;
+use super::value::Value;
+use super::{Backend, Site, WriterError, times};
+
+const SERVER: &str = "lighttpd";
+
+pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
+    let name = &site.name;
+    let alias = if site.statics.is_empty() { "" } else { ", \"mod_alias\"" };
+    let mut text = format!(
+        "# {name} behind lighttpd. Put it into /etc/lighttpd/conf-available/90-{name}.conf, then:\n\
+         #     lighttpd-enable-mod {name} && lighttpd -tt -f /etc/lighttpd/lighttpd.conf && systemctl restart lighttpd\n\
+         {}\n\
+         server.modules += ( \"mod_fastcgi\"{alias} )\n\n",
+        command.comment(site, "www-data")
+    );
+    let mut inner = String::new();
+    let _ = write!(
+        inner,
+        "# Largest request body in KiB, as --body-max.\nserver.max-request-size = {}\n",
+        largest_body(site)
+    );
+    for files in &site.statics {
+        let _ = write!(
+            inner,
+            "\nalias.url += ( {} => {} )\n",
+            word(&files.url.directory())?,
+            word(&files.directory.directory())?
+        );
+    }
+    inner.push('\n');
+    inner.push_str(&in_conditions(&paths(site)?, &backend(site)?));
+    text.push_str(&in_conditions(&hosts(site), &inner));
+    Ok(text)
+}
+
+/// The port and the names of the site.
+fn hosts(site: &Site) -> Vec<String> {
+    let mut conditions = Vec::new();
+    if let Some(port) = site.port {
+        conditions.push(format!("$SERVER[\"socket\"] == \":{port}\""));
+    }
+    match site.server_names.as_slice() {
+        [] => {}
+        [name] => conditions.push(format!("$HTTP[\"host\"] == \"{name}\"")),
+        names => {
+            let names: Vec<_> = names.iter().map(|name| regex(name)).collect();
+            conditions.push(format!("$HTTP[\"host\"] =~ \"^({})(:[0-9]+)?$\"", names.join("|")));
+        }
+    }
+    conditions
+}
+
+/// What of the site is the application's. A prefix of fastcgi.server would match in the middle of a name, and takes
+/// precedence over aliases.
+fn paths(site: &Site) -> Result<Vec<String>, WriterError> {
+    let mut conditions = Vec::new();
+    if !site.mount.as_str().is_empty() {
+        conditions.push(format!("$HTTP[\"url\"] =~ \"^{}(/|$)\"", regex(site.mount.as_str())));
+    }
+    let urls: Vec<_> = site
+        .statics
+        .iter()
+        .map(|files| regex(files.url.directory().as_str()))
+        .collect();
+    match urls.as_slice() {
+        [] => {}
+        [url] => conditions.push(format!("$HTTP[\"url\"] !~ \"^{url}\"")),
+        urls => conditions.push(format!("$HTTP[\"url\"] !~ \"^({})\"", urls.join("|"))),
+    }
+    Ok(conditions)
+}
+
+fn backend(site: &Site) -> Result<String, WriterError> {
+    let address = match site.backend()? {
+        Backend::Unix(path) => format!("\"socket\" => {}", word(&path)?),
+        Backend::Tcp(address) => format!("\"host\" => \"{}\", \"port\" => {}", address.ip(), address.port()),
+    };
+    // Zero: no limit, as lighttpd has it by default.
+    let seconds = |time| times::seconds(Option::unwrap_or_default(time));
+    Ok(format!(
+        "# check-local: no file stands behind these paths. fix-root-scriptname: the whole path is PATH_INFO.\n\
+         # The timeouts are longer than --request-timeout, --queue-timeout and --body-timeout, so that wsgi-fpm's own answer\n\
+         # and log line come first.\n\
+         fastcgi.server = ( \"/\" => ((\n    \
+         {address},\n    \
+         \"check-local\" => \"disable\",\n    \
+         \"fix-root-scriptname\" => \"enable\",\n    \
+         \"connect-timeout\" => {},\n    \
+         \"write-timeout\" => {},\n    \
+         \"read-timeout\" => {}\n\
+         )))\n",
+        times::seconds(times::CONNECT),
+        seconds(times::send(&site.limits)),
+        seconds(times::read(&site.limits))
+    ))
+}
+
+/// Zero means no limit on both sides.
+fn largest_body(site: &Site) -> u64 {
+    /// What lighttpd can hold.
+    const LARGEST: u64 = u32::MAX as u64;
+    match site.limits.body_max.div_ceil(1024) {
+        kilobytes if kilobytes > LARGEST => 0,
+        kilobytes => kilobytes,
+    }
+}
+
+/// `inner` inside of `conditions`, the first one outermost.
+fn in_conditions(conditions: &[String], inner: &str) -> String {
+    let Some((first, rest)) = conditions.split_first() else {
+        return inner.to_owned();
+    };
+    let mut text = format!("{first} {{\n");
+    for line in in_conditions(rest, inner).lines() {
+        if !line.is_empty() {
+            text.push_str("    ");
+            text.push_str(line);
+        }
+        text.push('\n');
+    }
+    text.push_str("}\n");
+    text
+}
+
+/// A string. The only escape is the one for a quote, so a backslash can't stand before one.
+fn word(value: &Value) -> Result<String, WriterError> {
+    if value.as_str().ends_with('\\') {
+        value.without(SERVER, &["\\"])?;
+    }
+    let text = value.without(SERVER, &["\\\""])?;
+    Ok(format!("\"{}\"", text.replace('"', "\\\"")))
+}
+
+/// The text as a part of a regular expression inside of a string.
+fn regex(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if r".^$*+?()[]{}|\".contains(character) || character == '"' {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out
+}

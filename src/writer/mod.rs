@@ -1,0 +1,248 @@
+//! `wsgi-fpm config`: the configuration of a web server, or a systemd unit, for one application. Reads the same options
+//! as `serve` and starts nothing; no Python is needed. One module for each server, which knows its syntax.
+
+mod apache;
+mod caddy;
+mod command;
+mod fcgid;
+mod haproxy;
+mod lighttpd;
+mod nginx;
+mod systemd;
+mod times;
+pub mod typed;
+mod value;
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use pool::settings::Limits;
+
+use crate::cli::{ConfigArgs, SiteOptions, WebServer};
+use crate::config::address::Address;
+use crate::config::units::TimeSpan;
+use crate::config::{ConfigError, Pool};
+use command::Command;
+use value::Value;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriterError {
+    #[error("{what} {value:?}: {server} has no way to write {character:?} there")]
+    Unwritable {
+        what: &'static str,
+        value: String,
+        server: &'static str,
+        character: String,
+    },
+    #[error("{what} {value:?}: a configuration is written in UTF-8, which this is not")]
+    NotUtf8 { what: &'static str, value: String },
+    #[error("--static {0}: named twice")]
+    StaticTwice(String),
+    #[error("--static {url}: {} is not a directory", .directory.display())]
+    StaticFile { url: String, directory: PathBuf },
+    #[error("--static {0}: HAProxy sends no files; let another web server do that")]
+    NoFiles(String),
+    #[error(
+        "the command line for mod_fcgid is longer than the {0} bytes that it can hold; put the options into a script \
+             that begins with #!/usr/bin/env wsgi-fpm, and name that one"
+    )]
+    LongCommand(usize),
+    #[error("--program {0}: not a file")]
+    NoFile(String),
+    #[error("{option}: {server} has no longer times than {}", TimeSpan(*.most))]
+    TooLong {
+        option: &'static str,
+        server: &'static str,
+        most: Duration,
+    },
+    #[error("--listen {0}: no web server can connect there by this address; name the socket's own")]
+    NoAddress(Address),
+    #[error(
+        "--listen {}: {} is root's own, so {user} can't make a socket there; name one in a directory of its own, \
+             such as {}", .socket.display(), .directory.display(), .instead.display()
+    )]
+    NotInRun {
+        socket: PathBuf,
+        directory: PathBuf,
+        user: String,
+        instead: PathBuf,
+    },
+}
+
+/// What all writers need to know about an application and its place in the web server.
+#[derive(Debug)]
+pub struct Site {
+    /// The pool's name in ASCII: names in the configuration and of files are made from it.
+    pub name: String,
+    pub app: Value,
+    pub chdir: Value,
+    /// "" for the whole site; no slash at the end.
+    pub mount: Value,
+    pub statics: Vec<Static>,
+    /// None: every name that no other site has.
+    pub server_names: Vec<String>,
+    pub port: Option<u16>,
+    pub limits: Limits,
+    pub listen: Vec<Address>,
+    pub options: SiteOptions,
+}
+
+/// A URL prefix whose files the web server sends itself.
+#[derive(Debug)]
+pub struct Static {
+    /// Starts with a slash and does not end with one.
+    pub url: Value,
+    /// Absolute, without a slash at the end.
+    pub directory: Value,
+}
+
+/// Where the web server connects.
+#[derive(Debug)]
+pub enum Backend {
+    Unix(Value),
+    Tcp(SocketAddr),
+}
+
+pub fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
+    let text = write(args)?;
+    // Nothing is printed before everything has been written: never half a file.
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .context("the configuration can't be written to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(args: ConfigArgs) -> anyhow::Result<String> {
+    let ConfigArgs {
+        server,
+        typed,
+        serve,
+        site: options,
+    } = args;
+    let pool = Pool::for_serve(serve)?;
+    let site = Site::new(&pool, options)?;
+    let command = Command::new(&pool, &site, &typed)?;
+    let program = program(site.options.program.as_deref())?;
+    let text = match server {
+        WebServer::Nginx => nginx::write(&site, &command),
+        WebServer::Apache => apache::write(&site, &command),
+        WebServer::ApacheFcgid => fcgid::write(&site, &program, &command),
+        WebServer::Lighttpd => lighttpd::write(&site, &command),
+        WebServer::Caddy => caddy::write(&site, &command),
+        WebServer::Haproxy => haproxy::write(&site, &command),
+        WebServer::Systemd => systemd::write(&site, &program, &command),
+    };
+    Ok(text?)
+}
+
+impl Site {
+    fn new(pool: &Pool, options: SiteOptions) -> Result<Self, anyhow::Error> {
+        let name = ascii_name(&pool.settings.pool);
+        let listen = match pool.listen.as_slice() {
+            [] => vec![Address::Unix(default_socket(&name))],
+            listen => listen.to_vec(),
+        };
+        Ok(Self {
+            app: Value::new("APP", &pool.settings.app)?,
+            chdir: Value::path("--chdir", &pool.settings.chdir)?,
+            mount: Value::new("--mount", pool.settings.paths.mount.as_deref().unwrap_or_default())?,
+            statics: statics(&options)?,
+            server_names: options.server_names.clone(),
+            port: options.port,
+            limits: pool.settings.limits,
+            listen,
+            name,
+            options,
+        })
+    }
+
+    fn has_unix_socket(&self) -> bool {
+        self.listen.iter().any(|address| matches!(address, Address::Unix(_)))
+    }
+
+    /// # Errors
+    /// If there is no address that one can connect to.
+    fn backend(&self) -> Result<Backend, WriterError> {
+        let reachable = self.listen.iter().find_map(|address| match address {
+            Address::Unix(path) => Some(Value::path("--listen", path).map(Backend::Unix)),
+            Address::Tcp(address) if address.port() != 0 => Some(Ok(Backend::Tcp(towards(*address)))),
+            Address::Tcp(_) | Address::Fd(_) => None,
+        });
+        reachable.unwrap_or_else(|| Err(WriterError::NoAddress(self.listen[0].clone())))
+    }
+}
+
+impl Backend {
+    /// Whether web server and application have the same clock.
+    fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(address) => address.ip().is_loopback(),
+        }
+    }
+}
+
+/// The address to connect to, for one to listen on: 127.0.0.1 for 0.0.0.0.
+fn towards(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// A directory for each application: systemd makes and removes it with the service.
+fn default_socket(name: &str) -> PathBuf {
+    Path::new("/run").join(format!("wsgi-fpm-{name}")).join("wsgi.sock")
+}
+
+/// The path by which services are to start this program: through the link on PATH, if there is one, since that one stays
+/// with the next version.
+fn program(named: Option<&Path>) -> Result<Value, anyhow::Error> {
+    if let Some(named) = named {
+        let path = std::path::absolute(named).map_err(ConfigError::CurrentDirectory)?;
+        return Ok(Value::path("--program", &path)?);
+    }
+    let own = std::env::current_exe().context("the path of this program is unknown, name it with --program")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let linked = std::env::split_paths(&path)
+        .filter(|directory| directory.is_absolute())
+        .filter_map(|directory| Some(directory.join(own.file_name()?)))
+        .find(|candidate| candidate.canonicalize().is_ok_and(|target| target == own));
+    Ok(Value::path("--program", &linked.unwrap_or(own))?)
+}
+
+fn ascii_name(pool: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    pool.chars().map(|c| if allowed(c) { c } else { '_' }).collect()
+}
+
+fn statics(options: &SiteOptions) -> Result<Vec<Static>, anyhow::Error> {
+    let mut statics: Vec<Static> = Vec::new();
+    for (url, directory) in &options.statics {
+        let directory = std::path::absolute(directory).map_err(ConfigError::CurrentDirectory)?;
+        // Without a slash at the end, which some servers want and others don't.
+        let directory: PathBuf = directory.components().collect();
+        if statics.iter().any(|known| known.url.as_str() == url) {
+            return Err(WriterError::StaticTwice(url.clone()).into());
+        }
+        // It need not be there yet: Django's collectstatic makes it.
+        if directory.exists() && !directory.is_dir() {
+            let url = url.clone();
+            return Err(WriterError::StaticFile { url, directory }.into());
+        }
+        statics.push(Static {
+            url: Value::new("--static", url)?,
+            directory: Value::path("--static", &directory)?,
+        });
+    }
+    Ok(statics)
+}

@@ -1,0 +1,172 @@
+//! A site of nginx, as `nginx/site.conf` shows it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::command::Command;
+use super::value::{is_plain, percent_encoded, quoted};
+use super::{Backend, Site, WriterError, times};
+use crate::config::units::Size;
+
+const SERVER: &str = "nginx";
+/// What users include otherwise; written out, the file needs no other one.
+const PARAMS: &str = include_str!("../../nginx/wsgi_fpm_params");
+const PAGE: u64 = 4096;
+/// Of the buffers for the rest of a response.
+const BUFFER: u64 = 16 * 1024;
+const BUFFERS: u64 = 16;
+/// nginx takes the first buffer for each request: more than this is a limit that was not meant as one.
+const LARGEST_HEAD: u64 = 1 << 30;
+
+pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
+    let name = &site.name;
+    let backend = site.backend()?;
+    let mut text = format!(
+        "# {name} behind nginx. Put it into /etc/nginx/conf.d/{name}.conf, or wherever files are included into http {{ }}, then:\n\
+         #     nginx -t && systemctl reload nginx\n\
+         {}\n\
+         upstream {name} {{\n    server {};\n",
+        command.comment(site, "www-data"),
+        address(&backend)
+    );
+    let kept = times::kept(&site.limits);
+    match kept {
+        Some(kept) => {
+            let _ = write!(
+                text,
+                "\n    # Connections that each process of nginx keeps open. nginx has to be the one who closes them: earlier than\n    \
+                 # wsgi-fpm (--idle-timeout, --connection-requests).\n    \
+                 keepalive {};\n    keepalive_timeout {};\n    keepalive_requests {};\n",
+                kept.connections,
+                time(kept.idle),
+                kept.requests
+            );
+        }
+        None => text.push_str(
+            "    # No kept connections: --connections, --idle-timeout or --connection-requests leave no room for them.\n",
+        ),
+    }
+    let port = site.port.unwrap_or(80);
+    let _ = write!(text, "}}\n\nserver {{\n    listen {port};\n    listen [::]:{port};\n");
+    if site.server_names.is_empty() {
+        text.push_str("    # No name: the requests that no other server block of this port wants (--server-name).\n");
+    } else {
+        let _ = writeln!(text, "    server_name {};", site.server_names.join(" "));
+    }
+    let _ = write!(
+        text,
+        "\n    # Largest request body, as --body-max.\n    client_max_body_size {};\n",
+        Size(body_max(site))
+    );
+    for files in &site.statics {
+        let url = files.url.directory();
+        let directory = files.directory.directory();
+        let _ = write!(
+            text,
+            "\n    location {} {{\n        alias {};\n    }}\n",
+            word(url.without(SERVER, &[])?),
+            word(directory.without(SERVER, &["$"])?)
+        );
+    }
+    let mount = site.mount.directory();
+    if !site.mount.as_str().is_empty() {
+        let target = site
+            .mount
+            .with(format!("{}$is_args$args", percent_encoded(mount.as_str())));
+        let _ = write!(
+            text,
+            "\n    location = {} {{\n        return 301 {};\n    }}\n",
+            word(site.mount.as_str()),
+            word(target.as_str())
+        );
+    }
+    let _ = write!(
+        text,
+        "\n    location {} {{\n        fastcgi_pass {name};\n{}",
+        word(mount.as_str()),
+        if kept.is_some() {
+            "        fastcgi_keep_conn on;\n"
+        } else {
+            ""
+        },
+    );
+    text.push_str(&buffers(site));
+    text.push_str(&timeouts(site));
+    text.push_str(&params(&backend));
+    text.push_str("    }\n}\n");
+    Ok(text)
+}
+
+fn address(backend: &Backend) -> String {
+    match backend {
+        Backend::Unix(path) => word(&format!("unix:{}", path.as_str())),
+        Backend::Tcp(address) => address.to_string(),
+    }
+}
+
+/// A parameter of a directive. Nothing can stand for a dollar sign where nginx looks for variables; the caller knows
+/// where that is.
+fn word(text: &str) -> String {
+    if is_plain(text.trim_end_matches("$is_args$args")) {
+        return text.to_owned();
+    }
+    quoted(text, &['"', '\\'])
+}
+
+/// Zero means the same on both sides.
+fn body_max(site: &Site) -> u64 {
+    match site.limits.body_max {
+        bytes if bytes >= i64::MAX as u64 => 0,
+        bytes => bytes,
+    }
+}
+
+fn buffers(site: &Site) -> String {
+    // The head shares its buffer with record headers and with what comes on STDERR before it.
+    let head = (site.limits.response_head as u64).min(LARGEST_HEAD);
+    let first = head.next_multiple_of(1024) + PAGE;
+    // nginx insists on more buffers than may be busy, which is by default twice the first one.
+    let count = BUFFERS.max((2 * first).div_ceil(BUFFER) + 2);
+    format!(
+        "\n        # The head of a response has to fit into the first buffer: --response-head, and a page.\n        \
+         fastcgi_buffer_size {};\n        fastcgi_buffers {count} {};\n",
+        kilobytes(first),
+        kilobytes(BUFFER)
+    )
+}
+
+/// Seconds read better than hours here, and nginx has no fractions.
+fn time(time: Duration) -> String {
+    match time.subsec_millis() {
+        0 => format!("{}s", time.as_secs()),
+        _ => format!("{}ms", time.as_millis()),
+    }
+}
+
+/// Buffers have no g in nginx.
+fn kilobytes(bytes: u64) -> String {
+    format!("{}k", bytes.div_ceil(1024))
+}
+
+fn timeouts(site: &Site) -> String {
+    format!(
+        "\n        # Later than wsgi-fpm's own limits, so that its answer and its log line come first (--request-timeout,\n        \
+         # --queue-timeout, --body-timeout).\n        \
+         fastcgi_connect_timeout {};\n        fastcgi_send_timeout {};\n        fastcgi_read_timeout {};\n",
+        time(times::CONNECT),
+        time(times::send(&site.limits).unwrap_or(times::A_YEAR)),
+        time(times::read(&site.limits).unwrap_or(times::A_YEAR))
+    )
+}
+
+fn params(backend: &Backend) -> String {
+    let mut text = "\n        # nginx/wsgi_fpm_params.\n".to_owned();
+    for line in PARAMS.lines().filter(|line| line.starts_with("fastcgi_param ")) {
+        // A wait can be judged by one clock only.
+        if line.contains(" REQUEST_START ") && !backend.is_local() {
+            continue;
+        }
+        let _ = writeln!(text, "        {line}");
+    }
+    text
+}

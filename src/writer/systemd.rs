@@ -1,0 +1,175 @@
+//! A systemd unit that serves the application, as `deploy/wsgi-fpm.service` shows it.
+
+use std::fmt::Write as _;
+use std::path::{Component, Path, PathBuf};
+
+use super::command::{Command, separator};
+use super::value::{Value, is_plain, quoted};
+use super::{Site, WriterError, default_socket, times};
+use crate::config::address::Address;
+
+/// Who else may connect: the group of nginx, Apache and lighttpd on Debian.
+const WEB_GROUP: &str = "www-data";
+/// From our last word to systemd's SIGKILL.
+const STOP_MARGIN_SECONDS: u64 = 10;
+
+pub fn write(site: &Site, program: &Value, command: &Command) -> Result<String, WriterError> {
+    let name = &site.name;
+    let typed_group = command.value("listen-group");
+    // Without it nobody but this user could connect.
+    let added_group = (site.has_unix_socket() && typed_group.is_none()).then_some(WEB_GROUP);
+
+    let mut text = format!(
+        "# {name}, served by wsgi-fpm. Put it into /etc/systemd/system/{name}.service, then:\n\
+         #     systemctl daemon-reload && systemctl enable --now {name}\n\
+         #     journalctl -u {name} -f\n\
+         # `systemctl reload {name}` loads a new version of the application.\n\n\
+         [Unit]\nDescription={name}, served by wsgi-fpm\nAfter=network.target\n"
+    );
+    if site.listen.iter().any(|address| matches!(address, Address::Fd(_))) {
+        let _ = writeln!(
+            text,
+            "# Its listening socket comes from there: /etc/systemd/system/{name}.socket has to say ListenStream=.\n\
+             Requires={name}.socket"
+        );
+    }
+    let _ = write!(text, "\n[Service]\nUser={}\n", site.options.user);
+    if let Some(group) = &site.options.group {
+        let _ = writeln!(text, "Group={group}");
+    }
+    if let Some(group) = typed_group.or(added_group) {
+        let _ = writeln!(
+            text,
+            "# The web server's group: so that this user may give it the socket.\nSupplementaryGroups={}",
+            setting(group)
+        );
+    }
+    let directories = runtime_directories(site)?;
+    if !directories.is_empty() {
+        let _ = writeln!(
+            text,
+            "# In /run, made for this user and removed at the end.\nRuntimeDirectory={}",
+            directories.join(" ")
+        );
+    }
+    let _ = write!(
+        text,
+        "# Secrets of the application, KEY=VALUE a line; they are not in the list of processes as --env is.\n\
+         EnvironmentFile=-/etc/{name}.env\n\n\
+         ExecStart={} serve {}",
+        // Variables are not looked for in the first word.
+        setting(program.as_str()),
+        argument(&site.app)
+    );
+    for (name, value) in &command.options {
+        let _ = write!(text, " \\\n    --{name}");
+        if let Some(value) = value {
+            let _ = write!(text, "{}{}", separator(value.as_str()), argument(value));
+        }
+    }
+    if let Some(group) = added_group {
+        let _ = write!(text, " \\\n    --listen-group {group}");
+    }
+    let _ = write!(
+        text,
+        "\n\n# A new version is loaded; the old one serves until it is ready, and goes on if it fails.\n\
+         ExecReload=/bin/kill -HUP $MAINPID\n\n\
+         # SIGTERM goes to the supervisor alone, which lets running requests finish (--stop-timeout).\n\
+         KillMode=mixed\n\
+         TimeoutStopSec={}\n\n\
+         Restart=on-failure\n\
+         RestartSec=2\n\
+         # A wrong option or a Python that can't be used: trying again won't help.\n\
+         RestartPreventExitStatus=2\n\n\
+         LimitNOFILE=65536\n\n\
+         NoNewPrivileges=yes\n\
+         ProtectSystem=full\n{}\n\
+         [Install]\nWantedBy=multi-user.target\n",
+        stop_timeout(site),
+        protection(site, program, command)
+    );
+    Ok(text)
+}
+
+/// A word of ExecStart. Quotes and backslashes, then systemd's specifiers and variables.
+fn argument(value: &Value) -> String {
+    setting(value.as_str()).replace('$', "$$")
+}
+
+/// A word of any other setting.
+fn setting(text: &str) -> String {
+    let word = if is_plain(text) {
+        text.to_owned()
+    } else {
+        quoted(text, &['"', '\\'])
+    };
+    word.replace('%', "%%")
+}
+
+fn stop_timeout(site: &Site) -> String {
+    let ours = site.limits.stop_timeout;
+    if ours.is_zero() {
+        return "infinity".to_owned();
+    }
+    (times::seconds(ours) + STOP_MARGIN_SECONDS).to_string()
+}
+
+/// The directories in /run that the sockets need.
+fn runtime_directories(site: &Site) -> Result<Vec<String>, WriterError> {
+    let mut directories = Vec::new();
+    for address in &site.listen {
+        let Address::Unix(socket) = address else { continue };
+        let Some(below) = ["/run", "/var/run"]
+            .iter()
+            .find_map(|run| socket.strip_prefix(run).ok())
+        else {
+            continue;
+        };
+        let directory = below.parent().unwrap_or(Path::new(""));
+        if directory == Path::new("") {
+            if site.options.user == "root" {
+                continue;
+            }
+            return Err(WriterError::NotInRun {
+                socket: socket.clone(),
+                directory: socket.parent().map(PathBuf::from).unwrap_or_default(),
+                user: site.options.user.clone(),
+                instead: default_socket(&site.name),
+            });
+        }
+        // systemd takes no other components; whoever writes them makes the directory himself.
+        if directory.components().all(|part| matches!(part, Component::Normal(_))) {
+            let directory = setting(Value::path("--listen", directory)?.as_str());
+            if !directories.contains(&directory) {
+                directories.push(directory);
+            }
+        }
+    }
+    Ok(directories)
+}
+
+/// Private directories, as far as the application's own paths are not in them.
+fn protection(site: &Site, program: &Value, command: &Command) -> String {
+    let mut paths = vec![program.as_str(), site.app.as_str()];
+    let options = command.options.iter().filter_map(|(_, value)| value.as_ref());
+    paths.extend(options.map(Value::as_str));
+    let below = |roots: &[&str]| {
+        let inside = |path: &&str| roots.iter().any(|root| Path::new(path).starts_with(root));
+        paths.iter().any(inside)
+    };
+    let mut text = String::new();
+    if below(&["/tmp", "/var/tmp"]) {
+        text.push_str("# Not PrivateTmp=yes: a path above lies in a directory that it would hide.\n");
+    } else {
+        text.push_str("PrivateTmp=yes\n");
+    }
+    if below(&["/home", "/root", "/run/user"]) {
+        text.push_str(
+            "# Not ProtectHome=yes, which would hide a path above; where the application writes there, not even this.\n\
+             ProtectHome=read-only\n",
+        );
+    } else {
+        text.push_str("ProtectHome=yes\n");
+    }
+    text
+}
