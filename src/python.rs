@@ -1,6 +1,7 @@
 //! Finds the Python that a pool is to run in, and asks it what it is. Never guesses a version: the interpreter that the
 //! administrator names decides. How it is then run is `host`'s business.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -145,16 +146,22 @@ pub struct Wanted {
     pub chdir: PathBuf,
 }
 
+/// Where Python is looked for if there is no `$PATH`: lighttpd starts CGI scripts without one.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+fn search_path(variable: Option<OsString>) -> Vec<PathBuf> {
+    std::env::split_paths(&variable.unwrap_or_else(|| DEFAULT_PATH.into())).collect()
+}
+
 impl Wanted {
     pub fn from_environment(option: Option<PathBuf>, chdir: &Path) -> Self {
-        let path = std::env::var_os("PATH").unwrap_or_default();
         Self {
             option,
             own: own_environment(),
             virtual_env: std::env::var_os("VIRTUAL_ENV")
                 .filter(|dir| !dir.is_empty())
                 .map(PathBuf::from),
-            path: std::env::split_paths(&path).collect(),
+            path: search_path(std::env::var_os("PATH")),
             chdir: chdir.to_owned(),
         }
     }
@@ -368,6 +375,12 @@ mod tests {
         std::fs::write(path, "#!/bin/sh\n").unwrap();
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         path.to_owned()
+    }
+
+    #[test]
+    fn without_a_search_path_there_are_the_usual_directories() {
+        assert_eq!(search_path(Some("/a:/b".into())), [Path::new("/a"), Path::new("/b")]);
+        assert!(search_path(None).contains(&PathBuf::from("/usr/bin")));
     }
 
     #[test]
