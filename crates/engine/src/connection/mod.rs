@@ -297,7 +297,15 @@ impl Connection {
         }
         let BeginRequest { id, keep_conn, .. } = self.codec.active().ok_or(CarrierError::Ended)?;
         let last = keep_conn && ending.is_some() && self.is_last_request();
-        Ok((id, ending.map(|ending| Tail { ending, last })))
+        let poison = last && self.is_from_nginx();
+        Ok((id, ending.map(|ending| Tail { ending, last, poison })))
+    }
+
+    /// Whether nginx has sent the request; its own files of params and ours say so.
+    fn is_from_nginx(&self) -> bool {
+        Pairs::new(self.codec.params())
+            .flatten()
+            .any(|(name, value)| name == b"SERVER_SOFTWARE" && value.starts_with(b"nginx"))
     }
 
     /// Whether the connection is closed after this request, though the front server may want to keep it.

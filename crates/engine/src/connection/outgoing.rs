@@ -22,7 +22,7 @@ pub struct Outgoing {
     answers: Vec<u8>,
     /// The end of the response stands in `pending` or has been sent.
     ended: bool,
-    /// So does the sign that the connection will not be kept.
+    /// With it, for a front server that wants to keep the connection, that it is closed.
     goodbye: bool,
 }
 
@@ -32,11 +32,14 @@ pub struct Tail {
     pub ending: Ending,
     /// The front server wants to keep the connection, and it is closed all the same.
     pub last: bool,
+    /// It has to be told so by [`POISON`].
+    pub poison: bool,
 }
 
 /// A record of a version that doesn't exist. Within a response it tells nginx, mod_proxy_fcgi and Caddy that it broke
 /// off; lighttpd and mod_fcgid skip it and see the end of file (SPEC E8a). Behind END_REQUEST it keeps nginx, which
 /// reuses a connection only if nothing is left unread on it, from sending a request into one that is being closed.
+/// Nobody else gets it there: Apache would take it for the beginning of its next response.
 pub const POISON: [u8; 8] = [0; 8];
 
 /// Responses up to this size are copied into one record and sent with one `send`; larger ones are gathered from where
@@ -289,7 +292,7 @@ impl Tail {
             Ending::UnknownRole => (0, ProtocolStatus::UnknownRole),
         };
         encode::end_request(out, id, app_status, status);
-        if self.last {
+        if self.poison {
             out.extend_from_slice(&POISON);
         }
     }
