@@ -9,8 +9,9 @@ use tempfile::TempDir;
 use crate::bodies::{MIB, expect_pattern};
 use crate::support::http::{Browser, Request, Response, pattern};
 use crate::support::installed;
-use crate::support::nginx::{Nginx, shipped, upstream};
+use crate::support::nginx::{Nginx, upstream};
 use crate::support::process::Gateway;
+use crate::support::web_server::shipped;
 
 const PASSWORD: &str = "correct horse battery";
 

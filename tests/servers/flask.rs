@@ -7,8 +7,9 @@ use serde_json::json;
 use crate::bodies::{DIGESTS, MIB, expect_pattern};
 use crate::support::http::{Browser, Request, pattern};
 use crate::support::installed;
-use crate::support::nginx::{Nginx, shipped, upstream};
+use crate::support::nginx::{Nginx, upstream};
 use crate::support::process::Gateway;
+use crate::support::web_server::shipped;
 
 #[test]
 fn flask_example_keeps_notes_and_takes_uploads() {

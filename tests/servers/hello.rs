@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::support::http::{Client, Request, fetch};
 use crate::support::installed;
-use crate::support::nginx::{Nginx, shipped, upstream};
+use crate::support::nginx::{Nginx, upstream};
 use crate::support::process::Gateway;
+use crate::support::web_server::shipped;
 
 #[test]
 fn hello_greets_and_streams() {

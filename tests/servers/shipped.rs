@@ -4,8 +4,9 @@ use crate::bodies::{DIGESTS, MIB};
 use crate::front::site;
 use crate::support::http::{Browser, Request, fetch};
 use crate::support::installed;
-use crate::support::nginx::{Nginx, shipped, upstream};
+use crate::support::nginx::{Nginx, upstream};
 use crate::support::process::Gateway;
+use crate::support::web_server::shipped;
 
 /// nginx/site.conf with both of its applications.
 struct Site {

@@ -1,5 +1,5 @@
-//! The gateway's log as a test sees it: lines of text, collected while the process runs, and the events that they form:
-//! an event with a traceback has several lines, of which the first begins with the time.
+//! The log of a gateway or a web server as a test sees it: lines of text, collected while the process runs, and the events
+//! that they form: an event with a traceback has several lines, of which the first begins with the time.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex};
@@ -64,6 +64,11 @@ impl Log {
         self.events().into_iter().find(|event| predicate(event))
     }
 
+    /// The first line, not event, for which `predicate` holds.
+    pub fn find_line(&self, predicate: impl Fn(&str) -> bool) -> Option<String> {
+        self.lines().into_iter().find(|line| predicate(line))
+    }
+
     /// How many lines, not events, there are for which `predicate` holds.
     pub fn count(&self, predicate: impl Fn(&str) -> bool) -> usize {
         self.lines().iter().filter(|line| predicate(line)).count()
@@ -117,10 +122,16 @@ fn events(lines: &[String]) -> Vec<String> {
     events
 }
 
-/// `2026-11-22T22:47:27.000735Z  INFO ...`
+/// The gateway's `2026-11-22T22:47:27.000735Z  INFO`, or what the web servers write: `2026/11/22 22:47:27`,
+/// `[Sun Nov 22 22:47:27.000735 2026]`, `2026-11-22 22:47:27:`, `[NOTICE]`, `{"level":`.
 fn begins_with_time(line: &str) -> bool {
     let bytes = line.as_bytes();
-    bytes.len() > 20 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-' && bytes[10] == b'T'
+    let is_date = bytes.len() > 18
+        && bytes[..4].iter().all(u8::is_ascii_digit)
+        && matches!(bytes[4], b'-' | b'/')
+        && bytes[7] == bytes[4]
+        && matches!(bytes[10], b'T' | b' ');
+    is_date || line.starts_with('[') || line.starts_with("{\"level\"")
 }
 
 /// The value of `name=value` in a line of the text format, without quotes.

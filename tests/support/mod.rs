@@ -5,6 +5,7 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub mod apache;
 pub mod fcgi_client;
 pub mod http;
 pub mod installed;
@@ -15,3 +16,4 @@ pub mod process;
 pub mod python;
 pub mod tied;
 pub mod wait;
+pub mod web_server;

@@ -1,21 +1,14 @@
-//! A real nginx of a test's own: private prefix, free ports, its log collected, nobody left behind.
+//! A real nginx of a test's own.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
 use std::process::Command;
-use std::time::Instant;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use super::net::Address;
-use super::tied::Tied;
 use super::wait::{self, SOON};
-
-/// How often other ports are tried when somebody has taken one in between.
-const TRIES: usize = 5;
+use super::web_server::{Files, Program, WebServer, shipped};
 
 /// Configuration of an nginx to be started. `%PORT0%`, `%PORT1%` and so on stand for its ports, `%PREFIX%` for its
 /// directory.
@@ -23,7 +16,7 @@ const TRIES: usize = 5;
 pub struct Builder {
     ports: usize,
     http: String,
-    files: Vec<(String, Vec<u8>)>,
+    files: Files,
 }
 
 impl Builder {
@@ -51,7 +44,7 @@ impl Builder {
 
     /// A file in the prefix.
     pub fn file(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
-        self.files.push((name.to_owned(), content.into()));
+        self.files = self.files.file(name, content);
         self
     }
 
@@ -61,72 +54,35 @@ impl Builder {
     /// If it does not, with its log.
     #[track_caller]
     pub fn start(self) -> Nginx {
-        for _ in 0..TRIES {
-            if let Some(nginx) = self.try_start() {
-                return nginx;
-            }
-        }
-        panic!("no free ports for nginx in {TRIES} tries");
-    }
-
-    #[track_caller]
-    fn try_start(&self) -> Option<Nginx> {
-        let directory = TempDir::with_prefix("wsgi-fpm-nginx-").unwrap();
-        let prefix = directory.path();
-        let addresses = free_ports(self.ports);
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        // Configuration includes it by this name, as users do who have copied it beside nginx.conf.
-        fs::copy(root.join("nginx/wsgi_fpm_params"), prefix.join("wsgi_fpm_params")).unwrap();
-        for (name, content) in &self.files {
-            let path = prefix.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        }
-        let mut http = self.http.replace("%PREFIX%", &prefix.display().to_string());
-        for (index, address) in addresses.iter().enumerate() {
-            http = http.replace(&format!("%PORT{index}%"), &address.port().to_string());
-        }
-        let configuration = prefix.join("nginx.conf");
-        fs::write(&configuration, frame(prefix, &http)).unwrap();
-        let mut command = Command::new("nginx");
-        command.arg("-p").arg(prefix).arg("-c").arg(&configuration);
-        let process = Tied::spawn(&command, "TERM");
-        let end = Instant::now() + SOON;
-        while !addresses.iter().all(|&address| Address::Tcp(address).answers()) || !prefix.join("nginx.pid").exists() {
-            if let Some(line) = process.log.find(|line| line.contains("[emerg]")) {
-                if line.contains("Address already in use") {
-                    return None;
-                }
-                panic!("nginx does not start: {line}\n{http}");
-            }
-            assert!(
-                Instant::now() < end,
-                "nginx is not ready; its log:\n{}",
-                process.log.text()
-            );
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        // Whoever answered may be another who has got our port.
-        if process.log.find(|line| line.contains("[emerg]")).is_some() {
-            return None;
-        }
-        Some(Nginx {
-            addresses,
-            process,
-            directory,
-        })
+        // Configuration includes the params by this name, as users do who have copied them beside nginx.conf.
+        let params = shipped("nginx/wsgi_fpm_params", &[]);
+        let files = self.files.ports(self.ports).file("wsgi_fpm_params", params);
+        Nginx(files.text("nginx.conf", frame(&self.http)).start(&PROGRAM))
     }
 }
 
+const PROGRAM: Program = Program {
+    name: "nginx",
+    command: |prefix| {
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(prefix).arg("-c").arg(prefix.join("nginx.conf"));
+        command
+    },
+    stop: "TERM",
+    is_ready: |prefix, _| prefix.join("nginx.pid").exists(),
+    has_failed: |line| line.contains("[emerg]"),
+};
+
 /// A running nginx; ends with the value.
 #[derive(Debug)]
-pub struct Nginx {
-    /// Where it listens, by number of the port.
-    pub addresses: Vec<SocketAddr>,
-    /// Its process and its log.
-    pub process: Tied,
-    /// Its prefix.
-    pub directory: TempDir,
+pub struct Nginx(WebServer);
+
+impl Deref for Nginx {
+    type Target = WebServer;
+
+    fn deref(&self) -> &WebServer {
+        &self.0
+    }
 }
 
 impl Nginx {
@@ -134,16 +90,8 @@ impl Nginx {
         Builder {
             ports: 0,
             http: String::new(),
-            files: Vec::new(),
+            files: Files::default(),
         }
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.addresses[0]
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
     }
 
     /// Makes nginx load its configuration anew and waits until it has new workers.
@@ -166,21 +114,6 @@ impl Nginx {
     }
 }
 
-/// A file of the project that users include or copy, with `replacements` for the paths that it asks them to change.
-///
-/// # Panics
-/// If there is nothing to replace: the test would no longer test what it says.
-#[track_caller]
-pub fn shipped(file: &str, replacements: &[(&str, &str)]) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-    let mut text = fs::read_to_string(&path).unwrap();
-    for (from, to) in replacements {
-        assert!(text.contains(from), "{file} has no {from:?}");
-        text = text.replace(from, to);
-    }
-    text
-}
-
 /// The address as `fastcgi_pass` and `server` want it.
 pub fn upstream(address: &Address) -> String {
     match address {
@@ -190,8 +123,7 @@ pub fn upstream(address: &Address) -> String {
 }
 
 /// Everything around the `http` block's content: nothing of the machine's own nginx is touched.
-fn frame(prefix: &Path, http: &str) -> String {
-    let prefix = prefix.display();
+fn frame(http: &str) -> String {
     // As root, nginx's workers would be somebody who can't enter the gateway's private directory.
     let user = if rustix::process::geteuid().is_root() {
         "user root;\n"
@@ -199,24 +131,13 @@ fn frame(prefix: &Path, http: &str) -> String {
         ""
     };
     let mut text = format!(
-        "daemon off;\n{user}worker_processes 2;\npid {prefix}/nginx.pid;\nlock_file {prefix}/nginx.lock;\n\
+        "daemon off;\n{user}worker_processes 2;\npid %PREFIX%/nginx.pid;\nlock_file %PREFIX%/nginx.lock;\n\
          error_log stderr notice;\nevents {{ worker_connections 512; }}\nhttp {{\naccess_log off;\n"
     );
     for name in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
-        let _ = writeln!(text, "{name}_temp_path {prefix}/{name};");
+        let _ = writeln!(text, "{name}_temp_path %PREFIX%/{name};");
     }
     text.push_str(http);
     text.push_str("}\n");
     text
-}
-
-/// Free ports of 127.0.0.1, different ones.
-fn free_ports(count: usize) -> Vec<SocketAddr> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
-        .collect();
-    listeners
-        .iter()
-        .map(|listener| listener.local_addr().unwrap())
-        .collect()
 }

@@ -156,7 +156,7 @@ impl Builder {
         }
         let mut child = command.spawn().unwrap();
         let group = Pid::from_child(&child);
-        reaper().add(group);
+        reaper().add(group, directory.path());
         Gateway {
             log: Log::collect(child.stderr.take().unwrap()),
             output: Log::collect(child.stdout.take().unwrap()),
@@ -336,19 +336,22 @@ impl std::ops::Deref for Shared {
     }
 }
 
-/// A shell that outlives the test binary by a moment and kills the process groups that are still there: shared gateways,
-/// and those of a test binary that was itself killed. It learns of its end by the pipe.
+/// A shell that outlives the test binary by a moment, kills the process groups that are still there and removes their
+/// directories: shared gateways, and those of a test binary that was itself killed. It learns of its end by the pipe.
 struct Reaper(Mutex<ChildStdin>);
 
 const REAPER: &str = r#"
 live=" "
-while read -r sign group; do
+while read -r sign group directory; do
     case $sign in
-        +) live="$live$group " ;;
+        +) live="$live$group "; eval "directory_$group=\$directory" ;;
         -) live="${live% $group *} ${live#* $group }" ;;
     esac
 done
-for group in $live; do kill -KILL "-$group"; done
+for group in $live; do
+    kill -KILL "-$group"
+    eval "rm -rf \"\$directory_$group\""
+done
 "#;
 
 fn reaper() -> Arc<Reaper> {
@@ -370,8 +373,9 @@ fn reaper() -> Arc<Reaper> {
 }
 
 impl Reaper {
-    fn add(&self, group: Pid) {
-        writeln!(self.0.lock().unwrap(), "+ {}", group.as_raw_nonzero()).unwrap();
+    fn add(&self, group: Pid, directory: &Path) {
+        let (group, directory) = (group.as_raw_nonzero(), directory.display());
+        writeln!(self.0.lock().unwrap(), "+ {group} {directory}").unwrap();
     }
 
     fn remove(&self, group: Pid) {

@@ -1,6 +1,7 @@
 //! A process of another program that goes with its test, even with one that is killed: nginx, the preview.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,8 +12,9 @@ use super::log::Log;
 use super::wait::{self, SOON};
 
 /// Starts what its arguments say and ends it when the pipe from the test has ended, which the kernel closes in any case.
+/// Then it removes the directory: that of a server which all tests share is dropped by nobody.
 const KEEPER: &str = r#"
-signal=$1; shift
+signal=$1 directory=$2; shift 2
 "$@" &
 pid=$!
 exec 2>/dev/null
@@ -20,6 +22,7 @@ echo "$pid"
 read -r _
 kill "-$signal" "$pid"
 wait "$pid"
+[ -z "$directory" ] || rm -rf "$directory"
 "#;
 
 #[derive(Debug)]
@@ -40,9 +43,16 @@ impl Tied {
     /// If there is no shell.
     #[track_caller]
     pub fn spawn(command: &Command, signal: &str) -> Self {
+        Self::spawn_in(command, signal, Path::new(""))
+    }
+
+    /// As [`Tied::spawn`], for a process with a private directory, which is removed after its end.
+    #[track_caller]
+    pub fn spawn_in(command: &Command, signal: &str, directory: &Path) -> Self {
         let mut keeper = Command::new("sh");
         keeper
             .args(["-c", KEEPER, "keeper", signal])
+            .arg(directory)
             .arg(command.get_program())
             .args(command.get_args())
             .stdin(Stdio::piped())
