@@ -53,6 +53,12 @@ impl Request {
         self
     }
 
+    /// The same request for what is below `prefix`.
+    pub fn below(mut self, prefix: &str) -> Self {
+        self.target.splice(0..0, prefix.bytes());
+        self
+    }
+
     /// The virtual host: instead of the address.
     pub fn host(self, host: &str) -> Self {
         self.header("Host", host)
@@ -112,6 +118,11 @@ impl Request {
             .body(pairs.join("&"))
     }
 
+    /// Whether it has such a header.
+    pub fn has(&self, wanted: &str) -> bool {
+        self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted))
+    }
+
     fn is_head(&self) -> bool {
         self.method == "HEAD"
     }
@@ -122,7 +133,7 @@ impl Request {
         head.extend_from_slice(&self.target);
         head.extend_from_slice(b" HTTP/1.1\r\n");
         let mut line = |name: &str, value: &str| head.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
-        let given = |wanted: &str| self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        let given = |wanted: &str| self.has(wanted);
         if !given("Host") {
             line("Host", &address.to_string());
         }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+use super::apache;
+
 /// Set to 1, it turns skipped tests into failures.
 pub const REQUIRED: &str = "REQUIRE_SERVERS";
 /// A virtual environment with Flask and Django.
@@ -16,6 +18,12 @@ pub const VENV: &str = "WSGI_FPM_TEST_VENV";
 /// Whether nginx can be run.
 pub fn nginx() -> bool {
     has_program("nginx", "-v")
+}
+
+/// Whether Apache can be run, with its module `module` as `a2enmod` names it.
+pub fn apache(module: &str) -> bool {
+    let file = Path::new(apache::MODULES).join(format!("mod_{module}.so"));
+    has_program("apache2", "-v") && needed(file.is_file(), &format!("{}", file.display()))
 }
 
 /// Whether curl can be run.

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -80,6 +81,11 @@ def big_head(environ, start_response):
     return answer(start_response, b"large head", headers=headers)
 
 
+def large_header(environ, start_response):
+    """One header of `n` bytes."""
+    return answer(start_response, b"", headers=[("X-Large", "x" * int(query(environ, "n")))])
+
+
 def early(environ, start_response):
     """An answer that does not wait for the body."""
     return answer(start_response, b"too much", "413 Content Too Large")
@@ -105,6 +111,29 @@ def short(environ, start_response):
     """Less than the declared length."""
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "1000")])
     return [b"only this"]
+
+
+def silent(environ, start_response):
+    """No start_response at all."""
+    return [b"never seen"]
+
+
+def partial(environ, start_response):
+    """The part that Range asks for, made by the application."""
+    first, last = environ["HTTP_RANGE"].removeprefix("bytes=").split("-")
+    first, last = int(first), int(last)
+    headers = [("Content-Range", f"bytes {first}-{last}/1000"), ("X-By", "application")]
+    return answer(start_response, pattern(first, last - first + 1), "206 Partial Content", headers)
+
+
+def speaks(environ, start_response):
+    """Writes `what` in every way that an application has."""
+    what = query(environ, "what")
+    print("print", what, flush=True)
+    print("stderr", what, file=sys.stderr, flush=True)
+    os.write(1, f"descriptor 1 {what}\n".encode())
+    print("wsgi.errors", what, file=environ["wsgi.errors"])
+    return answer(start_response, b"spoken")
 
 
 def gated(environ, start_response):
@@ -175,5 +204,6 @@ PAGES = {
     function.__name__: function
     for function in (
         digest, sized, status, cookies, redirect, big_head, early, accel, fails, breaks, short, gated, endless, reads, dies,
+        silent, partial, speaks, large_header,
     )
 }  # fmt: skip

@@ -1,0 +1,208 @@
+//! What a client sees when the application fails, and at the gateway's limits: SPEC E.
+
+use std::process::Command;
+use std::thread;
+use std::time::Instant;
+
+use crate::backends::{BODY_MAX, FRAGILE, PARAMS_BYTES, alone};
+use crate::front::{Entry, Front, Place};
+use crate::quirk::Quirk;
+use crate::support::apache::KEEP_ALIVE_TIMEOUT;
+use crate::support::http::{Request, Response};
+use crate::support::installed;
+use crate::support::wait::{SOON, until};
+
+scenarios! {
+    exception_before_the_head_is_a_500_that_tells_nothing
+    application_that_starts_no_response_is_a_500
+    exception_after_the_head_breaks_the_transfer
+    short_body_breaks_the_transfer
+    curl_reports_a_broken_transfer
+    request_over_its_time_is_a_504
+    body_over_the_limit_is_a_413
+    params_over_the_limit_are_a_431
+    process_that_crashes_costs_its_request_and_no_other
+    process_that_is_killed_costs_its_request_and_no_other
+}
+
+/// E2, F6.
+fn exception_before_the_head_is_a_500_that_tells_nothing(front: &Front) {
+    let target = front.own("fails");
+    let response = front.get(&target).expect(500);
+    assert_eq!(response.text(), "500 Internal Server Error\n");
+    front
+        .plain
+        .log
+        .wait_for_line(&["ERROR", &target, "RuntimeError: on purpose: /not/for/browsers"]);
+    front.get("/").ok();
+}
+
+/// E3.
+fn application_that_starts_no_response_is_a_500(front: &Front) {
+    let target = front.own("silent");
+    let response = front.get(&target).expect(500);
+    assert_eq!(response.text(), "500 Internal Server Error\n");
+    front.plain.log.wait_for_line(&["ERROR", &target, "start_response"]);
+}
+
+/// Whether a browser can tell that the transfer failed: it got a part of the body, the server's own error page, or nothing
+/// at all, where the server had not even sent the head.
+#[track_caller]
+fn expect_broken(front: &Front, place: &Place, page: &str, query: &str) {
+    let target = format!("{page}?{query}");
+    let begin = Instant::now();
+    let response = place
+        .connect()
+        .try_exchange(&place.request(&Request::get(target.clone())));
+    if let Ok(response) = response {
+        assert!(
+            response.status >= 500 || (response.status == 200 && !response.complete),
+            "{target} at {}: a complete {} of {} bytes",
+            place.host,
+            response.status,
+            response.body.len()
+        );
+        if front.has(Quirk::BreaksOffLate) && response.status == 200 {
+            assert!(begin.elapsed() > KEEP_ALIVE_TIMEOUT / 2, "{target} at {}", place.host);
+        }
+    }
+    place.log.wait_for_line(&["ERROR", page]);
+    place.get("/").ok();
+}
+
+/// Runs the cases at the same time: some servers keep the client waiting before the transfer ends.
+fn together(cases: &[&(dyn Fn() + Sync)]) {
+    thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(case);
+        }
+    });
+}
+
+/// E8a: with one packet of body, and with more than the server has buffers for.
+fn exception_after_the_head_breaks_the_transfer(front: &Front) {
+    let page = front.own("breaks");
+    together(&[
+        &|| expect_broken(front, &front.plain, &page, "n=10"),
+        &|| expect_broken(front, &front.plain, &page, "n=300000"),
+        &|| expect_broken(front, &front.streaming, &page, "n=10"),
+        &|| expect_broken(front, &front.streaming, &page, "n=300000"),
+    ]);
+}
+
+/// C29.
+fn short_body_breaks_the_transfer(front: &Front) {
+    let page = front.own("short");
+    together(&[&|| expect_broken(front, &front.plain, &page, ""), &|| {
+        expect_broken(front, &front.streaming, &page, "")
+    }]);
+}
+
+fn curl_reports_a_broken_transfer(front: &Front) {
+    if !installed::curl() {
+        return;
+    }
+    together(&[
+        &|| expect_curl_to_fail(&front.plain, "/breaks?n=300000"),
+        &|| expect_curl_to_fail(&front.streaming, "/breaks?n=300000"),
+        &|| expect_curl_to_fail(&front.plain, "/short"),
+        &|| expect_curl_to_fail(&front.streaming, "/short"),
+    ]);
+}
+
+/// 18: partial file; 22: an error page, by --fail; 52: empty reply; 56: failure in receiving.
+#[track_caller]
+fn expect_curl_to_fail(place: &Place, target: &str) {
+    let curl = Command::new("curl")
+        .args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--output",
+            "/dev/null",
+            "--max-time",
+            "20",
+        ])
+        .args(["--header", &format!("Host: {}", place.host)])
+        .arg(format!("http://{}{}{target}", place.address, place.prefix))
+        .output()
+        .unwrap();
+    let broken = matches!(curl.status.code(), Some(18 | 22 | 52 | 56));
+    assert!(broken, "{target} at {}: {curl:?}", place.host);
+}
+
+/// E4.
+fn request_over_its_time_is_a_504(front: &Front) {
+    let page = front.own("gated");
+    let never = front.file("never");
+    let response = front
+        .mounted
+        .get(&format!("{page}?gate={}", never.display()))
+        .expect(504);
+    assert_eq!(response.text(), "504 Gateway Timeout\n");
+    front.mounted.log.wait_for_line(&["--request-timeout", &page]);
+}
+
+/// E9.
+fn body_over_the_limit_is_a_413(front: &Front) {
+    let page = front.own("digest");
+    let below = front.mounted.send(&Request::post(page.clone()).pattern(BODY_MAX)).ok();
+    assert_eq!(below.json()["length"], BODY_MAX);
+    let response = front
+        .mounted
+        .send(&Request::post(page.clone()).pattern(BODY_MAX + 1))
+        .expect(413);
+    assert_eq!(response.text(), "413 Content Too Large\n");
+    front.mounted.log.wait_for_line(&["413", &page]);
+    front.mounted.get("/").ok();
+}
+
+/// E9.
+fn params_over_the_limit_are_a_431(front: &Front) {
+    let target = front.own("large");
+    let mut request = Request::get(target.clone());
+    for name in ["X-A", "X-B", "X-C"] {
+        request = request.header(name, &"x".repeat(PARAMS_BYTES / 3));
+    }
+    let response = front.mounted.send(&request).expect(431);
+    assert_eq!(response.text(), "431 Request Header Fields Too Large\n");
+    front.mounted.get("/").ok();
+}
+
+/// E6: the crash handler answers.
+fn process_that_crashes_costs_its_request_and_no_other(front: &Front) {
+    let _alone = alone(&FRAGILE);
+    let response = crash(front, "SIGSEGV", &["Segmentation fault"]).expect(502);
+    assert_eq!(response.text(), "502 Bad Gateway\n");
+    front.fragile.get("/").ok();
+}
+
+/// E6: nobody is left to answer.
+fn process_that_is_killed_costs_its_request_and_no_other(front: &Front) {
+    let _alone = alone(&FRAGILE);
+    let mark = front.server_log.mark();
+    crash(front, "SIGKILL", &[]).expect(front.server.vanished);
+    until("the web server logs it", SOON, || {
+        !front.server_log.since(mark).is_empty()
+    });
+    front.fragile.get("/").ok();
+}
+
+/// Sends a request that ends its process by a signal, and waits until that is known.
+#[track_caller]
+fn crash(front: &Front, by: &str, logged: &[&str]) -> Response {
+    let (place, target) = (&front.fragile, front.own("dies"));
+    let mark = place.log.mark();
+    let response = place.send(&Request::post(format!("{target}?by={by}")));
+    let mut wanted = logged.to_vec();
+    if front.server.entry == Entry::Serve {
+        // Until then other connections to the process may still be open.
+        wanted.extend([by, &target]);
+    }
+    let text = || place.log.since(mark).join("\n");
+    until("the crash is logged", SOON, || {
+        let text = text();
+        wanted.iter().all(|part| text.contains(part))
+    });
+    response
+}

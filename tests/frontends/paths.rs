@@ -1,0 +1,105 @@
+//! SCRIPT_NAME and PATH_INFO by the SPEC's path fixtures, and what each server does to odd paths before.
+
+use crate::front::{Front, Place};
+use crate::quirk::Quirk;
+use crate::support::http::Request;
+
+scenarios! {
+    path_is_decoded_once_and_kept_whole
+    slashes_that_follow_each_other_arrive
+    encoded_slash_arrives_decoded
+    dots_are_resolved_before
+    mount_is_cut_off_the_path
+    path_outside_of_the_mount_is_a_404
+}
+
+/// SCRIPT_NAME, PATH_INFO and REQUEST_URI, as bytes.
+#[track_caller]
+fn paths(place: &Place, target: &[u8]) -> [Vec<u8>; 3] {
+    let environ = place.send(&Request::get(target)).ok().json();
+    ["SCRIPT_NAME", "PATH_INFO", "REQUEST_URI"].map(|key| {
+        let value = environ[key]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {key} in {environ:#}"));
+        // A str of WSGI: each character is a byte.
+        value
+            .chars()
+            .map(|character| u8::try_from(character).unwrap())
+            .collect()
+    })
+}
+
+#[track_caller]
+fn expect_path(place: &Place, target: &[u8], path: &[u8]) {
+    let raw = [place.prefix.as_bytes(), target].concat();
+    let expected = [place.prefix.clone().into_bytes(), path.to_vec(), raw];
+    let found = paths(place, target);
+    assert_eq!(
+        found.clone().map(|bytes| bytes.escape_ascii().to_string()),
+        expected.map(|bytes| bytes.escape_ascii().to_string()),
+        "{}",
+        target.escape_ascii()
+    );
+}
+
+fn path_is_decoded_once_and_kept_whole(front: &Front) {
+    let cases: [(&[u8], &[u8]); 7] = [
+        (b"/", b"/"),
+        (b"/app/a%20b/c", b"/app/a b/c"),
+        (b"/a%2541", b"/a%41"),
+        (b"/a%25", b"/a%"),
+        (b"/%C3%A9t%C3%A9", "/\u{e9}t\u{e9}".as_bytes()),
+        (b"/%ff%FE;x=1", b"/\xff\xfe;x=1"),
+        (b"/a/b/", b"/a/b/"),
+    ];
+    for (target, path) in cases {
+        expect_path(&front.plain, target, path);
+    }
+}
+
+fn slashes_that_follow_each_other_arrive(front: &Front) {
+    let (leading, between): (&[u8], &[u8]) = if front.has(Quirk::MergesSlashes) {
+        (b"/a/b/", b"/a/b/")
+    } else if front.has(Quirk::MergesLeadingSlashes) {
+        (b"/a//b//", b"/a//b//")
+    } else {
+        (b"//a//b//", b"/a//b//")
+    };
+    expect_path(&front.plain, b"//a//b//", leading);
+    expect_path(&front.plain, b"/a//b//", between);
+}
+
+fn encoded_slash_arrives_decoded(front: &Front) {
+    if front.has(Quirk::RefusesEncodedSlash) {
+        front.get("/a%2Fb").expect(404);
+        return;
+    }
+    expect_path(&front.plain, b"/a%2Fb", b"/a/b");
+}
+
+fn dots_are_resolved_before(front: &Front) {
+    expect_path(&front.plain, b"/a/./c/../b", b"/a/b");
+}
+
+fn mount_is_cut_off_the_path(front: &Front) {
+    let cases: [(&[u8], &[u8]); 4] = [
+        (b"", b""),
+        (b"/", b"/"),
+        (b"/a%20b/c", b"/a b/c"),
+        (b"/app/x", b"/app/x"),
+    ];
+    for (target, path) in cases {
+        expect_path(&front.mounted, target, path);
+    }
+}
+
+/// B14, E14.
+fn path_outside_of_the_mount_is_a_404(front: &Front) {
+    let outside = Place {
+        prefix: String::new(),
+        ..front.mounted.clone()
+    };
+    for target in ["/", "/application", "/other/app"] {
+        outside.get(target).expect(404);
+    }
+}
