@@ -3,6 +3,9 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -31,6 +34,8 @@ pub struct Builder {
     threads: u32,
     python: Option<PathBuf>,
     tcp: Option<String>,
+    /// Started as web servers start scripts: one process, its listening socket as standard input.
+    on_stdin: bool,
     options: Vec<OsString>,
     environment: Vec<(OsString, Option<OsString>)>,
 }
@@ -62,6 +67,12 @@ impl Builder {
         self
     }
 
+    /// Without a supervisor, as a web server starts it: the listening socket is standard input.
+    pub fn on_stdin(mut self) -> Self {
+        self.on_stdin = true;
+        self
+    }
+
     /// One option of the command line with its value.
     pub fn option(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.options.extend([name.into(), value.into()]);
@@ -90,9 +101,11 @@ impl Builder {
     /// If it exits or is not ready soon, with its log.
     #[track_caller]
     pub fn start(self) -> Gateway {
+        // The kernel takes connections for it before it is ready, and it says nothing about that.
+        let tells_when_ready = !self.on_stdin;
         let gateway = self.spawn();
         let end = Instant::now() + SOON;
-        while gateway.log.find(is_ready).is_none() {
+        while tells_when_ready && gateway.log.find(is_ready).is_none() {
             if let Some(status) = gateway.exit_status() {
                 gateway.log.wait_for_end();
                 panic!("the gateway exited with {status}; its log:\n{}", gateway.log.text());
@@ -131,9 +144,15 @@ impl Builder {
             None => Address::Unix(directory.path().join("socket")),
         };
         let mut command = Command::new(program);
+        if self.on_stdin {
+            command.args(["fastcgi", &self.app]).stdin(listener(&address));
+        } else {
+            command
+                .args(["serve", &self.app, "--listen", &address.option()])
+                .args(["--workers", &self.workers.to_string()])
+                .stdin(Stdio::null());
+        }
         command
-            .args(["serve", &self.app, "--listen", &address.option()])
-            .args(["--workers", &self.workers.to_string()])
             .args(["--threads", &self.threads.to_string()])
             .arg("--chdir")
             .arg(&self.chdir)
@@ -141,7 +160,6 @@ impl Builder {
             .env_remove("VIRTUAL_ENV")
             .env_remove("FCGI_WEB_SERVER_ADDRS")
             .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
@@ -165,6 +183,13 @@ impl Builder {
             address,
             directory,
         }
+    }
+}
+
+fn listener(address: &Address) -> OwnedFd {
+    match address {
+        Address::Unix(path) => UnixListener::bind(path).unwrap().into(),
+        Address::Tcp(address) => TcpListener::bind(address).unwrap().into(),
     }
 }
 
@@ -197,6 +222,7 @@ impl Gateway {
             threads: 4,
             python: python::default(),
             tcp: None,
+            on_stdin: false,
             options: Vec::new(),
             environment: Vec::new(),
         }

@@ -3,10 +3,17 @@
 use serde_json::Value;
 
 use crate::support::fcgi_client::Request;
-use crate::support::process::{Gateway, Shared};
+use crate::support::process::{Builder, Gateway, Shared};
 
-static SITE: Shared = Shared::new(|| Gateway::app("environ:dump"));
-static APP: Shared = Shared::new(|| Gateway::app("environ:dump").option("--mount", "/app"));
+/// The validator checks each pair for its form (SPEC B15).
+fn gateway() -> Builder {
+    Gateway::app("environ:dump").flag("--validate")
+}
+
+/// Started by a web server for one script.
+static SCRIPT: Shared = Shared::new(|| gateway().on_stdin());
+static SITE: Shared = Shared::new(gateway);
+static APP: Shared = Shared::new(|| gateway().option("--mount", "/app"));
 
 /// `(SCRIPT_NAME, PATH_INFO)`.
 type Pair = (&'static str, &'static str);
@@ -21,11 +28,12 @@ fn request(params: &[(&str, &str)]) -> Request {
         .fold(bare, |request, (name, value)| request.param(*name, *value))
 }
 
-/// Asserts what the application sees for the whole site and under `/app`, where `None` is a 404.
+/// Asserts what the application sees as the script that the web server has started, for the whole site, and under `/app`,
+/// where `None` is a 404.
 #[track_caller]
-fn fixture(params: &[(&str, &str)], site: Pair, app: Option<Pair>) {
+fn fixture(params: &[(&str, &str)], script: Pair, site: Pair, app: Option<Pair>) {
     let request = request(params);
-    for (gateway, expected) in [(&SITE, Some(site)), (&APP, app)] {
+    for (gateway, expected) in [(&SCRIPT, Some(script)), (&SITE, Some(site)), (&APP, app)] {
         let response = gateway.send(&request);
         match expected {
             Some((script_name, path_info)) => {
@@ -56,25 +64,30 @@ fn nginx_with_stock_fastcgi_params() {
         ("CONTENT_LENGTH", ""),
         ("REDIRECT_STATUS", "200"),
     ];
-    fixture(&params, ("", DECODED), Some(("/app", "/a b/c")));
+    fixture(&params, (DECODED, ""), ("", DECODED), Some(("/app", "/a b/c")));
 }
 
 #[test]
 fn nginx_with_stock_fastcgi_params_and_an_index() {
     let params = [("SCRIPT_NAME", "/app/index.py"), ("REQUEST_URI", "/app/")];
-    fixture(&params, ("", "/app/index.py"), Some(("/app", "/index.py")));
+    fixture(
+        &params,
+        ("/app/index.py", ""),
+        ("", "/app/index.py"),
+        Some(("/app", "/index.py")),
+    );
 }
 
 #[test]
 fn nginx_with_split_path_info() {
     let params = [("SCRIPT_NAME", "/app"), ("PATH_INFO", "/a b/c"), RAW];
-    fixture(&params, ("", DECODED), Some(("/app", "/a b/c")));
+    fixture(&params, ("/app", "/a b/c"), ("", DECODED), Some(("/app", "/a b/c")));
 }
 
 #[test]
 fn nginx_with_split_path_info_and_nothing_after_the_mount() {
     let params = [("SCRIPT_NAME", "/app"), ("PATH_INFO", ""), ("REQUEST_URI", "/app")];
-    fixture(&params, ("", "/app"), Some(("/app", "")));
+    fixture(&params, ("/app", ""), ("", "/app"), Some(("/app", "")));
 }
 
 #[test]
@@ -86,7 +99,7 @@ fn mod_fcgid_with_a_script_in_the_url() {
         ("SCRIPT_FILENAME", "/srv/www/app.fcgi"),
         ("REQUEST_URI", "/app.fcgi/a%20b/c"),
     ];
-    fixture(&params, ("", "/app.fcgi/a b/c"), None);
+    fixture(&params, ("/app.fcgi", "/a b/c"), ("", "/app.fcgi/a b/c"), None);
 }
 
 #[test]
@@ -97,7 +110,7 @@ fn mod_fcgid_with_htaccess_rewriting() {
         ("REDIRECT_URL", "/a b/c"),
         ("REQUEST_URI", "/a%20b/c"),
     ];
-    fixture(&params, ("", "/app.fcgi/a b/c"), None);
+    fixture(&params, ("/app.fcgi", "/a b/c"), ("", "/app.fcgi/a b/c"), None);
 }
 
 #[test]
@@ -107,13 +120,18 @@ fn mod_proxy_fcgi_with_proxy_pass() {
         ("SCRIPT_FILENAME", "proxy:fcgi://localhost:9000/a%20b/c"),
         RAW,
     ];
-    fixture(&params, ("", DECODED), Some(("/app", "/a b/c")));
+    fixture(&params, (DECODED, ""), ("", DECODED), Some(("/app", "/a b/c")));
 }
 
 #[test]
 fn mod_proxy_fcgi_with_pathinfo_1_keeps_the_escapes_that_it_sends() {
     let params = [("SCRIPT_NAME", "/app/a b"), ("PATH_INFO", "/a%20b/c"), RAW];
-    fixture(&params, ("", "/app/a b/a%20b/c"), Some(("/app", "/a b/a%20b/c")));
+    fixture(
+        &params,
+        ("/app/a b", "/a%20b/c"),
+        ("", "/app/a b/a%20b/c"),
+        Some(("/app", "/a b/a%20b/c")),
+    );
 }
 
 #[test]
@@ -123,13 +141,13 @@ fn mod_proxy_fcgi_with_pathinfo_1_and_no_escapes() {
         ("PATH_INFO", "/x/c"),
         ("REQUEST_URI", "/app/x/c"),
     ];
-    fixture(&params, ("", "/app/x/c"), Some(("/app", "/x/c")));
+    fixture(&params, ("/app", "/x/c"), ("", "/app/x/c"), Some(("/app", "/x/c")));
 }
 
 #[test]
 fn mod_proxy_fcgi_with_pathinfo_unescape() {
     let params = [("SCRIPT_NAME", "/app"), ("PATH_INFO", "/a b/c"), RAW];
-    fixture(&params, ("", DECODED), Some(("/app", "/a b/c")));
+    fixture(&params, ("/app", "/a b/c"), ("", DECODED), Some(("/app", "/a b/c")));
 }
 
 #[test]
@@ -139,15 +157,15 @@ fn mod_proxy_fcgi_with_set_handler_on_a_file() {
         ("PATH_INFO", "/a b/c"),
         ("SCRIPT_FILENAME", "proxy:fcgi://localhost/srv/www/app.fcgi"),
     ];
-    fixture(&params, ("", "/app.fcgi/a b/c"), None);
+    fixture(&params, ("/app.fcgi", "/a b/c"), ("", "/app.fcgi/a b/c"), None);
 }
 
 #[test]
 fn mod_proxy_fcgi_with_set_handler_on_the_site() {
     let params = [("SCRIPT_NAME", "/app"), ("PATH_INFO", "/a b/c"), RAW];
-    fixture(&params, ("", DECODED), Some(("/app", "/a b/c")));
+    fixture(&params, ("/app", "/a b/c"), ("", DECODED), Some(("/app", "/a b/c")));
     let elsewhere = [("SCRIPT_NAME", "/other"), ("PATH_INFO", "/a b/c")];
-    fixture(&elsewhere, ("", "/other/a b/c"), None);
+    fixture(&elsewhere, ("/other", "/a b/c"), ("", "/other/a b/c"), None);
 }
 
 #[test]
@@ -158,7 +176,7 @@ fn lighttpd_at_the_root_with_fix_root_scriptname() {
         ("CONTENT_LENGTH", "0"),
         RAW,
     ];
-    fixture(&params, ("", DECODED), Some(("/app", "/a b/c")));
+    fixture(&params, ("", DECODED), ("", DECODED), Some(("/app", "/a b/c")));
 }
 
 #[test]
@@ -169,33 +187,33 @@ fn lighttpd_at_the_root_without_fix_root_scriptname() {
         ("CONTENT_LENGTH", "0"),
         RAW,
     ];
-    fixture(&params, ("", DECODED), Some(("/app", "/a b/c")));
+    fixture(&params, ("/app", "/a b/c"), ("", DECODED), Some(("/app", "/a b/c")));
 }
 
 #[test]
 fn lighttpd_with_a_prefix_that_matches_longer_names() {
     let params = [("SCRIPT_NAME", "/app"), ("PATH_INFO", "/a b/c"), RAW];
-    fixture(&params, ("", DECODED), Some(("/app", "/a b/c")));
+    fixture(&params, ("/app", "/a b/c"), ("", DECODED), Some(("/app", "/a b/c")));
     let longer = [("SCRIPT_NAME", "/application"), ("PATH_INFO", "/c")];
-    fixture(&longer, ("", "/application/c"), None);
+    fixture(&longer, ("/application", "/c"), ("", "/application/c"), None);
 }
 
 #[test]
 fn caddy_without_split() {
     let params = [("SCRIPT_NAME", ""), ("PATH_INFO", DECODED), RAW];
-    fixture(&params, ("", DECODED), Some(("/app", "/a b/c")));
+    fixture(&params, ("", DECODED), ("", DECODED), Some(("/app", "/a b/c")));
 }
 
 #[test]
 fn caddy_with_handle_path() {
     let params = [("SCRIPT_NAME", ""), ("PATH_INFO", "/a b/c"), RAW];
-    fixture(&params, ("", "/a b/c"), None);
+    fixture(&params, ("", "/a b/c"), ("", "/a b/c"), None);
 }
 
 #[test]
 fn caddy_with_a_split_that_does_not_match() {
     let params = [("SCRIPT_NAME", DECODED), ("PATH_INFO", ""), RAW];
-    fixture(&params, ("", DECODED), Some(("/app", "/a b/c")));
+    fixture(&params, (DECODED, ""), ("", DECODED), Some(("/app", "/a b/c")));
 }
 
 #[test]
@@ -206,35 +224,73 @@ fn cgi_script() {
         ("REQUEST_URI", "/cgi-bin/app.cgi/a%20b"),
         ("TZ", "UTC"),
     ];
-    fixture(&params, ("", "/cgi-bin/app.cgi/a b"), None);
+    fixture(
+        &params,
+        ("/cgi-bin/app.cgi", "/a b"),
+        ("", "/cgi-bin/app.cgi/a b"),
+        None,
+    );
 }
 
 #[test]
 fn b13_nothing_is_decoded_collapsed_or_resolved() {
-    fixture(&[("SCRIPT_NAME", ""), ("PATH_INFO", "/a%41")], ("", "/a%41"), None);
+    fixture(
+        &[("SCRIPT_NAME", ""), ("PATH_INFO", "/a%41")],
+        ("", "/a%41"),
+        ("", "/a%41"),
+        None,
+    );
     fixture(
         &[("SCRIPT_NAME", ""), ("PATH_INFO", "//a/../b")],
+        ("", "//a/../b"),
         ("", "//a/../b"),
         None,
     );
     fixture(
         &[("SCRIPT_NAME", "/app"), ("PATH_INFO", "//a/./b/")],
+        ("/app", "//a/./b/"),
         ("", "/app//a/./b/"),
         Some(("/app", "//a/./b/")),
     );
-    fixture(&[("SCRIPT_NAME", "//app"), ("PATH_INFO", "/a")], ("", "//app/a"), None);
+    fixture(
+        &[("SCRIPT_NAME", "//app"), ("PATH_INFO", "/a")],
+        ("//app", "/a"),
+        ("", "//app/a"),
+        None,
+    );
 }
 
 #[test]
 fn b14_mount_matches_whole_segments_only() {
-    fixture(&[("SCRIPT_NAME", "/app")], ("", "/app"), Some(("/app", "")));
-    fixture(&[("PATH_INFO", "/app/")], ("", "/app/"), Some(("/app", "/")));
-    fixture(&[("SCRIPT_NAME", "/app/")], ("", "/app/"), Some(("/app", "/")));
-    fixture(&[("PATH_INFO", "/application")], ("", "/application"), None);
-    fixture(&[("PATH_INFO", "/App/x")], ("", "/App/x"), None);
-    fixture(&[("PATH_INFO", "/x/app/")], ("", "/x/app/"), None);
+    fixture(
+        &[("SCRIPT_NAME", "/app")],
+        ("/app", ""),
+        ("", "/app"),
+        Some(("/app", "")),
+    );
+    fixture(
+        &[("PATH_INFO", "/app/")],
+        ("", "/app/"),
+        ("", "/app/"),
+        Some(("/app", "/")),
+    );
+    fixture(
+        &[("SCRIPT_NAME", "/app/")],
+        ("/app", "/"),
+        ("", "/app/"),
+        Some(("/app", "/")),
+    );
+    fixture(
+        &[("PATH_INFO", "/application")],
+        ("", "/application"),
+        ("", "/application"),
+        None,
+    );
+    fixture(&[("PATH_INFO", "/App/x")], ("", "/App/x"), ("", "/App/x"), None);
+    fixture(&[("PATH_INFO", "/x/app/")], ("", "/x/app/"), ("", "/x/app/"), None);
     fixture(
         &[("PATH_INFO", "/app/app/x")],
+        ("", "/app/app/x"),
         ("", "/app/app/x"),
         Some(("/app", "/app/x")),
     );
@@ -252,18 +308,66 @@ fn b14_mount_with_a_trailing_slash_is_the_same_mount() {
 
 #[test]
 fn b15_an_empty_path_becomes_a_slash() {
-    let site = |params: &[(&str, &str)]| -> Value {
-        let environ: Value = serde_json::from_slice(SITE.send(&request(params)).ok().body()).unwrap();
-        assert_eq!(environ["SCRIPT_NAME"], "");
-        environ["PATH_INFO"].clone()
-    };
-    assert_eq!(site(&[("SCRIPT_NAME", ""), ("PATH_INFO", "")]), "/");
-    assert_eq!(site(&[]), "/");
-    assert_eq!(site(&[("SCRIPT_NAME", "/")]), "/");
-    assert_eq!(
-        site(&[("SCRIPT_NAME", ""), ("PATH_INFO", ""), ("REQUEST_URI", "*")]),
-        "/"
+    let slash = ("", "/");
+    for params in [
+        &[("SCRIPT_NAME", ""), ("PATH_INFO", "")] as &[(&str, &str)],
+        &[],
+        &[("SCRIPT_NAME", "/")],
+        &[("SCRIPT_NAME", "/"), ("PATH_INFO", "/")],
+        &[("PATH_INFO", "")],
+        &[("SCRIPT_NAME", ""), ("PATH_INFO", ""), ("REQUEST_URI", "*")],
+    ] {
+        fixture(params, slash, slash, None);
+    }
+}
+
+#[test]
+fn b15_script_name_never_ends_in_a_slash_and_loses_none() {
+    let pair = |script_name, path_info| [("SCRIPT_NAME", script_name), ("PATH_INFO", path_info)];
+    fixture(
+        &pair("/app/", "/x"),
+        ("/app", "/x"),
+        ("", "/app/x"),
+        Some(("/app", "/x")),
     );
+    fixture(
+        &pair("/app/", "x"),
+        ("/app", "/x"),
+        ("", "/app/x"),
+        Some(("/app", "/x")),
+    );
+    fixture(&pair("/app", "x"), ("/app", "/x"), ("", "/app/x"), Some(("/app", "/x")));
+    fixture(
+        &pair("/app//", ""),
+        ("/app", "//"),
+        ("", "/app//"),
+        Some(("/app", "//")),
+    );
+    fixture(
+        &pair("/app//", "/x"),
+        ("/app", "//x"),
+        ("", "/app//x"),
+        Some(("/app", "//x")),
+    );
+    fixture(
+        &pair("/", "/app/x"),
+        ("", "/app/x"),
+        ("", "/app/x"),
+        Some(("/app", "/x")),
+    );
+    fixture(&pair("/", "app"), ("", "/app"), ("", "/app"), Some(("/app", "")));
+    fixture(&pair("app", "/x"), ("/app", "/x"), ("", "/app/x"), Some(("/app", "/x")));
+    fixture(&pair("", "app/x"), ("", "/app/x"), ("", "/app/x"), Some(("/app", "/x")));
+}
+
+#[test]
+fn b3_path_with_a_nul_is_answered_with_400() {
+    for gateway in [&SCRIPT, &SITE] {
+        for name in ["SCRIPT_NAME", "PATH_INFO"] {
+            let request = Request::get("/").param(name, b"/a\0b".to_vec());
+            gateway.send(&request).error_page(400);
+        }
+    }
 }
 
 #[test]
@@ -272,30 +376,27 @@ fn b15_options_for_the_server_has_a_slash_and_its_uri() {
         &[("REQUEST_URI", "*")] as &[(&str, &str)],
         &[("REQUEST_URI", "*"), ("SCRIPT_NAME", ""), ("PATH_INFO", "")],
         &[("REQUEST_URI", "*"), ("SCRIPT_NAME", "*")],
+        &[("REQUEST_URI", "*"), ("SCRIPT_NAME", ""), ("PATH_INFO", "*")],
     ] {
-        let response = SITE.send(&request(params).param("REQUEST_METHOD", "OPTIONS")).ok();
-        let environ: Value = serde_json::from_slice(response.body()).unwrap();
-        assert_eq!(
-            (&environ["SCRIPT_NAME"], &environ["PATH_INFO"], &environ["REQUEST_URI"]),
-            (&"".into(), &"/".into(), &"*".into()),
-            "{params:?}"
-        );
+        let options = [params, &[("REQUEST_METHOD", "OPTIONS")]].concat();
+        fixture(&options, ("", "/"), ("", "/"), None);
     }
 }
 
 #[test]
 fn b16_path_is_not_guessed_from_the_uri_of_before_a_rewrite() {
     let params = [("SCRIPT_NAME", "/priv/x"), ("REQUEST_URI", "/pub/x")];
-    fixture(&params, ("", "/priv/x"), None);
+    fixture(&params, ("/priv/x", ""), ("", "/priv/x"), None);
     let split = [("SCRIPT_NAME", ""), ("PATH_INFO", "/priv/x"), ("REQUEST_URI", "/pub/x")];
-    fixture(&split, ("", "/priv/x"), None);
+    fixture(&split, ("", "/priv/x"), ("", "/priv/x"), None);
 }
 
 #[test]
 fn b16_uri_is_the_last_resort_and_decoded_once() {
-    fixture(&[RAW], ("", DECODED), Some(("/app", "/a b/c")));
+    fixture(&[RAW], ("", DECODED), ("", DECODED), Some(("/app", "/a b/c")));
     fixture(
         &[("REQUEST_URI", "/app/a%2541%c3%a9?x=%20")],
+        ("", "/app/a%41\u{c3}\u{a9}"),
         ("", "/app/a%41\u{c3}\u{a9}"),
         Some(("/app", "/a%41\u{c3}\u{a9}")),
     );

@@ -16,6 +16,15 @@ static URI_APP: Shared = Shared::new(|| {
         .option("--mount", "/app")
 });
 static STRIP: Shared = Shared::new(|| gateway().flag("--strip-script"));
+/// The same where a web server has started the script.
+static STRIP_SCRIPT: Shared = Shared::new(|| gateway().on_stdin().flag("--strip-script"));
+static URI_SCRIPT: Shared = Shared::new(|| gateway().on_stdin().option("--path-source", "request-uri"));
+static BOTH: Shared = Shared::new(|| {
+    gateway()
+        .on_stdin()
+        .option("--path-source", "request-uri")
+        .flag("--strip-script")
+});
 static PARAMS: Shared = Shared::new(|| gateway().option("--path-source", "params"));
 
 fn request(params: &[(&str, &str)]) -> Request {
@@ -175,4 +184,88 @@ fn options_about_paths_that_cannot_be_are_refused() {
         "{}",
         log.text()
     );
+}
+
+#[test]
+fn script_name_that_the_url_does_not_show_is_left_out_of_a_scripts_own() {
+    let strip = |script: &str, rest: &str, url: &str| {
+        let params = [("SCRIPT_NAME", script), ("PATH_INFO", rest), ("REQUEST_URI", url)];
+        pair(&STRIP_SCRIPT, &params)
+    };
+    let expected = |script: &str, rest: &str| (script.to_owned(), rest.to_owned());
+    assert_eq!(strip("/app.fcgi", "/a b/c", "/a%20b/c?x=1"), expected("", "/a b/c"));
+    assert_eq!(strip("/app.fcgi", "/", "/"), expected("", "/"));
+    assert_eq!(strip("/app.fcgi", "", "/"), expected("", "/"));
+    assert_eq!(strip("/sub/app.fcgi", "/x", "/sub/x"), expected("/sub", "/x"));
+    assert_eq!(strip("/sub/app.fcgi", "/x", "/sub//x"), expected("/sub", "/x"));
+    assert_eq!(strip("/sub/app.fcgi", "/x", "//sub/x"), expected("/sub", "/x"));
+    assert_eq!(strip("/sub/app.fcgi", "", "/sub"), expected("/sub", ""));
+    assert_eq!(strip("/sub/app.fcgi", "/", "/sub/"), expected("/sub", "/"));
+    assert_eq!(strip("/sub/app.fcgi", "/x", "/subway/x"), expected("", "/x"));
+    assert_eq!(strip("/sub/app.fcgi", "/x", "/x"), expected("", "/x"));
+    assert_eq!(strip("/a/b/app.fcgi", "/x", "/a/x"), expected("/a", "/x"));
+    assert_eq!(
+        strip("/caf\u{e9}/app.fcgi", "/x", "/caf%C3%A9/x"),
+        expected("/caf\u{c3}\u{a9}", "/x")
+    );
+    // It is shown.
+    assert_eq!(strip("/app.fcgi", "/x", "/app.fcgi/x"), expected("/app.fcgi", "/x"));
+    assert_eq!(
+        strip("/sub/app.fcgi", "", "/sub/app.fcgi"),
+        expected("/sub/app.fcgi", "")
+    );
+    assert_eq!(strip("/sub/app.fcgi", "/x", "/sub/app.fcgi2/x"), expected("/sub", "/x"));
+    assert_eq!(
+        strip("/sub/app.fcgi", "/x", "/%73ub/app%2Efcgi/x"),
+        expected("/sub/app.fcgi", "/x")
+    );
+    assert_eq!(strip("", "/x", "/x"), expected("", "/x"));
+    assert_eq!(strip("/sub/app.fcgi", "/", "*"), expected("", "/"));
+}
+
+#[test]
+fn request_uri_is_split_behind_the_name_of_a_script() {
+    let split = |script: &str, rest: &str, url: &str| {
+        let params = [("SCRIPT_NAME", script), ("PATH_INFO", rest), ("REQUEST_URI", url)];
+        pair(&URI_SCRIPT, &params)
+    };
+    let expected = |script: &str, rest: &str| (script.to_owned(), rest.to_owned());
+    assert_eq!(
+        split("/app.fcgi", "/a/b", "/app.fcgi/a//b?x"),
+        expected("/app.fcgi", "/a//b")
+    );
+    assert_eq!(
+        split("/app.fcgi", "/a/b", "/app.fcgi//a%2Fb"),
+        expected("/app.fcgi", "//a/b")
+    );
+    assert_eq!(
+        split("/app.fcgi", "/a/b", "//app.fcgi/a%2541"),
+        expected("/app.fcgi", "/a%41")
+    );
+    assert_eq!(split("/app.fcgi", "", "/app.fcgi"), expected("/app.fcgi", ""));
+    assert_eq!(split("/app/", "x", "/app/x"), expected("/app", "/x"));
+    // A URL that does not begin with it was rewritten.
+    assert_eq!(split("/app.fcgi", "/a", "/a"), expected("", "/a"));
+    assert_eq!(split("/app", "/lication", "/application"), expected("", "/application"));
+    assert_eq!(split("", "/a/b", "/a//b"), expected("", "/a//b"));
+    assert_eq!(split("/app.fcgi", "", "*"), expected("", "/"));
+}
+
+#[test]
+fn both_options_find_a_hidden_script_in_the_url() {
+    let split = |script: &str, rest: &str, url: &str| {
+        let params = [("SCRIPT_NAME", script), ("PATH_INFO", rest), ("REQUEST_URI", url)];
+        pair(&BOTH, &params)
+    };
+    let expected = |script: &str, rest: &str| (script.to_owned(), rest.to_owned());
+    assert_eq!(split("/sub/app.fcgi", "/a/b", "/sub/a//b"), expected("/sub", "/a//b"));
+    assert_eq!(split("/app.fcgi", "/a/b", "/a%2541//b"), expected("", "/a%41//b"));
+    assert_eq!(split("/app.fcgi", "/a", "/app.fcgi//a"), expected("/app.fcgi", "//a"));
+}
+
+#[test]
+fn mount_that_is_named_holds_for_a_script_as_well() {
+    let gateway = gateway().on_stdin().option("--mount", "/app").start();
+    assert_eq!(pair(&gateway, &nginx("/app/x", "/app/x")), ("/app".into(), "/x".into()));
+    gateway.send(&request(&nginx("/x", "/x"))).error_page(404);
 }

@@ -143,11 +143,16 @@ fn cut<'a>(mount: &[u8], full: Cow<'a, [u8]>) -> Option<Pair<'a>> {
     Some((Cow::Owned(mount.to_vec()), Cow::Owned(rest.to_vec())))
 }
 
+/// The whole path: one slash at the seam, whichever of the two has it.
 fn join<'a>(script_name: &'a [u8], path_info: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
     match (script_name, &*path_info) {
         (_, b"") => Cow::Borrowed(script_name),
         (b"" | b"/", _) => path_info,
-        (_, rest) => Cow::Owned([script_name.strip_suffix(b"/").unwrap_or(script_name), rest].concat()),
+        (_, rest) => {
+            let script_name = script_name.strip_suffix(b"/").unwrap_or(script_name);
+            let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+            Cow::Owned([script_name, b"/", rest].concat())
+        }
     }
 }
 
