@@ -186,7 +186,8 @@ pub struct AppOptions {
     /// Further entry of sys.path, after the working directory; can be repeated
     #[arg(long, value_name = "DIR")]
     pub pythonpath: Vec<PathBuf>,
-    /// URL prefix under which the application lives, such as /app [default: the whole site]
+    /// URL prefix under which the application lives, such as /app [default: the whole site; where a web
+    /// server starts the process, as it splits the path]
     #[arg(long, value_name = "PREFIX", value_parser = parse_mount)]
     pub mount: Option<String>,
     /// Under CGI: environment variable that belongs to the request, such as one of Apache's SetEnv; PREFIX* for all that
