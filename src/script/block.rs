@@ -52,6 +52,10 @@ impl BlockOption {
         self.key.replace('_', "-")
     }
 
+    pub fn values(&self) -> &[OsString] {
+        &self.values
+    }
+
     /// As on a command line.
     pub fn arguments(&self) -> Vec<OsString> {
         let long = format!("--{}", self.long());

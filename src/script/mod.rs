@@ -27,7 +27,7 @@ use crate::cli::{self, Cli, Command, ScriptArgs};
 use crate::config::{self, ConfigError, Pool};
 use crate::host;
 use crate::python::Wanted;
-pub use block::BlockError;
+pub use block::{BlockError, BlockOption};
 
 /// Names of scripts that would send the status line themselves (RFC 3875 section 5).
 const NPH: &str = "nph-";
@@ -176,17 +176,30 @@ fn inherited_file(content: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// The command line of `serve` with the options that stand in the script it names, where they are not typed as well.
+/// The options that `file` says itself; none if it is no script.
+///
+/// # Errors
+/// Its block can't be understood.
+pub fn options_of(file: &Path) -> Result<Vec<BlockOption>, BlockError> {
+    block::read(file)
+}
+
+/// The command line of `serve` or `config` with the options that stand in the script it names, where they are not typed as well.
 pub fn with_block(arguments: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     let command = Cli::command();
     // What is wrong is said later, about the whole.
-    let partial = command.clone().mut_subcommand("serve", |serve| {
-        serve.mut_args(|argument| argument.required(false)).ignore_errors(true)
-    });
+    let mut partial = command.clone();
+    for name in ["serve", "config"] {
+        partial = partial.mut_subcommand(name, |subcommand| {
+            subcommand
+                .mut_args(|argument| argument.required(false))
+                .ignore_errors(true)
+        });
+    }
     let Ok(matches) = partial.try_get_matches_from(&arguments) else {
         return Ok(arguments);
     };
-    let Some(("serve", typed)) = matches.subcommand() else {
+    let Some(("serve" | "config", typed)) = matches.subcommand() else {
         return Ok(arguments);
     };
     let Ok(Some(app)) = typed.try_get_one::<String>("app") else {

@@ -40,6 +40,8 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
          ProxyFCGIBackendType GENERIC\n    \
          # An upload of unknown length gets one.\n    \
          SetEnv proxy-sendcl 1\n    \
+         # The Content-Length of responses, which Apache drops otherwise: wsgi-fpm makes sure that it is right.\n    \
+         SetEnv ap_trust_cgilike_cl 1\n    \
          # %2F in a path, and slashes that follow each other, are the application's business.\n    \
          AllowEncodedSlashes On\n    \
          MergeSlashes Off\n    \

@@ -7,6 +7,7 @@ use super::typed::Typed;
 use super::value::{Value, shell_word};
 use crate::config::address::Address;
 use crate::config::{ConfigError, Pool};
+use crate::script::BlockOption;
 
 /// Without the program itself.
 #[derive(Debug)]
@@ -17,20 +18,27 @@ pub struct Command {
 }
 
 impl Command {
+    /// `typed` without the options that stand in the application's own `block`.
+    ///
     /// # Errors
     /// If a value can't stand in a configuration.
-    pub fn new(pool: &Pool, site: &Site, typed: &Typed) -> Result<Self, anyhow::Error> {
+    pub fn new(pool: &Pool, site: &Site, typed: &Typed, block: &[BlockOption]) -> Result<Self, anyhow::Error> {
         let mut command = Self {
             options: Vec::new(),
             typed: typed.0.iter().map(|option| option.name.clone()).collect(),
         };
-        // Both depend on where and by whom the program is started.
-        command.push("chdir", site.chdir.clone());
-        if let Some(python) = python(pool)? {
+        // These depend on where and by whom the program is started; a script says them for itself.
+        let is_said = |name: &str| block.iter().any(|option| option.long() == name) && !typed.has(name);
+        if !is_said("chdir") {
+            command.push("chdir", site.chdir.clone());
+        }
+        if let Some(python) = python(pool)?.filter(|_| !is_said("python")) {
             command.push("python", Value::path("--python", &python)?);
         }
-        for path in &pool.settings.pythonpath {
-            command.push("pythonpath", Value::path("--pythonpath", path)?);
+        if typed.has("pythonpath") {
+            for path in &pool.settings.pythonpath {
+                command.push("pythonpath", Value::path("--pythonpath", path)?);
+            }
         }
         for option in &typed.0 {
             let what = match option.name.as_str() {
@@ -47,7 +55,7 @@ impl Command {
                 command.push(&option.name, Value::new(what, value)?);
             }
         }
-        for address in &site.listen {
+        for address in site.listen.iter().filter(|_| !is_said("listen")) {
             let address = match address {
                 Address::Unix(path) => Value::path("--listen", path)?,
                 Address::Tcp(_) | Address::Fd(_) => Value::new("--listen", address.to_string())?,

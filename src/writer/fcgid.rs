@@ -1,12 +1,17 @@
 //! A site of Apache with mod_fcgid, as `apache/fcgid.conf` shows it. Apache starts the processes: no service, no socket.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::apache::{self, SERVER, word};
+use super::apache::{self, word};
 use super::command::{Command, separator};
 use super::value::{Value, is_plain, quoted};
 use super::{Site, WriterError, times};
+use crate::config::{self, Pool};
 
 /// Where Apache starts the processes, others say how many and where they listen.
 const NOT_HERE: [&str; 6] = [
@@ -21,7 +26,7 @@ const NOT_HERE: [&str; 6] = [
 const LONGEST_PATH: usize = 255;
 const LONGEST_COMMAND: usize = 511;
 
-pub fn write(site: &Site, program: &Value, command: &Command) -> Result<String, WriterError> {
+pub fn write(site: &Site, target: &Target, command: &Command) -> Result<String, WriterError> {
     let mut text = apache::head(site, "fcgid");
     text.push_str("# Apache starts the application itself, as its own user: there is no service to run.\n");
     let left_out: Vec<String> = command
@@ -39,7 +44,7 @@ pub fn write(site: &Site, program: &Value, command: &Command) -> Result<String, 
     text.push_str(&apache::virtual_host(site)?);
     text.push_str(&limits(site, command));
     text.push_str(&apache::static_files(site, false)?);
-    text.push_str(&application(site, program, command)?);
+    text.push_str(&application(site, target)?);
     text.push_str("</VirtualHost>\n");
     Ok(text)
 }
@@ -67,25 +72,73 @@ fn limits(site: &Site, command: &Command) -> String {
     text
 }
 
-/// The whole URL space is below one file, so that Apache divides the path rightly: the script, or the program with the
-/// application as its argument.
-fn application(site: &Site, program: &Value, command: &Command) -> Result<String, WriterError> {
-    let wrapper = wrapper(site, program, command)?;
-    let path = Path::new(program.as_str());
-    let (Some(directory), Some(file)) = (path.parent(), path.file_name()) else {
-        return Err(WriterError::NoFile(program.as_str().to_owned()));
+/// What Apache starts.
+#[derive(Debug)]
+pub struct Target {
+    file: Value,
+    /// The command line, where the file is the program and not a script that says everything itself.
+    wrapper: Option<String>,
+}
+
+/// The application itself, if it is a script for wsgi-fpm; else the program with the application as its argument.
+///
+/// # Errors
+/// If Apache could not start it so.
+pub fn target(pool: &Pool, program: &Value, command: &Command) -> Result<Target, WriterError> {
+    // Apache starts it without a word about a callable.
+    let names_file = config::file_part(&pool.settings.app) == pool.settings.app;
+    let script = pool.app_file().filter(|file| names_file && is_script(file));
+    let target = match script {
+        Some(script) => {
+            let file = Value::path("APP", &script)?;
+            if let Some(option) = command.typed().find(|name| !NOT_HERE.contains(name)) {
+                return Err(WriterError::NotInBlock {
+                    option: option.to_owned(),
+                    script: file.as_str().to_owned(),
+                });
+            }
+            let executable = script
+                .metadata()
+                .is_ok_and(|data| data.permissions().mode() & 0o111 != 0);
+            if !executable {
+                return Err(WriterError::NotExecutable(file.as_str().to_owned()));
+            }
+            Target { file, wrapper: None }
+        }
+        None => Target {
+            file: program.clone(),
+            wrapper: Some(wrapper(pool, program, command)?),
+        },
     };
-    let directory = program.with(directory.to_string_lossy().into_owned());
-    let file = program.with(file.to_string_lossy().into_owned());
-    let target = match site.mount.as_str() {
-        "" => program.directory(),
-        _ => program.clone(),
+    match target.file.as_str().len() {
+        0..=LONGEST_PATH => Ok(target),
+        _ => Err(WriterError::LongCommand(LONGEST_PATH)),
+    }
+}
+
+/// Whether the kernel would start it with wsgi-fpm.
+fn is_script(file: &Path) -> bool {
+    let mut line = Vec::new();
+    let Ok(file) = File::open(file) else { return false };
+    // Longer than any that the kernel reads.
+    let read = BufReader::new(file.take(512)).read_until(b'\n', &mut line);
+    read.is_ok() && line.starts_with(b"#!") && String::from_utf8_lossy(&line).contains("wsgi-fpm")
+}
+
+/// The whole URL space is below one file, so that Apache divides the path rightly.
+fn application(site: &Site, target: &Target) -> Result<String, WriterError> {
+    let path = Path::new(target.file.as_str());
+    let part = |part: Option<&OsStr>| {
+        target
+            .file
+            .with(part.unwrap_or_default().to_string_lossy().into_owned())
     };
-    let url = match site.mount.as_str() {
-        "" => site.mount.with("/".to_owned()),
-        _ => site.mount.clone(),
+    let (directory, file) = (part(path.parent().map(Path::as_os_str)), part(path.file_name()));
+    let (url, mapped) = match site.mount.as_str() {
+        "" => (site.mount.with("/".to_owned()), target.file.directory()),
+        _ => (site.mount.clone(), target.file.clone()),
     };
-    Ok(format!(
+    let mut text = format!(
         "\n    # %2F in a path is the application's business.\n    \
          AllowEncodedSlashes On\n    \
          ScriptAlias {} {}\n    \
@@ -94,39 +147,38 @@ fn application(site: &Site, program: &Value, command: &Command) -> Result<String
          <Files {}>\n            \
          SetHandler fcgid-script\n            \
          Options +ExecCGI\n            \
-         Require all granted\n            \
-         FcgidWrapper {wrapper}\n        \
-         </Files>\n    \
-         </Directory>\n",
+         Require all granted\n",
         word(&url)?,
-        word(&target)?,
+        word(&mapped)?,
         apache::pattern(&directory)?,
         apache::pattern(&file)?,
-    ))
+    );
+    if let Some(wrapper) = &target.wrapper {
+        let _ = writeln!(text, "            FcgidWrapper {wrapper}");
+    }
+    text.push_str("        </Files>\n    </Directory>\n");
+    Ok(text)
 }
 
-/// The command line that mod_fcgid takes apart.
-fn wrapper(site: &Site, program: &Value, command: &Command) -> Result<String, WriterError> {
-    let mut line = format!("{} fastcgi {}", argument(program.as_str()), argument(site.app.as_str()));
-    for (name, value) in command
-        .options
-        .iter()
-        .filter(|(name, _)| !NOT_HERE.contains(&name.as_str()))
-    {
+/// The command line, which mod_fcgid takes apart.
+fn wrapper(pool: &Pool, program: &Value, command: &Command) -> Result<String, WriterError> {
+    let mut line = format!(
+        "{} fastcgi {}",
+        argument(program.as_str()),
+        argument(&pool.settings.app)
+    );
+    let options = command.options.iter();
+    for (name, value) in options.filter(|(name, _)| !NOT_HERE.contains(&name.as_str())) {
         let _ = write!(line, " --{name}");
         if let Some(value) = value.as_ref().map(Value::as_str) {
             line.push(separator(value));
             line.push_str(&argument(value));
         }
     }
-    if program.as_str().len() > LONGEST_PATH {
-        return Err(WriterError::LongCommand(LONGEST_PATH));
-    }
     if line.len() > LONGEST_COMMAND {
         return Err(WriterError::LongCommand(LONGEST_COMMAND));
     }
-    program.with(line.clone()).without(SERVER, &["${"])?;
-    Ok(quoted(&line, &['"', '\\']))
+    word(&program.with(line))
 }
 
 /// A word of it: in double quotes, in which a backslash stands before quotes and backslashes.

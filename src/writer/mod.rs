@@ -26,6 +26,7 @@ use crate::cli::{ConfigArgs, SiteOptions, WebServer};
 use crate::config::address::Address;
 use crate::config::units::TimeSpan;
 use crate::config::{ConfigError, Pool};
+use crate::script;
 use command::Command;
 use value::Value;
 
@@ -52,8 +53,12 @@ pub enum WriterError {
              that begins with #!/usr/bin/env wsgi-fpm, and name that one"
     )]
     LongCommand(usize),
-    #[error("--program {0}: not a file")]
-    NoFile(String),
+    #[error(
+        "--{option}: {script} says its options itself, and Apache gives it no others; write this one into its block"
+    )]
+    NotInBlock { option: String, script: String },
+    #[error("{0} is not executable, so Apache can't start it; chmod +x it")]
+    NotExecutable(String),
     #[error("{option}: {server} has no longer times than {}", TimeSpan(*.most))]
     TooLong {
         option: &'static str,
@@ -128,12 +133,16 @@ fn write(args: ConfigArgs) -> anyhow::Result<String> {
     } = args;
     let pool = Pool::for_serve(serve)?;
     let site = Site::new(&pool, options)?;
-    let command = Command::new(&pool, &site, &typed)?;
+    let block = match pool.app_file() {
+        Some(file) => script::options_of(&file)?,
+        None => Vec::new(),
+    };
+    let command = Command::new(&pool, &site, &typed.without(&block), &block)?;
     let program = program(site.options.program.as_deref())?;
     let text = match server {
         WebServer::Nginx => nginx::write(&site, &command),
         WebServer::Apache => apache::write(&site, &command),
-        WebServer::ApacheFcgid => fcgid::write(&site, &program, &command),
+        WebServer::ApacheFcgid => fcgid::write(&site, &fcgid::target(&pool, &program, &command)?, &command),
         WebServer::Lighttpd => lighttpd::write(&site, &command),
         WebServer::Caddy => caddy::write(&site, &command),
         WebServer::Haproxy => haproxy::write(&site, &command),

@@ -6,6 +6,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::cli::ServeArgs;
+use crate::script::BlockOption;
 
 /// Options on the command line, in the order of the help; defaults are not among them.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +18,22 @@ pub struct TypedOption {
     pub name: String,
     /// Nothing for a flag; several where the option was repeated.
     pub values: Vec<OsString>,
+}
+
+impl Typed {
+    /// Without those that a script says itself: they were added to what was typed.
+    pub fn without(mut self, block: &[BlockOption]) -> Self {
+        let is_in_block = |option: &TypedOption| {
+            let same = |said: &BlockOption| said.long() == option.name && said.values() == option.values;
+            block.iter().any(same)
+        };
+        self.0.retain(|option| !is_in_block(option));
+        self
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|option| option.name == name)
+    }
 }
 
 impl FromArgMatches for Typed {

@@ -1,0 +1,97 @@
+//! What can't be written is one line and exit code 2, and nothing is printed.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use super::refused;
+use crate::run::{output, program, refusal};
+
+#[test]
+fn wrong_command_lines_are_refused_as_by_serve() {
+    assert!(refused(&["ngnix", "app"]).contains("'nginx'"));
+    assert!(refused(&["nginx"]).contains("<APP>"));
+    assert!(refused(&[]).contains("<SERVER>"));
+    assert!(refused(&["nginx", "app", "--lisen", "/x"]).contains("'--listen'"));
+    for options in [
+        ["--body-max", "much"],
+        ["--chdir", "/nowhere/at/all"],
+        ["--mount", "app"],
+        ["--listen", "9000"],
+        ["--listen-group", "no such group"],
+        ["--params-bytes", "0"],
+    ] {
+        let (config, serve) = (
+            refused(&[&["nginx", "app:app"], &options[..]].concat()),
+            refusal(
+                &output(&[&["serve", "app:app", "--listen", "/x"], &options[..]].concat()),
+                2,
+            ),
+        );
+        assert_eq!(config, serve);
+    }
+    let message = refused(&["caddy", "no/such.py:app"]);
+    assert!(message.contains("no/such.py does not exist"), "{message}");
+    for (option, value) in [
+        ("--static", "/static"),
+        ("--static", "static=/srv"),
+        ("--static", "/=/srv"),
+        ("--static", "/static="),
+        ("--server-name", "two words"),
+        ("--server-name", "a;b"),
+        ("--port", "0"),
+        ("--port", "70000"),
+        ("--user", "a b"),
+        ("--user", "%n"),
+        ("--group", ""),
+    ] {
+        let message = refused(&["nginx", "app", &format!("{option}={value}")]);
+        assert!(message.contains(option), "{option} {value}: {message}");
+    }
+}
+
+#[test]
+fn values_that_a_server_can_not_hold_are_refused_by_name() {
+    let cases: &[(&str, &str, &str)] = &[
+        ("nginx", "--static=/s=/srv/a$b", "\"$\""),
+        ("nginx", "--static=/s=/srv/a\nb", "\\n"),
+        ("nginx", "--mount=/a\tb", "\\t"),
+        ("systemd", "--env=A=b\nc", "\\n"),
+        ("apache", "--static=/s=/srv/${x}", "${"),
+        ("apache", "--static=/s=/srv/a*b", "\"*\""),
+        ("apache", "--mount=/a?b", "--mount"),
+        ("apache", "--listen=/srv/a|b", "\"|\""),
+        ("lighttpd", "--listen=/srv/a\\", "\\\\"),
+        ("caddy", "--static=/s=/srv/{x}", "\"{\""),
+        ("caddy", "--mount=/a*b", "\"*\""),
+        ("caddy", "--mount=/100%", "\"%\""),
+        ("haproxy", "--listen=/srv/$x.sock", "\"$\""),
+        ("haproxy", "--request-timeout=600h", "576h"),
+        ("haproxy", "--static=/s=/srv/s", "--static"),
+        ("nginx", "--listen=fd:3", "--listen"),
+        ("nginx", "--listen=:0", "--listen"),
+    ];
+    for (server, option, named) in cases {
+        let message = refused(&[server, "app:app", option]);
+        let (name, _) = option.split_once('=').unwrap();
+        assert!(
+            message.contains(name) && message.contains(named),
+            "{server} {option}: {message}"
+        );
+    }
+    let long = format!("--env=A={}", "x".repeat(500));
+    assert!(refused(&["apache-fcgid", "app:app", &long]).contains("511"));
+    let twice = refused(&["nginx", "app:app", "--static", "/s=/a", "--static", "/s/=/b"]);
+    assert!(twice.contains("--static /s: named twice"), "{twice}");
+    let file = format!("--static=/s={}", env!("CARGO_BIN_EXE_wsgi-fpm"));
+    assert!(refused(&["nginx", "app:app", &file]).contains("not a directory"));
+}
+
+#[test]
+fn values_that_are_not_utf8_are_refused() {
+    let mut option = b"--python=/srv/".to_vec();
+    option.push(0xff);
+    let mut command = program();
+    command.args(["config", "nginx", "app"]).arg(OsString::from_vec(option));
+    let message = refusal(&command.output().unwrap(), 2);
+    assert!(message.contains("--python") && message.contains("UTF-8"), "{message}");
+}

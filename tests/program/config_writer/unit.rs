@@ -1,0 +1,160 @@
+//! The unit says what was typed, and it and the web servers mean the same socket.
+
+use tempfile::TempDir;
+
+use super::{config, refused, setting};
+use crate::run::program;
+
+#[test]
+fn web_servers_connect_where_the_service_listens() {
+    for (listen, nginx, apache) in [
+        ("/srv/b.sock", "unix:/srv/b.sock", "\"unix:/srv/b.sock|fcgi://mysite/\""),
+        ("127.0.0.1:9000", "127.0.0.1:9000", "\"fcgi://127.0.0.1:9000/\""),
+        ("0.0.0.0:9000", "127.0.0.1:9000", "\"fcgi://127.0.0.1:9000/\""),
+        ("[::]:9000", "[::1]:9000", "\"fcgi://[::1]:9000/\""),
+        ("192.0.2.7:9000", "192.0.2.7:9000", "\"fcgi://192.0.2.7:9000/\""),
+    ] {
+        let options = ["--listen", "fd:3", "--listen", listen];
+        let text = config("nginx", &options);
+        assert!(text.contains(&format!("\n    server {nginx};\n")), "{text}");
+        assert!(setting(&config("apache", &options), "ProxyPass").contains(apache));
+        // A wait can only be judged where both have the same clock.
+        let is_local = !listen.starts_with("192");
+        for server in ["nginx", "caddy", "haproxy"] {
+            assert_eq!(
+                config(server, &options).contains(" REQUEST_START"),
+                is_local,
+                "{server} {listen}"
+            );
+        }
+    }
+    // Without --listen all of them have the same default.
+    let unit = config("systemd", &["--name", "b.l-o_g"]);
+    assert_eq!(setting(&unit, "RuntimeDirectory"), "wsgi-fpm-b.l-o_g");
+    assert_eq!(setting(&unit, "--listen "), "/run/wsgi-fpm-b.l-o_g/wsgi.sock \\");
+    let site = config("nginx", &["--name", "b.l-o_g"]);
+    assert_eq!(setting(&site, "server unix:"), "/run/wsgi-fpm-b.l-o_g/wsgi.sock");
+}
+
+#[test]
+fn unit_says_the_options_again_wherever_it_is_started() {
+    let directory = TempDir::with_prefix("wsgi-fpm-").unwrap();
+    std::fs::write(directory.path().join("my app.py"), "").unwrap();
+    let mut command = program();
+    command.current_dir(&directory).env("VIRTUAL_ENV", "/srv/active");
+    command.args([
+        "config",
+        "systemd",
+        "my app.py:app",
+        "--validate",
+        "--pythonpath",
+        "lib",
+        "--pythonpath=../x",
+    ]);
+    command.args([
+        "--listen=run/a.sock",
+        "--threads=2",
+        "--env=A=-1 $HOME \"q\" %h \\",
+        "--listen",
+        ":9000",
+    ]);
+    command.args([
+        "--env",
+        "B=",
+        "--stop-timeout",
+        "1500ms",
+        "--program",
+        "/opt/50% $x/wsgi-fpm",
+    ]);
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let here = directory.path().display();
+    let expected = format!(
+        "ExecStart=\"/opt/50%% $x/wsgi-fpm\" serve \"my app.py:app\" \\\n    \
+         --chdir {here} \\\n    \
+         --python /srv/active \\\n    \
+         --pythonpath {here}/lib \\\n    \
+         --pythonpath {here}/../x \\\n    \
+         --env \"A=-1 $$HOME \\\"q\\\" %%h \\\\\" \\\n    \
+         --env B= \\\n    \
+         --validate \\\n    \
+         --threads 2 \\\n    \
+         --stop-timeout 1500ms \\\n    \
+         --listen {here}/run/a.sock \\\n    \
+         --listen 127.0.0.1:9000 \\\n    \
+         --listen-group www-data\n"
+    );
+    assert!(text.contains(&expected), "{text}\n{expected}");
+    assert_eq!(setting(&text, "TimeoutStopSec"), "12");
+    assert!(!text.contains("RuntimeDirectory"));
+    assert_eq!(
+        setting(&config("systemd", &["--stop-timeout", "0"]), "TimeoutStopSec"),
+        "infinity"
+    );
+}
+
+#[test]
+fn unit_hides_no_directory_that_the_application_needs() {
+    let unit = |more: &[&str]| config("systemd", &[&["--program", "/usr/local/bin/wsgi-fpm"], more].concat());
+    let private = |text: &str| {
+        (
+            text.contains("\nPrivateTmp=yes\n"),
+            setting(text, "ProtectHome").to_owned(),
+        )
+    };
+    assert_eq!(private(&unit(&[])), (true, "yes".into()));
+    assert_eq!(
+        private(&unit(&["--python", "/home/me/venv"])),
+        (true, "read-only".into())
+    );
+    assert_eq!(private(&unit(&["--pythonpath", "/tmp/lib"])), (false, "yes".into()));
+    assert_eq!(private(&unit(&["--listen", "/tmp/a.sock"])), (false, "yes".into()));
+    assert_eq!(private(&unit(&["--env", "A=/home"])), (true, "yes".into()));
+}
+
+#[test]
+fn unit_makes_the_directories_of_its_sockets() {
+    let unit = |more: &[&str]| config("systemd", more);
+    let two = [
+        "--listen",
+        "/run/a/b/c.sock",
+        "--listen",
+        "/var/run/d e/f.sock",
+        "--listen",
+        "/srv/g.sock",
+    ];
+    assert_eq!(setting(&unit(&two), "RuntimeDirectory"), "a/b \"d e\"");
+    for elsewhere in [["--listen", "/srv/g.sock"], ["--listen", ":9000"], ["--listen", "fd:3"]] {
+        assert!(!unit(&elsewhere).contains("RuntimeDirectory"));
+    }
+    assert_eq!(setting(&unit(&["--listen", "fd:3"]), "Requires"), "mysite.socket");
+    // Nobody but root makes files in /run itself.
+    let message = refused(&["systemd", "app", "--listen", "/run/a.sock"]);
+    assert!(
+        message.contains("--listen /run/a.sock") && message.contains("/run/wsgi-fpm-app/wsgi.sock"),
+        "{message}"
+    );
+    assert!(!unit(&["--listen", "/run/a.sock", "--user", "root"]).contains("RuntimeDirectory"));
+}
+
+#[test]
+fn sockets_belong_to_the_group_of_the_web_server() {
+    let group = |text: &str| setting(text, "SupplementaryGroups").to_owned();
+    assert_eq!(group(&config("systemd", &[])), "www-data");
+    let root = config("systemd", &["--listen-group", "root"]);
+    assert_eq!(group(&root), "root");
+    assert_eq!(setting(&root, "--listen-group"), "root \\");
+    assert!(!config("systemd", &["--listen", ":9000"]).contains("SupplementaryGroups"));
+    // The comments of the others say it, too, by their own groups.
+    for (server, group) in [
+        ("nginx", "www-data"),
+        ("apache", "www-data"),
+        ("caddy", "caddy"),
+        ("haproxy", "haproxy"),
+    ] {
+        assert!(
+            config(server, &[]).contains(&format!(" --listen-group {group}\n")),
+            "{server}"
+        );
+    }
+}
