@@ -1,0 +1,133 @@
+import atexit
+import os
+import signal
+import subprocess
+import sys
+import time
+
+
+def text(start_response, body, status="200 OK"):
+    body = body if isinstance(body, bytes) else str(body).encode("latin-1")
+    start_response(status, [("Content-Type", "text/plain; charset=latin-1")])
+    return [body]
+
+
+def application(environ, start_response):
+    return PAGES[environ["PATH_INFO"]](environ, start_response)
+
+
+def environ_(environ, start_response):
+    return text(start_response, "".join("%s=%r\n" % pair for pair in sorted(environ.items())))
+
+
+def key(environ, start_response):
+    return text(start_response, repr(environ.get(environ["QUERY_STRING"], "absent")))
+
+
+def echo(environ, start_response):
+    return text(start_response, environ["wsgi.input"].read())
+
+
+def echo_stream(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return iter(lambda: environ["wsgi.input"].read(65536), b"")
+
+
+def large(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return (bytes([65 + n % 26]) * 65536 for n in range(160))
+
+
+def noisy(environ, start_response):
+    print("printed")
+    os.write(1, b"written to descriptor 1\n")
+    subprocess.run(["echo", "said by a child"], check=True)
+    environ["wsgi.errors"].write("through wsgi.errors\n")
+    stdin = sys.stdin.read() + subprocess.run(["cat"], stdout=subprocess.PIPE, check=True).stdout.decode()
+    return text(start_response, "stdin=%r" % stdin)
+
+
+def descriptors(environ, start_response):
+    listing = subprocess.run(["ls", "-l", "/proc/self/fd"], stdout=subprocess.PIPE, close_fds=False, check=True)
+    return text(start_response, listing.stdout)
+
+
+def empty(environ, start_response):
+    start_response("200 OK", [])
+    return []
+
+
+def location(environ, start_response):
+    start_response("302 Found", [("Location", "/elsewhere")])
+    return [b""]
+
+
+def fail(environ, start_response):
+    raise ValueError("on purpose")
+
+
+def fail_late(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield b"first"
+    raise ValueError("on purpose")
+
+
+def at_exit(environ, start_response):
+    class Body(list):
+        def close(self):
+            note("closed")
+    atexit.register(note, "exit")
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return Body([b"ok"])
+
+
+def note(what):
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "notes"), "a") as file:
+        file.write(what + "\n")
+
+
+def two_blocks(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield b"first"
+    # Until the test says so.
+    while not os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), "go")):
+        time.sleep(0.005)
+    yield b"second"
+
+
+def file(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return environ["wsgi.file_wrapper"](open(os.path.abspath(__file__), "rb"))
+
+
+def crash(environ, start_response):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def pid(environ, start_response):
+    return text(start_response, os.getpid())
+
+
+def sleep(environ, start_response):
+    note("asleep")
+    time.sleep(float(environ["QUERY_STRING"]))
+    return text(start_response, "slept")
+
+
+def stubborn(environ, start_response):
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+
+
+def variable(environ, start_response):
+    return text(start_response, os.environ.get(environ["QUERY_STRING"], "absent"))
+
+
+def prefix(environ, start_response):
+    return text(start_response, sys.prefix)
+
+
+PAGES = {"/" + name.rstrip("_"): page for name, page in list(globals().items()) if callable(page)}

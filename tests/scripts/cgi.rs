@@ -1,0 +1,212 @@
+//! What the application sees of a CGI request, and how the process ends (SPEC D).
+
+use std::os::unix::ffi::OsStringExt;
+use std::process::Stdio;
+
+use crate::script::Script;
+use crate::script::finish;
+
+#[test]
+fn d1_variables_are_bytes_as_latin_1_in_every_locale() {
+    let script = Script::new("");
+    let every_byte: Vec<u8> = (0x80..=0xff).collect();
+    let shown: String = every_byte.iter().map(|&byte| char::from(byte)).collect();
+    for locale in ["C", "C.UTF-8", "POSIX"] {
+        let answer = script
+            .cgi("GET", "/key?HTTP_X_BYTES")
+            .variable("LC_ALL", locale)
+            .variable("HTTP_X_BYTES", std::ffi::OsString::from_vec(every_byte.clone()))
+            .run();
+        let body: String = answer.body().iter().map(|&byte| char::from(byte)).collect();
+        let printable = |text: &str| {
+            text.chars()
+                .filter(|c| *c > '\u{ff}' || *c >= '\u{a1}')
+                .collect::<String>()
+        };
+        assert_eq!(
+            printable(&body).replace('\u{ad}', ""),
+            printable(&shown).replace('\u{ad}', ""),
+            "{locale}: {answer:?}"
+        );
+    }
+}
+
+#[test]
+fn d2_only_variables_of_the_request_enter_environ() {
+    let script = Script::new("");
+    let text = script
+        .cgi("GET", "/environ")
+        .variable("SECRET", "1")
+        .variable("DATABASE_URL", "2")
+        .variable("HTTP_PROXY", "3")
+        .variable("SSL_CIPHER", "4")
+        .variable("REDIRECT_STATUS", "200")
+        .variable("REQUEST_SCHEME", "https")
+        .run()
+        .ok();
+    for absent in [
+        "SECRET",
+        "DATABASE_URL",
+        "PATH=",
+        "PYTHONDONTWRITEBYTECODE",
+        "LC_CTYPE",
+        "HTTP_PROXY",
+    ] {
+        assert!(!text.contains(absent), "{absent} in {text}");
+    }
+    for present in [
+        "SSL_CIPHER='4'",
+        "REDIRECT_STATUS='200'",
+        "wsgi.url_scheme='https'",
+        "REMOTE_ADDR='192.0.2.1'",
+    ] {
+        assert!(text.contains(present), "{present} not in {text}");
+    }
+}
+
+#[test]
+fn d2_variables_that_the_script_names_enter_environ_too() {
+    let script = Script::new("cgi_variable = [\"SITE\", \"SHOP_*\"]");
+    let text = script
+        .cgi("GET", "/environ")
+        .variable("SITE", "a")
+        .variable("SHOP_NAME", "b")
+        .variable("SITES", "c")
+        .run()
+        .ok();
+    assert!(text.contains("SITE='a'") && text.contains("SHOP_NAME='b'"), "{text}");
+    assert!(!text.contains("SITES"), "{text}");
+}
+
+#[test]
+fn d3_arguments_are_no_options() {
+    let script = Script::new("");
+    for argument in ["-h", "--config=/tmp/x", "--threads=0", "serve", "--", "\u{e9}"] {
+        script.cgi("GET", "/pid?x").argument(argument).run().ok();
+    }
+}
+
+#[test]
+fn d8_flags_say_that_the_process_is_for_one_request() {
+    let text = Script::new("").get("/environ").ok();
+    for flag in [
+        "wsgi.multithread=False",
+        "wsgi.multiprocess=True",
+        "wsgi.run_once=True",
+        "wsgi.input_terminated=True",
+    ] {
+        assert!(text.contains(flag), "{flag} not in {text}");
+    }
+}
+
+#[test]
+fn d8_process_ends_with_0_after_close_and_exit_functions() {
+    let script = Script::new("");
+    assert_eq!(script.get("/at_exit").ok(), "ok");
+    assert_eq!(script.notes(), "closed\nexit\n");
+}
+
+#[test]
+fn d8_failure_of_the_application_is_a_500_and_exit_code_1() {
+    let answer = Script::new("").get("/fail");
+    answer.failed();
+    assert!(
+        answer.log.contains("ValueError") && answer.log.contains("on purpose") && answer.log.contains("GET"),
+        "{}",
+        answer.log
+    );
+}
+
+#[test]
+fn d8_failure_after_the_head_is_exit_code_1() {
+    let answer = Script::new("").get("/fail_late");
+    assert!(answer.output.starts_with(b"Status: 200 OK\r\n"), "{answer:?}");
+    assert_eq!((answer.text().as_str(), answer.status.code()), ("first", Some(1)));
+    assert!(answer.log.contains("after 5 bytes"), "{}", answer.log);
+}
+
+#[test]
+fn d7_answer_without_a_body_has_a_head() {
+    let script = Script::new("");
+    let answer = script.get("/empty");
+    assert_eq!(answer.ok(), "");
+    assert_eq!(answer.head(), "Status: 200 OK\r\n\r\n");
+    let answer = script.get("/location");
+    assert!(
+        answer
+            .head()
+            .starts_with("Status: 302 Found\r\nLocation: /elsewhere\r\n"),
+        "{answer:?}"
+    );
+    assert_eq!(answer.status.code(), Some(0));
+}
+
+#[test]
+fn d7_script_that_promises_the_whole_response_is_refused() {
+    let script = Script::named("nph-app.cgi", "", include_str!("app.py"));
+    let answer = script.get("/pid");
+    assert!(
+        answer.output.starts_with(b"HTTP/1.1 500 Internal Server Error\r\n"),
+        "{answer:?}"
+    );
+    assert_eq!(answer.status.code(), Some(1));
+    assert!(answer.log.contains("nph-"), "{}", answer.log);
+}
+
+#[test]
+fn d9_script_that_no_web_server_has_started_says_what_to_type() {
+    let script = Script::new("");
+    let child = script
+        .command()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let answer = finish(child);
+    assert_eq!(answer.status.code(), Some(2), "{answer:?}");
+    assert!(answer.output.is_empty(), "{answer:?}");
+    assert!(
+        answer.log.contains("wsgi-fpm dev") && answer.log.contains("wsgi-fpm serve"),
+        "{}",
+        answer.log
+    );
+}
+
+#[test]
+fn path_is_as_the_web_server_sent_it_unless_there_is_a_mount() {
+    let text = Script::new("").get("/environ").ok();
+    assert!(
+        text.contains("SCRIPT_NAME='/cgi-bin/app.fcgi'\n") && text.contains("PATH_INFO='/environ'\n"),
+        "{text}"
+    );
+    let text = Script::new("mount = \"/cgi-bin/app.fcgi\"").get("/environ").ok();
+    assert!(text.contains("SCRIPT_NAME='/cgi-bin/app.fcgi'\n"), "{text}");
+    let answer = Script::new("mount = \"/blog\"").get("/environ");
+    assert!(answer.output.starts_with(b"Status: 404 "), "{answer:?}");
+}
+
+#[test]
+fn answers_to_head_have_no_body() {
+    let answer = Script::new("").cgi("HEAD", "/pid").run();
+    assert_eq!(answer.ok(), "");
+}
+
+#[test]
+fn application_that_is_no_script_runs_by_the_command_cgi() {
+    let script = Script::raw("shop.py", include_str!("app.py"));
+    let mut cgi = script.cgi("GET", "/pid");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
+    command
+        .args(["cgi", "shop:application", "--chdir"])
+        .arg(script.directory.path());
+    command.env_clear();
+    for (name, value) in cgi.command.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    if let Some(python) = crate::support::python::default() {
+        command.arg("--python").arg(python);
+    }
+    cgi.command = command;
+    cgi.run().ok();
+}

@@ -1,0 +1,91 @@
+//! How a process that a web server has started comes to its end.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::script::{Script, Server};
+use crate::support::fcgi_client::Request;
+use crate::support::wait::{self, SOON};
+
+/// A request that runs, on its connection.
+fn running(script: &Script, server: &Server, seconds: f64) -> crate::support::fcgi_client::Raw {
+    let mut connection = server.connect();
+    connection.send(&Request::get(&format!("/sleep?{seconds}")).bytes());
+    wait::until("the request runs", SOON, || script.notes() == "asleep\n");
+    connection
+}
+
+#[test]
+fn a32_sigterm_lets_the_running_request_finish() {
+    let script = Script::new("");
+    let server = script.fastcgi();
+    let mut connection = running(&script, &server, 1.0);
+    server.signal(Signal::TERM);
+    // mod_fcgid asks twice.
+    server.signal(Signal::TERM);
+    assert_eq!(connection.read_response(1).ok().text(), "slept");
+    assert_eq!(server.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn a32_sigterm_ends_an_idle_process_and_its_kept_connections() {
+    let server = Script::new("").fastcgi();
+    let mut kept = server.connect();
+    kept.exchange(&Request::get("/pid").keep_conn()).ok();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait_exit().code(), Some(0));
+    kept.expect_close();
+}
+
+#[test]
+fn request_that_runs_on_is_cut_before_mod_fcgid_kills() {
+    let script = Script::new("");
+    let server = script.fastcgi();
+    let _connection = running(&script, &server, 60.0);
+    let begin = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait_exit().code(), Some(1));
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    server.log.wait_for_line(&["cut", "/sleep", "--stop-timeout"]);
+}
+
+#[test]
+fn stop_timeout_of_the_script_counts() {
+    let script = Script::new("stop_timeout = \"300ms\"");
+    let server = script.fastcgi();
+    let _connection = running(&script, &server, 60.0);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait_exit_within(Duration::from_secs(2)).code(), Some(1));
+}
+
+#[test]
+fn sigint_ends_the_process_at_once() {
+    let server = Script::new("").fastcgi();
+    server.get("/pid").ok();
+    server.signal(Signal::INT);
+    assert!(!server.wait_exit().success());
+}
+
+#[test]
+fn crash_is_answered_and_ends_the_process() {
+    let server = Script::new("").fastcgi();
+    server.get("/crash").error_page(502);
+    assert!(!server.wait_exit().success());
+}
+
+#[test]
+fn request_over_its_timeout_is_answered_and_the_stuck_process_ends() {
+    let server = Script::new("request_timeout = \"500ms\"\nkill_timeout = \"500ms\"").fastcgi();
+    server.get("/stubborn").error_page(504);
+    assert_eq!(server.wait_exit().code(), Some(1));
+    server.log.wait_for_line(&["/stubborn", "--kill-timeout"]);
+}
+
+#[test]
+fn script_that_does_not_import_ends_with_the_reason() {
+    let script = Script::named("app.fcgi", "", "import no_such_module\n");
+    let server = script.fastcgi();
+    assert_eq!(server.wait_exit().code(), Some(1));
+    server.log.wait_for_line(&["no_such_module"]);
+}
