@@ -66,6 +66,35 @@ fn c50_lines_carry_the_id_of_their_request() {
 }
 
 #[test]
+fn c50_lines_carry_the_id_of_their_own_request_whenever_they_are_written() {
+    let gateway = Gateway::app("errors_stream").threads(1).start();
+    gateway.get("/keeps?c50-kept").ok();
+    gateway.get("/lets_write?c50-kept").ok();
+    let id = |text: &str| {
+        let line = gateway.log.wait_for_line(&["c50-kept", text]);
+        field(&line, "request").unwrap().to_owned()
+    };
+    assert_eq!(id("in another request"), id("in its request"));
+    assert_eq!(
+        id("unterminated"),
+        id("in its request"),
+        "it is not lost with its thread"
+    );
+    assert_ne!(id("by the other request"), id("in its request"));
+}
+
+#[test]
+fn stream_that_nobody_keeps_is_used_again() {
+    let gateway = Gateway::app("errors_stream").threads(1).start();
+    let stream = || gateway.get("/identity").ok().text();
+    let first = stream();
+    assert!((0..3).all(|_| stream() == first));
+    gateway.get("/keeps?kept").ok();
+    assert_ne!(stream(), first, "its thread has it");
+    gateway.get("/open_gate?kept").ok();
+}
+
+#[test]
 fn c50_no_stderr_record_is_sent() {
     for target in ["/lines?c50-stderr", "/megabyte?c50-stderr"] {
         let response = APPS.get(target).ok();

@@ -74,6 +74,12 @@ pub fn call2<'py>(
     }
 }
 
+/// How many references there are to an object. A newer Python may keep flags beside the number: then it is larger.
+pub fn references(object: &Bound<'_, PyAny>) -> isize {
+    // SAFETY: attached, a live reference.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
+
 /// `len(object)` for objects that have one; `None` for all others, whatever they raise (SPEC C25).
 pub fn length_hint(object: &Bound<'_, PyAny>) -> Option<usize> {
     // SAFETY: attached, a live reference; -1 comes with an exception set.

@@ -19,10 +19,12 @@ impl RequestId {
         }
     }
 
-    pub fn begin(&self) {
+    /// The number of the request that begins.
+    pub fn begin(&self) -> u64 {
         let serial = self.serial.load(Relaxed) + 1;
         self.serial.store(serial, Relaxed);
         self.running.store(serial, Relaxed);
+        serial
     }
 
     pub fn end(&self) {
@@ -32,6 +34,11 @@ impl RequestId {
     /// `pid-thread-number` while a request runs.
     pub fn current(&self) -> Option<String> {
         let serial = self.running.load(Relaxed);
-        (serial != 0).then(|| format!("{}-{}-{serial}", std::process::id(), self.thread))
+        (serial != 0).then(|| self.name(serial))
+    }
+
+    /// The same for any of the thread's requests.
+    pub fn name(&self, serial: u64) -> String {
+        format!("{}-{}-{serial}", std::process::id(), self.thread)
     }
 }

@@ -11,6 +11,7 @@ use fastcgi::{BeginRequest, Pairs};
 use pool::log::escape;
 use pool::scoreboard::{Slot, now_ms};
 use pool::settings::{ListenerKind, Settings};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -180,9 +181,16 @@ impl Server {
     fn serve(&mut self, py: Python<'_>, mut connection: Box<Connection>, begin: BeginRequest) {
         let settings = &self.shared.settings;
         let slot = &self.shared.scoreboard.slots()[self.shared.stations[self.index].slot];
-        self.shared.stations[self.index].request.begin();
         let started = settings.log.access.then(Instant::now);
-        let prepared = prepare(py, &mut self.environs, &mut connection, begin, settings, slot);
+        let lent = lend_errors(
+            py,
+            &mut self.errors,
+            &self.environs,
+            &self.shared.stations[self.index].request,
+        );
+        let prepared = lent
+            .map_err(Rejection::from)
+            .and_then(|()| prepare(py, &mut self.environs, &mut connection, begin, settings, slot));
         let remote = started.map(|_| match &prepared {
             Ok((environ, _)) => forwarded::remote_address(environ),
             Err(_) => remote_address(connection.params()),
@@ -249,6 +257,23 @@ impl Server {
 fn request_name(shared: &Shared, station: &Station) -> String {
     let id = station.request.current().unwrap_or_default();
     format!("{id} {}", shared.slot(station).request_line())
+}
+
+/// A request begins: it gets the `wsgi.errors` of the last one, unless somebody has kept it.
+fn lend_errors(
+    py: Python<'_>,
+    errors: &mut Py<Errors>,
+    environs: &EnvironBuilder,
+    request: &Arc<RequestId>,
+) -> PyResult<()> {
+    let serial = request.begin();
+    // One reference is ours, one the environ's template has.
+    if ffi::references(errors.bind(py)) > 2 {
+        *errors = Py::new(py, Errors::new(Arc::clone(request)))?;
+        environs.set_constant(intern!(py, "wsgi.errors"), errors.bind(py))?;
+    }
+    errors.get().lend(serial);
+    Ok(())
 }
 
 /// The environ of a request that may run, and whether it is for a head only.

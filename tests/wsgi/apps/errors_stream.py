@@ -77,6 +77,41 @@ def afterwards(environ, start_response):
     return [b"started"]
 
 
+writers = {}
+
+
+def keeps(environ, start_response):
+    """A thread has the stream of this request, and writes when another request says so."""
+    name = key(environ)
+    errors = environ["wsgi.errors"]
+    errors.write(name + " in its request\n")
+
+    def later():
+        wait_at_gate(name)
+        errors.write(name + " in another request\n")
+        errors.write(name + " unterminated")
+
+    writers[name] = threading.Thread(target=later, daemon=True)
+    writers[name].start()
+    start_response("200 OK", TEXT)
+    return [b"started"]
+
+
+def lets_write(environ, start_response):
+    """Waits until the thread of `keeps` has written."""
+    name = key(environ)
+    gates[name].set()
+    writers.pop(name).join()
+    environ["wsgi.errors"].write(name + " by the other request\n")
+    start_response("200 OK", TEXT)
+    return [b"written"]
+
+
+def identity(environ, start_response):
+    start_response("200 OK", TEXT)
+    return [str(id(environ["wsgi.errors"])).encode()]
+
+
 def crowd(environ, start_response):
     """Eight threads write fifty lines each; no line may be mixed with another."""
     name = key(environ)

@@ -82,12 +82,13 @@ fn answer(py: Python<'_>, settings: &Settings, input: OwnedFd, output: &OwnedFd)
         return Err(FAILED);
     }
     let id = Arc::new(RequestId::new(0));
-    id.begin();
+    let serial = id.begin();
     let python = |error: PyErr| {
         tracing::error!(error = escape(&error.to_string()), "the request can't be answered");
         FAILED
     };
     let errors = Py::new(py, Errors::new(Arc::clone(&id))).map_err(python)?;
+    errors.get().lend(serial);
     let constants = constants(py, settings, &errors).map_err(python)?;
     let mut environs = EnvironBuilder::new(constants, settings);
     let pairs = variables

@@ -180,6 +180,14 @@ impl EnvironBuilder {
         Ok((environ, facts))
     }
 
+    /// Replaces one of the constants.
+    ///
+    /// # Errors
+    /// Python's MemoryError.
+    pub fn set_constant(&self, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.template.bind(name.py()).set_item(name, value)
+    }
+
     /// SCRIPT_NAME and PATH_INFO of the last request.
     pub fn path(&self) -> (&[u8], &[u8]) {
         (&self.derived.script_name, &self.derived.path_info)

@@ -1,5 +1,6 @@
 //! `wsgi.errors`: whole lines into the log, with the request that wrote them (SPEC C49, C50).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
@@ -7,10 +8,13 @@ use pyo3::types::PyString;
 
 use crate::request_id::RequestId;
 
-/// One for each thread: usable at any time, also when no request runs.
+/// Belongs to one request, whichever thread writes to it, and for as long as somebody has it. Once nobody has, it may
+/// be lent to the next request of its thread.
 #[pyclass(frozen, module = "wsgi_fpm")]
 pub struct Errors {
     request: Arc<RequestId>,
+    /// Number of its request.
+    serial: AtomicU64,
     /// The beginning of a line.
     partial: Mutex<String>,
 }
@@ -22,8 +26,14 @@ impl Errors {
     pub fn new(request: Arc<RequestId>) -> Self {
         Self {
             request,
+            serial: AtomicU64::new(0),
             partial: Mutex::default(),
         }
+    }
+
+    /// From now on it is that of the request with this number.
+    pub fn lend(&self, serial: u64) {
+        self.serial.store(serial, Ordering::Relaxed);
     }
 
     /// Logs what has no newline yet.
@@ -36,10 +46,8 @@ impl Errors {
 
     fn log(&self, line: &str) {
         let line = pool::log::escape(line);
-        match self.request.current() {
-            Some(request) => tracing::info!(target: pool::log::APP, %request, "{line}"),
-            None => tracing::info!(target: pool::log::APP, "{line}"),
-        }
+        let request = self.request.name(self.serial.load(Ordering::Relaxed));
+        tracing::info!(target: pool::log::APP, %request, "{line}");
     }
 
     fn append(&self, py: Python<'_>, text: &Bound<'_, PyString>) {
@@ -63,6 +71,12 @@ impl Errors {
             lines.truncate(lines.trim_end_matches('\n').len());
             lines.split('\n').for_each(|line| self.log(line));
         });
+    }
+}
+
+impl Drop for Errors {
+    fn drop(&mut self) {
+        self.flush_partial();
     }
 }
 
