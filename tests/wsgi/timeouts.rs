@@ -43,6 +43,16 @@ fn e4_log_has_the_python_stack_of_the_slow_request() {
 }
 
 #[test]
+fn e4_stack_of_a_thread_that_gives_python_back_is_taken_by_python_itself() {
+    // faulthandler, which reads the memory of running threads and may crash on it, knows no source lines.
+    until("the source line in the watchdog's event", SOON, || {
+        SHORT.get("/sleeps?e4-source").error_page(504);
+        let is_it = |event: &str| event.contains("--request-timeout") && event.contains("time.sleep(0.01)");
+        SHORT.log.find(is_it).is_some()
+    });
+}
+
+#[test]
 fn e4_timeout_after_the_head_never_ends_as_if_it_were_whole() {
     let response = SHORT.get("/sleeps_after_head");
     assert_eq!((response.text().as_str(), response.end), ("begun;", None), "{response}");

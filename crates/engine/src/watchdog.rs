@@ -1,4 +1,5 @@
-//! A worker's watchdog: a thread without Python that acts when those with Python can't. It never waits for the GIL.
+//! A worker's watchdog: a thread without Python that acts when those with Python can't. It never waits for the
+//! GIL itself, and one second at most for somebody who does.
 //!
 //! It ends connections whose time is over, answers requests that run too long (SPEC E4), and management records while
 //! every thread is busy (SPEC A8), and obeys the leader: a byte means stop, end of file means that the leader is gone.
@@ -9,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use pool::scoreboard::now_ms;
@@ -21,6 +23,7 @@ use crate::connection::{Connection, Step};
 use crate::reactor::Reactor;
 use crate::thread::{Shared, Station, method_and_path, refuse};
 use crate::wsgi::reject::{self, Rejection};
+use crate::wsgi::traceback;
 use crate::{RequestTimeout, ffi};
 
 /// How often it looks while something is to be watched. Timeouts are late by up to this.
@@ -29,7 +32,10 @@ const TICK: Duration = Duration::from_millis(250);
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// Asks faulthandler for all threads' stacks. Linux itself never sends it, and applications don't know it.
 pub const STACK_SIGNAL: Signal = Signal::STKFLT;
-/// How long the stacks may take to appear.
+/// How long a thread may hold the GIL before it counts as one that does not give it back. Threads that run Python do so
+/// every 5 ms.
+const PYTHON_WAIT: Duration = Duration::from_secs(1);
+/// How long faulthandler's stacks may take to appear.
 const STACK_WAIT: Duration = Duration::from_millis(200);
 
 pub struct Watchdog {
@@ -240,7 +246,11 @@ impl Watchdog {
         let id = station.request.current().unwrap_or_default();
         let page = reject::page("504 Gateway Timeout");
         let answered = station.exchange.take_over(serial, |is_head| page.answer(is_head));
-        let stack = self.stack_of(station);
+        let stack = match interrupt(&self.shared, index, since).recv_timeout(PYTHON_WAIT) {
+            Ok(stack) => stack,
+            Err(RecvTimeoutError::Timeout) => self.stack_without_python(station),
+            Err(RecvTimeoutError::Disconnected) => String::new(),
+        };
         tracing::error!(
             request = %format_args!("{id} {request}"),
             answered_504 = answered,
@@ -249,11 +259,12 @@ impl Watchdog {
         );
         station.exchange.end_sending(serial);
         self.shared.hub.reactor.wake();
-        interrupt(&self.shared, index, since);
     }
 
-    /// What the thread is doing in Python, by faulthandler, which needs no GIL.
-    fn stack_of(&self, station: &Station) -> String {
+    /// What the thread is doing in Python, by faulthandler, which needs no GIL. Only while somebody holds it for long:
+    /// faulthandler reads the frames of all threads as they lie in memory, and one that runs meanwhile may free what it
+    /// reads. Measured: that crashed the process in one of a hundred time-outs, with three busy threads beside.
+    fn stack_without_python(&self, station: &Station) -> String {
         let ident = format!("{:x} ", station.ident.load(Ordering::Relaxed));
         if self.stacks.set_len(0).is_err() || kill_process(getpid(), STACK_SIGNAL).is_err() {
             return String::new();
@@ -276,14 +287,21 @@ impl Watchdog {
     }
 }
 
-/// Raises RequestTimeout in a thread, if it still has the request. In a thread of its own: the GIL may be held for long,
-/// and the watchdog must not wait for it.
-fn interrupt(shared: &Arc<Shared>, index: usize, since: u64) {
+/// Raises RequestTimeout in a thread, if it still has the request; before that, its stack is sent. In a thread of its own:
+/// the GIL may be held for long, and the watchdog must not wait for it.
+fn interrupt(shared: &Arc<Shared>, index: usize, since: u64) -> Receiver<String> {
     let shared = Arc::clone(shared);
+    // One stack: sending it never waits.
+    let (stack, received) = sync_channel(1);
     let raise = move || {
         Python::attach(|py| {
             let station = &shared.stations[index];
-            // Attached, the thread can't get from one request to the next.
+            if shared.slot(station).busy_since_ms() == Some(since) {
+                let text = traceback::of_thread(py, station.ident.load(Ordering::Relaxed));
+                // The watchdog may have stopped waiting.
+                let _ = stack.send(text.unwrap_or_else(|error| error.to_string()));
+            }
+            // No Python runs from here on: the thread can't get from one request to the next.
             if shared.slot(station).busy_since_ms() != Some(since) {
                 return;
             }
@@ -298,6 +316,7 @@ fn interrupt(shared: &Arc<Shared>, index: usize, since: u64) {
     if let Err(error) = std::thread::Builder::new().name("interrupt".into()).spawn(raise) {
         tracing::error!(%error, "RequestTimeout can't be raised");
     }
+    received
 }
 
 /// Receives what is there. A request that could start waits for a thread.
