@@ -122,10 +122,12 @@ fn f10_connection_requests() {
 fn f10_only_nginx_is_told_by_an_invalid_record_that_a_connection_closes() {
     let gateway = Gateway::app("input").option("--connection-requests", "1").start();
     for (software, trailing) in [("nginx/1.22.1", &[0; 8][..]), ("Apache/2.4.58 (Debian)", &[])] {
-        let mut connection = gateway.connect();
         let request = Request::get("/hello").param("SERVER_SOFTWARE", software);
-        connection.exchange(&request.keep_conn()).ok();
-        assert_eq!(connection.read_to_end().trailing, trailing, "{software}");
+        for request in [request.clone().keep_conn(), request] {
+            let mut connection = gateway.connect();
+            connection.exchange(&request).ok();
+            assert_eq!(connection.read_to_end().trailing, trailing, "{software}");
+        }
     }
 }
 

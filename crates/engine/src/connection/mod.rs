@@ -297,7 +297,10 @@ impl Connection {
         }
         let BeginRequest { id, keep_conn, .. } = self.codec.active().ok_or(CarrierError::Ended)?;
         let last = keep_conn && ending.is_some() && self.is_last_request();
-        let poison = last && self.is_from_nginx();
+        let closes = ending.is_some() && (last || !keep_conn);
+        // With `keepalive` in upstream{} and `fastcgi_buffering off`, nginx keeps even a connection that it has not asked
+        // to be kept, and a POST that it sends there before it sees the end is lost.
+        let poison = closes && self.is_from_nginx();
         Ok((id, ending.map(|ending| Tail { ending, last, poison })))
     }
 

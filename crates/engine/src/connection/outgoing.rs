@@ -32,7 +32,7 @@ pub struct Tail {
     pub ending: Ending,
     /// The front server wants to keep the connection, and it is closed all the same.
     pub last: bool,
-    /// It has to be told so by [`POISON`].
+    /// The connection is closed, and the front server has to be told so by [`POISON`].
     pub poison: bool,
 }
 
