@@ -366,13 +366,6 @@ pub struct LimitOptions {
     pub stop_timeout: Option<TimeSpan>,
 }
 
-/// Long names of the options that say where `serve` listens.
-pub fn listening_options() -> Vec<String> {
-    let options = ListenOptions::augment_args(clap::Command::new("listening"));
-    let names = options.get_arguments().filter_map(|option| option.get_long());
-    names.map(str::to_owned).collect()
-}
-
 /// The defaults stand in one place, `pool::settings`; the help shows them from there.
 fn defaults() -> Limits {
     Limits::default()

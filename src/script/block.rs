@@ -70,17 +70,25 @@ impl BlockOption {
         self.values.iter().map(typed).collect()
     }
 
+    /// Whether `command` has such an option.
+    pub fn is_of(&self, command: &clap::Command) -> bool {
+        self.find_in(command).is_some()
+    }
+
+    fn find_in<'a>(&self, command: &'a clap::Command) -> Option<&'a clap::Arg> {
+        let long = self.long();
+        command
+            .get_arguments()
+            .find(|argument| argument.get_long() == Some(&long))
+            .filter(|_| !FORBIDDEN.contains(&self.key.as_str()) && !self.key.contains('-'))
+    }
+
     /// Checks that `command` has such an option; its id.
     ///
     /// # Errors
     /// It has not, or it takes a value and there is none, or the other way round.
     pub fn check(&self, command: &clap::Command, script: &Path) -> Result<String, BlockError> {
-        let long = self.long();
-        let found = command
-            .get_arguments()
-            .find(|argument| argument.get_long() == Some(&long))
-            .filter(|_| !FORBIDDEN.contains(&self.key.as_str()) && !self.key.contains('-'));
-        let Some(argument) = found else {
+        let Some(argument) = self.find_in(command) else {
             return Err(BlockError::new(
                 script,
                 format!("there is no option {:?}; docs/options.md lists them", self.key),

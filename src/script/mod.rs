@@ -18,12 +18,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches};
+use clap::{Args, CommandFactory, FromArgMatches};
 use pool::settings::{Entry, ListenerKind};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{AddressFamily, SocketAddrAny, getsockname, sockopt};
 
-use crate::cli::{self, Cli, Command, ScriptArgs};
+use crate::cli::{self, Cli, ListenOptions, ScriptArgs};
 use crate::config::{self, ConfigError, Pool};
 use crate::host;
 use crate::python::Wanted;
@@ -73,10 +73,12 @@ fn listener_on_stdin() -> Option<ListenerKind> {
 /// The script that the kernel has named for its `#!` line: no subcommand, but a file.
 pub fn named() -> Option<PathBuf> {
     let first = std::env::args_os().nth(1)?;
-    let text = first.to_string_lossy();
-    let is_command = text.starts_with('-') || Cli::command().find_subcommand(&*text).is_some();
     let path = PathBuf::from(first);
-    (!is_command && path.is_file()).then_some(path)
+    let text = path.to_string_lossy();
+    // A web server names a script by its path; asking clap for its commands takes a while.
+    let is_command =
+        || !text.contains('/') && (text.starts_with('-') || Cli::command().find_subcommand(&*text).is_some());
+    (path.is_file() && !is_command()).then_some(path)
 }
 
 /// Runs the script as what it was started for.
@@ -132,25 +134,23 @@ fn finish(start: Start, failure: anyhow::Result<Infallible>) -> ExitCode {
 fn become_python(script: &Path, start: Start) -> anyhow::Result<Infallible> {
     let script = std::path::absolute(script).context("the current directory is unknown")?;
     let options = block::read(&script)?;
-    let command = Cli::command();
-    let known = command.find_subcommand("serve").context("serve is a command")?;
-    let listening = cli::listening_options();
-    let mut arguments: Vec<OsString> = vec!["wsgi-fpm".into(), "cgi".into(), script.clone().into()];
+    // The options of `serve`, without the time that clap needs for the other commands.
+    let listening = ListenOptions::augment_args(clap::Command::new("listening"));
+    let command = ScriptArgs::augment_args(clap::Command::new("script"));
+    let mut arguments: Vec<OsString> = vec!["wsgi-fpm".into(), script.clone().into()];
     for option in &options {
-        option.check(known, &script)?;
         // They say how `wsgi-fpm serve` is to serve this script.
-        if !listening.contains(&option.long()) {
+        if option.is_of(&listening) {
+            option.check(&listening, &script)?;
+        } else {
+            option.check(&command, &script)?;
             arguments.extend(option.arguments());
         }
     }
     let matches = command
-        .clone()
         .try_get_matches_from(arguments)
         .map_err(|error| BlockError::value(&script, cli::one_line(&error)))?;
-    let Command::Cgi(args) = Cli::from_arg_matches(&matches)?.command else {
-        unreachable!("\"cgi\" was the command");
-    };
-    exec(*args, start)
+    exec(ScriptArgs::from_arg_matches(&matches)?, start)
 }
 
 /// Becomes the Python that runs `args`.

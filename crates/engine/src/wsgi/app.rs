@@ -1,5 +1,7 @@
 //! Finds and loads the application.
 
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use pyo3::exceptions::{PyAttributeError, PyImportError, PyTypeError, PyValueError};
@@ -117,28 +119,41 @@ fn import_file<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyModul
         prepend_path(py, directory)?;
     }
     let name = path.file_stem().unwrap_or_default().to_string_lossy().replace('.', "_");
+    if path.extension().is_some_and(|extension| extension == "py") {
+        import_module(py, &path, &name)
+    } else {
+        compile(py, &path, &name)
+    }
+}
+
+/// A file of Python's own kind, through its cache of compiled files.
+fn import_module<'py>(py: Python<'py>, path: &Path, name: &str) -> PyResult<Bound<'py, PyModule>> {
     // What importlib.util and importlib.machinery hand out, but importing those costs CGI milliseconds.
     let bootstrap = py.import("_frozen_importlib")?;
     let loader = py
         .import("_frozen_importlib_external")?
         .getattr("SourceFileLoader")?
-        .call1((&name, path.as_os_str()))?;
-    let spec = bootstrap.getattr("ModuleSpec")?.call1((&name, &loader))?;
+        .call1((name, path.as_os_str()))?;
+    let spec = bootstrap.getattr("ModuleSpec")?.call1((name, &loader))?;
     spec.setattr("origin", path.as_os_str())?;
     spec.setattr("has_location", true)?;
     let module = bootstrap.call_method1("module_from_spec", (&spec,))?;
     // Registered first: a module may import itself by name, and pickle looks it up.
-    py.import("sys")?.getattr("modules")?.set_item(&name, &module)?;
-    if path.extension().is_some_and(|extension| extension == "py") {
-        loader.call_method1("exec_module", (&module,))?;
-    } else {
-        // Python's cache knows no extensions: app.cgi and app.fcgi would share one file.
-        let source = loader.call_method1("get_data", (path.as_os_str(),))?;
-        let code = loader.call_method1("source_to_code", (source, path.as_os_str()))?;
-        py.import("builtins")?
-            .call_method1("exec", (code, module.getattr("__dict__")?))?;
-    }
+    py.import("sys")?.getattr("modules")?.set_item(name, &module)?;
+    loader.call_method1("exec_module", (&module,))?;
     Ok(module.cast_into::<PyModule>()?)
+}
+
+/// Any other file. Not through the cache, which knows no extensions: app.cgi and app.fcgi would share an entry. Not by
+/// `compile()` either, which makes the classes of the module `ast` first: two milliseconds.
+fn compile<'py>(py: Python<'py>, path: &Path, name: &str) -> PyResult<Bound<'py, PyModule>> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| PyImportError::new_err(format!("application file {}: {error}", path.display()));
+    let source = std::fs::read(path).map_err(|error| unreadable(&error))?;
+    let source = CString::new(source).map_err(|_| unreadable(&"it has a NUL byte"))?;
+    let file = CString::new(path.as_os_str().as_bytes()).map_err(|error| unreadable(&error))?;
+    let name = CString::new(name).map_err(|error| unreadable(&error))?;
+    PyModule::from_code(py, &source, &file, &name)
 }
 
 /// Puts `directory` first on `sys.path`, unless it is there.
