@@ -268,4 +268,6 @@ fn mount_that_is_named_holds_for_a_script_as_well() {
     let gateway = gateway().on_stdin().option("--mount", "/app").start();
     assert_eq!(pair(&gateway, &nginx("/app/x", "/app/x")), ("/app".into(), "/x".into()));
     gateway.send(&request(&nginx("/x", "/x"))).error_page(404);
+    let site = self::gateway().on_stdin().option("--mount", "/").start();
+    whole_site(&site, &[("SCRIPT_NAME", "/app"), ("PATH_INFO", "/x")], "/app/x");
 }
