@@ -50,9 +50,10 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
     let _ = write!(
         text,
         "\t\t{application} {{\n\t\t\treverse_proxy {} {{\n\
+         \t\t\t\t# Each piece of a response at once.\n\t\t\t\tflush_interval -1\n\
          \t\t\t\t# Neither split nor php_fastcgi: the whole path is PATH_INFO. No read_timeout or write_timeout: for Caddy they\n\
          \t\t\t\t# bound whole uploads and downloads. wsgi-fpm's own limits end every request (--request-timeout).\n\
-         \t\t\t\ttransport fastcgi {{\n\t\t\t\t\troot /\n\t\t\t\t\tdial_timeout {}s\n",
+         \t\t\t\ttransport fastcgi {{\n\t\t\t\t\tdial_timeout {}s\n",
         dial(&backend)?,
         times::seconds(times::CONNECT)
     );
@@ -88,10 +89,19 @@ fn dial(backend: &Backend) -> Result<String, WriterError> {
     }
 }
 
-/// A path to compare with. Wildcards and percent signs mean something there.
+/// A path to compare with. What clients never send as it is stands there percent-encoded: Caddy 2.6 doesn't cut off other
+/// prefixes.
 fn matcher(path: &Value, end: &str) -> Result<String, WriterError> {
-    path.without(SERVER, &["*", "?", "[", "%", "\\"])?;
-    word(&path.with(format!("{}{end}", path.as_str())))
+    let text = path.without(SERVER, &["*", "?", "["])?;
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && !br#""%<>\^`{|}"#.contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    word(&path.with(encoded + end))
 }
 
 /// An argument. In double quotes a backslash can't stand before a quote, in backticks everything is as it is but they.

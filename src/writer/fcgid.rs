@@ -60,7 +60,9 @@ fn limits(site: &Site, command: &Command) -> String {
          # Processes go when they are idle, never in the middle of work.\n    \
          FcgidMaxRequestsPerProcess 0\n    \
          # The Authorization header, which Apache withholds otherwise.\n    \
-         FcgidPassHeader Authorization\n",
+         FcgidPassHeader Authorization\n    \
+         # The Content-Length of responses, which Apache drops otherwise: wsgi-fpm makes sure that it is right.\n    \
+         SetEnv ap_trust_cgilike_cl 1\n",
         site.limits.body_max
     );
     if let Some(workers) = command.value("workers") {

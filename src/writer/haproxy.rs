@@ -8,6 +8,8 @@ use super::value::{Value, is_plain, quoted};
 use super::{Backend, Site, WriterError, times};
 
 const SERVER: &str = "HAProxy";
+/// Where Debian and Ubuntu lock it in.
+const CHROOT: &str = "/var/lib/haproxy";
 /// Its times are milliseconds in 31 bits: a little more than this.
 const LONGEST: Duration = Duration::from_secs(24 * 24 * 3600);
 
@@ -22,16 +24,20 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
         "# {name} behind HAProxy. Append it to /etc/haproxy/haproxy.cfg, then:\n\
          #     haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl reload haproxy\n"
     );
-    if let Backend::Unix(_) = backend {
-        text.push_str(
+    match &backend {
+        Backend::Unix(path) if in_chroot(path).is_some() => {
+            let _ = writeln!(text, "# For a HAProxy with \"chroot {CHROOT}\", as Debian has it.");
+        }
+        Backend::Unix(_) => text.push_str(
             "# Debian's haproxy.cfg has a chroot, from which HAProxy can't reach this socket: remove that line, or use\n\
-             # `--listen 127.0.0.1:9000` here and in the unit.\n",
-        );
+             # `--listen 127.0.0.1:9000`, or a socket below /var/lib/haproxy, here and in the unit.\n",
+        ),
+        Backend::Tcp(_) => {}
     }
     text.push_str(&command.comment(site, "haproxy"));
     let _ = write!(
         text,
-        "\nfrontend {name}\n    mode http\n    bind :{port}\n    bind :::{port} v6only\n    \
+        "\n# Two sites of one port share a frontend: move the lines with acl and use_backend there.\nfrontend {name}\n    mode http\n    bind :{port}\n    bind :::{port} v6only\n    \
          timeout client 60s\n    timeout http-request 10s\n    timeout http-keep-alive 60s\n"
     );
     if site.limits.body_max < i64::MAX as u64 {
@@ -83,7 +89,8 @@ fn backend_section(site: &Site, backend: &Backend) -> Result<String, WriterError
         Backend::Unix(path) => {
             // Variables are looked for even where quotes keep them.
             path.without(SERVER, &["$"])?;
-            word(&path.with(format!("unix@{}", path.as_str())))
+            let seen = in_chroot(path).unwrap_or(path.as_str());
+            word(&path.with(format!("unix@{seen}")))
         }
         Backend::Tcp(address) => address.to_string(),
     };
@@ -108,6 +115,12 @@ fn backend_section(site: &Site, backend: &Backend) -> Result<String, WriterError
     }
     text.push('\n');
     Ok(text)
+}
+
+/// The path as HAProxy sees it from Debian's chroot.
+fn in_chroot(path: &Value) -> Option<&str> {
+    let inside = path.as_str().strip_prefix(CHROOT)?;
+    inside.starts_with('/').then_some(inside)
 }
 
 fn milliseconds(time: Duration) -> String {

@@ -28,6 +28,17 @@ fn web_servers_connect_where_the_service_listens() {
             );
         }
     }
+    // HAProxy looks for sockets where it is locked in.
+    let text = config("haproxy", &["--listen", "/var/lib/haproxy/blog/wsgi.sock"]);
+    assert!(
+        setting(&text, "server mysite").starts_with("unix@/blog/wsgi.sock "),
+        "{text}"
+    );
+    let text = config("haproxy", &["--listen", "/var/lib/haproxyx/wsgi.sock"]);
+    assert!(
+        setting(&text, "server mysite").starts_with("unix@/var/lib/haproxyx/wsgi.sock "),
+        "{text}"
+    );
     // Without --listen all of them have the same default.
     let unit = config("systemd", &["--name", "b.l-o_g"]);
     assert_eq!(setting(&unit, "RuntimeDirectory"), "wsgi-fpm-b.l-o_g");
