@@ -32,6 +32,9 @@ pub use block::{BlockError, BlockOption};
 /// Names of scripts that would send the status line themselves (RFC 3875 section 5).
 const NPH: &str = "nph-";
 
+/// Options of which one at most makes sense: the one that is typed counts, not the other in the script.
+const EXCLUSIVE: [&str; 2] = ["mount", "strip_script"];
+
 /// How a web server has started this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
@@ -220,7 +223,9 @@ pub fn with_block(arguments: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     let mut arguments = arguments;
     for option in &options {
         let id = option.check(known, &script)?;
-        if typed.value_source(&id) == Some(ValueSource::CommandLine) {
+        let is_typed = |id: &str| typed.value_source(id) == Some(ValueSource::CommandLine);
+        let contradicts = EXCLUSIVE.contains(&&*id) && EXCLUSIVE.iter().any(|other| is_typed(other));
+        if is_typed(&id) || contradicts {
             continue;
         }
         // What it says of the directory must not change which file was meant.

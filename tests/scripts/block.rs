@@ -49,6 +49,16 @@ fn serve_reads_the_block_and_the_command_line_comes_first() {
 }
 
 #[test]
+fn mount_on_the_command_line_comes_before_a_script_that_is_stripped() {
+    let script = Script::new("strip_script = true");
+    let gateway = Gateway::app(&script.path.to_string_lossy())
+        .option("--mount", "/shop")
+        .start();
+    gateway.get("/shop/pid").ok();
+    assert_eq!(gateway.get("/pid").code(), 404);
+}
+
+#[test]
 fn serve_needs_no_second_file() {
     let script = Script::new("");
     let text = std::fs::read_to_string(&script.path).unwrap();
