@@ -34,7 +34,8 @@ install: ## install what `make build` made (PREFIX=/usr/local, DESTDIR=)
 	install -m 755 $(CARGO_TARGET_DIR)/release/wsgi-fpm $(library)/
 	install -m 644 $(CARGO_TARGET_DIR)/release/libwsgi_fpm_engine.so $(library)/
 	ln -sf ../lib/wsgi-fpm/wsgi-fpm $(DESTDIR)$(PREFIX)/bin/wsgi-fpm
-	install -m 644 nginx/wsgi_fpm_params nginx/site.conf deploy/wsgi-fpm.service $(share)/
+	install -m 644 nginx/wsgi_fpm_params nginx/site.conf deploy/wsgi-fpm.service \
+		deploy/lighttpd.conf deploy/Caddyfile deploy/haproxy.cfg $(share)/
 
 # One build with the features that tests need, engine included; then the tests find everything built.
 test: ## install what the tests need and run all of them
