@@ -8,6 +8,7 @@ for server in nginx apache2 lighttpd caddy haproxy fcgiwrap spawn-fcgi; do
     command -v "$server" >/dev/null || missing+=("$server")
 done
 [ -f /usr/lib/apache2/modules/mod_fcgid.so ] || missing+=(libapache2-mod-fcgid)
+[ -f /usr/lib/lighttpd/mod_openssl.so ] || missing+=(lighttpd-mod-openssl)
 command -v curl >/dev/null || missing+=(curl)
 command -v openssl >/dev/null || missing+=(openssl)
 # The system's own Python is one that the tests serve with.

@@ -63,7 +63,7 @@ impl Backends {
 }
 
 /// A gateway for the application of these tests.
-fn site() -> process::Builder {
+pub fn site() -> process::Builder {
     Gateway::app("pages:application").chdir(apps())
 }
 

@@ -135,6 +135,10 @@ macro_rules! scenarios {
     ($($name:ident)*) => {
         scenarios! { @server apache_proxy [unix_kept unix_new tcp_kept tcp_new] {$($name)*} }
         scenarios! { @server apache_proxy_handler [unix_kept unix_new tcp_kept] {$($name)*} }
+        scenarios! { @server caddy [unix_new tcp_new] {$($name)*} }
+        scenarios! { @server haproxy [unix_kept unix_new tcp_kept tcp_new] {$($name)*} }
+        scenarios! { @server lighttpd [unix_new tcp_new] {$($name)*} }
+        scenarios! { @server nginx [unix_kept unix_new tcp_kept tcp_new] {$($name)*} }
     };
     (@server $server:ident [$($way:ident)*] $names:tt) => {
         mod $server {
@@ -163,6 +167,10 @@ macro_rules! scenarios_once {
             use super::*;
             scenarios! { @server apache_proxy [unix_kept] {$($name)*} }
             scenarios! { @server apache_proxy_handler [unix_kept] {$($name)*} }
+            scenarios! { @server caddy [unix_new] {$($name)*} }
+            scenarios! { @server haproxy [unix_kept] {$($name)*} }
+            scenarios! { @server lighttpd [unix_new] {$($name)*} }
+            scenarios! { @server nginx [unix_kept] {$($name)*} }
         }
     };
 }

@@ -52,7 +52,8 @@ fn statuses_without_a_body_have_none(front: &Front) {
             .exchange(&front.plain.request(&Request::get(target)))
             .expect(status);
         assert_eq!(response.header("ETag"), Some("\"1\""));
-        assert_eq!(response.header("Content-Length"), None, "{line}");
+        let length = (status == 304 && front.has(Quirk::AddsLengthTo304)).then_some("0");
+        assert_eq!(response.header("Content-Length"), length, "{line}");
     }
     client.exchange(&front.plain.request(&Request::get("/"))).ok();
 }
@@ -124,8 +125,18 @@ fn header_above_the_limit_of_the_server_is_an_error(front: &Front) {
 }
 
 fn many_headers_pass(front: &Front) {
-    let response = front.get("/big_head?n=30000").ok();
+    let send = |n: usize| front.get(&format!("/big_head?n={n}"));
+    let length = if front.has(Quirk::LimitsResponseHeads) {
+        send(30_000).expect(502);
+        12_000
+    } else {
+        30_000
+    };
+    let response = send(length).ok();
     assert_eq!(response.text(), "large head");
-    let fill = response.headers.iter().filter(|(name, _)| name.starts_with("X-Fill-"));
-    assert_eq!(fill.map(|(_, value)| value.len()).sum::<usize>(), 30_000);
+    let fill = response
+        .headers
+        .iter()
+        .filter(|(name, _)| name.to_ascii_lowercase().starts_with("x-fill-"));
+    assert_eq!(fill.map(|(_, value)| value.len()).sum::<usize>(), length);
 }

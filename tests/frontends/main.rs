@@ -20,5 +20,6 @@ mod logs;
 mod paths;
 mod quirk;
 mod servers;
+mod sites;
 mod streaming;
 mod table;

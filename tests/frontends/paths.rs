@@ -78,7 +78,12 @@ fn encoded_slash_arrives_decoded(front: &Front) {
 }
 
 fn dots_are_resolved_before(front: &Front) {
-    expect_path(&front.plain, b"/a/./c/../b", b"/a/b");
+    let path: &[u8] = if front.has(Quirk::LeavesDots) {
+        b"/a/./c/../b"
+    } else {
+        b"/a/b"
+    };
+    expect_path(&front.plain, b"/a/./c/../b", path);
 }
 
 fn mount_is_cut_off_the_path(front: &Front) {

@@ -12,6 +12,22 @@ pub enum Quirk {
     AnswersConditions,
     CollectsUploads,
     BreaksOffLate,
+    LeavesDots,
+    DropsEmptyHeaders,
+    InventsContentType,
+    HidesBrokenTransfers,
+    RefusesUnknownLength,
+    RefusesUnknownLengthUncollected,
+    RefusesLargeUnknownLength,
+    RefusesRawBytes,
+    LimitsResponseHeads,
+    AddsLengthTo304,
+    MapsUnderscores,
+    JoinsCookiesWithCommas,
+    TakesLastOfRepeatedHeaders,
+    HidesEarlyBreaks,
+    NeedsLengthOfEmptyPost,
+    SendsAllBeforeReading,
 }
 
 impl Quirk {
@@ -28,6 +44,26 @@ impl Quirk {
             Self::BreaksOffLate => {
                 "a response that breaks off keeps the client waiting for `KeepAliveTimeout` before it shows"
             }
+            Self::LeavesDots => "`.` and `..` in a path arrive as they are",
+            Self::DropsEmptyHeaders => "a header of a request without a value does not arrive",
+            Self::InventsContentType => "a POST without `Content-Type` gets one",
+            Self::HidesBrokenTransfers => "a response without `Content-Length` that breaks off looks whole",
+            Self::RefusesUnknownLength => "an upload of unknown length is answered with 400",
+            Self::RefusesUnknownLengthUncollected => {
+                "an upload of unknown length is answered with 411, if uploads are not collected"
+            }
+            Self::RefusesRawBytes => "bytes outside of ASCII in a URL are answered with 400",
+            Self::LimitsResponseHeads => "a response whose headers have more than about 15 KiB becomes a 502",
+            Self::AddsLengthTo304 => "a 304 gets `Content-Length: 0`",
+            Self::MapsUnderscores => "a header `X_Name` arrives as if it were `X-Name`",
+            Self::JoinsCookiesWithCommas => "cookies of several `Cookie` headers are joined with a comma",
+            Self::TakesLastOfRepeatedHeaders => "of a header that comes twice only the last one may arrive",
+            Self::HidesEarlyBreaks => "a response that breaks off before the server has sent its head may look whole",
+            Self::NeedsLengthOfEmptyPost => "a POST with neither `Content-Length` nor a body is answered with 411",
+            Self::SendsAllBeforeReading => {
+                "an early response to an upload is lost, if the upload is larger than `--drain-bytes`"
+            }
+            Self::RefusesLargeUnknownLength => "an upload of unknown length over about 15 KiB is answered with 400",
         }
     }
 }

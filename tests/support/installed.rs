@@ -26,6 +26,32 @@ pub fn apache(module: &str) -> bool {
     has_program("apache2", "-v") && needed(file.is_file(), &format!("{}", file.display()))
 }
 
+/// Whether lighttpd can be run.
+pub fn lighttpd() -> bool {
+    has_program("lighttpd", "-v")
+}
+
+/// Whether it can be run with TLS.
+pub fn lighttpd_tls() -> bool {
+    const MODULE: &str = "/usr/lib/lighttpd/mod_openssl.so";
+    lighttpd() && needed(Path::new(MODULE).is_file(), MODULE)
+}
+
+/// Whether openssl can be run.
+pub fn openssl() -> bool {
+    has_program("openssl", "version")
+}
+
+/// Whether Caddy can be run.
+pub fn caddy() -> bool {
+    has_program("caddy", "version")
+}
+
+/// Whether HAProxy can be run.
+pub fn haproxy() -> bool {
+    has_program("haproxy", "-v")
+}
+
 /// Whether curl can be run.
 pub fn curl() -> bool {
     has_program("curl", "--version")

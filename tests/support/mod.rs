@@ -6,14 +6,18 @@
 #![allow(dead_code)]
 
 pub mod apache;
+pub mod caddy;
 pub mod fcgi_client;
+pub mod haproxy;
 pub mod http;
 pub mod installed;
+pub mod lighttpd;
 pub mod log;
 pub mod net;
 pub mod nginx;
 pub mod process;
 pub mod python;
 pub mod tied;
+pub mod tls;
 pub mod wait;
 pub mod web_server;

@@ -25,9 +25,11 @@ pub const SERVER: Server = Server {
             "mod_proxy; what follows stays as it is with `MergeSlashes Off`",
         ),
         (Quirk::BreaksOffLate, BREAKS_OFF_LATE),
+        (Quirk::JoinsCookiesWithCommas, JOINS_COOKIES),
     ],
 };
 
+pub const JOINS_COOKIES: &str = "Apache joins all headers so; over HTTP/2 cookies are joined before";
 pub const BREAKS_OFF_LATE: &str = "Apache treats the client's connection like an idle one";
 
 /// `ap_add_common_vars`, and the variables of apache/proxy-fcgi.conf.

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::apache_proxy::{
-    BREAKS_OFF_LATE, REQUEST_HEADER, RESPONSE_HEADER, Way, assemble, configure, host, places, url,
+    BREAKS_OFF_LATE, JOINS_COOKIES, REQUEST_HEADER, RESPONSE_HEADER, Way, assemble, configure, host, places, url,
 };
 use crate::backends;
 use crate::front::{Entry, Front, Server};
@@ -24,6 +24,7 @@ pub const SERVER: Server = Server {
     quirks: &[
         (Quirk::MergesSlashes, "Apache looks for a file by that path first"),
         (Quirk::BreaksOffLate, BREAKS_OFF_LATE),
+        (Quirk::JoinsCookiesWithCommas, JOINS_COOKIES),
     ],
 };
 

@@ -1,9 +1,29 @@
 //! How each web server is started and what it is like. A function of a way gives nothing where the server is missing.
 
 use crate::front::Server;
+use crate::quirk::Limit;
 
 pub mod apache_proxy;
 pub mod apache_proxy_handler;
+pub mod caddy;
+pub mod haproxy;
+pub mod lighttpd;
+pub mod nginx;
+mod virtual_hosts;
 
 /// All of them, for the table in docs/servers.md.
-pub const ALL: [&Server; 2] = [&apache_proxy::SERVER, &apache_proxy_handler::SERVER];
+pub const ALL: [&Server; 6] = [
+    &apache_proxy::SERVER,
+    &apache_proxy_handler::SERVER,
+    &caddy::SERVER,
+    &haproxy::SERVER,
+    &lighttpd::SERVER,
+    &nginx::SERVER,
+];
+
+/// wsgi-fpm's own limit for a line: no server of these has a lower one.
+const RESPONSE_HEADER: Limit = Limit {
+    passes: 8000,
+    fails: 8200,
+    status: 500,
+};

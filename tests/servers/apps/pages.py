@@ -92,7 +92,12 @@ def early(environ, start_response):
 
 
 def accel(environ, start_response):
-    return answer(start_response, b"", headers=[("X-Accel-Redirect", "/internal/" + query(environ, "file"))])
+    to = query(environ, "to") or "/internal/" + query(environ, "file")
+    return answer(start_response, b"", headers=[("X-Accel-Redirect", to)])
+
+
+def sendfile(environ, start_response):
+    return answer(start_response, b"", headers=[("X-Sendfile", query(environ, "file"))])
 
 
 def fails(environ, start_response):
@@ -101,9 +106,11 @@ def fails(environ, start_response):
 
 
 def breaks(environ, start_response):
-    """A body that stops after `n` bytes by an exception."""
+    """A body that stops after `n` bytes by an exception, but not before the file `gate` exists."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     yield pattern(0, int(query(environ, "n")))
+    if gate := query(environ, "gate"):
+        wait_for(Path(gate))
     raise RuntimeError("on purpose, after the head")
 
 
@@ -203,7 +210,7 @@ def wait_for(path):
 PAGES = {
     function.__name__: function
     for function in (
-        digest, sized, status, cookies, redirect, big_head, early, accel, fails, breaks, short, gated, endless, reads, dies,
-        silent, partial, speaks, large_header,
+        digest, sized, status, cookies, redirect, big_head, early, accel, sendfile, fails, breaks, short, gated, endless,
+        reads, dies, silent, partial, speaks, large_header,
     )
 }  # fmt: skip

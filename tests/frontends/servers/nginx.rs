@@ -1,0 +1,104 @@
+//! nginx: nginx/site.conf. What is nginx's own is in tests/servers.
+
+use std::sync::LazyLock;
+
+use super::virtual_hosts::{WAYS, assemble, host, places};
+use crate::backends::a_minute_ago;
+use crate::front::{Entry, Front, Server};
+use crate::quirk::{Limit, Quirk};
+use crate::support::installed;
+use crate::support::nginx::{Nginx, upstream};
+use crate::support::process::Gateway;
+use crate::support::web_server::shipped;
+
+pub const SERVER: Server = Server {
+    name: "nginx",
+    entry: Entry::Serve,
+    software: "nginx/",
+    keys: &KEYS,
+    request_header: REQUEST_HEADER,
+    response_header: super::RESPONSE_HEADER,
+    vanished: 502,
+    quirks: &[
+        (
+            Quirk::MergesSlashes,
+            "`merge_slashes on`, the default; `REQUEST_URI` is as the client sent it",
+        ),
+        (
+            Quirk::TakesLastOfRepeatedHeaders,
+            "nginx sends a param for each; since 1.23 it joins them",
+        ),
+    ],
+};
+
+/// Beside those that are everywhere.
+const KEYS: [&str; 5] = [
+    "DOCUMENT_ROOT",
+    "DOCUMENT_URI",
+    "REQUEST_SCHEME",
+    "REQUEST_START",
+    "SERVER_ADDR",
+];
+
+/// large_client_header_buffers: a line has to fit into one.
+pub const REQUEST_HEADER: Limit = Limit {
+    passes: 8000,
+    fails: 8200,
+    status: 400,
+};
+
+pub fn unix_kept() -> Option<Front> {
+    front("unix_kept")
+}
+
+pub fn unix_new() -> Option<Front> {
+    front("unix_new")
+}
+
+pub fn tcp_kept() -> Option<Front> {
+    front("tcp_kept")
+}
+
+pub fn tcp_new() -> Option<Front> {
+    front("tcp_new")
+}
+
+static NGINX: LazyLock<Nginx> = LazyLock::new(|| {
+    let mut nginx = Nginx::configure().ports(1).http("server_names_hash_bucket_size 128;");
+    for way in &WAYS {
+        for (place, gateway) in places((way.backends)()) {
+            nginx = nginx.http(&site(&host(place, way.name), place, gateway, way.kept));
+        }
+    }
+    nginx.start()
+});
+
+fn front(way: &'static str) -> Option<Front> {
+    installed::nginx().then(|| assemble(&SERVER, "nginx", way, &NGINX))
+}
+
+fn site(host: &str, place: &str, gateway: &Gateway, kept: bool) -> String {
+    let streaming = match place {
+        "streaming" => "fastcgi_request_buffering off; fastcgi_buffering off;",
+        _ => "# fastcgi_request_buffering off;",
+    };
+    // The later of two params counts.
+    let pass = match place {
+        "old" => format!("fastcgi_param REQUEST_START {}; fastcgi_pass {host};", a_minute_ago()),
+        _ => format!("fastcgi_pass {host};"),
+    };
+    shipped(
+        "nginx/site.conf",
+        &[
+            ("upstream example {", &format!("upstream {host} {{")),
+            ("fastcgi_pass example;", &pass),
+            ("unix:/run/wsgi-fpm/example.sock", &upstream(&gateway.address)),
+            ("fastcgi_keep_conn on;", if kept { "fastcgi_keep_conn on;" } else { "" }),
+            ("# fastcgi_request_buffering off;", streaming),
+            ("listen 80;", "listen 127.0.0.1:%PORT0%;"),
+            ("listen [::]:80;", ""),
+            ("server_name example.com;", &format!("server_name {host};")),
+            ("/srv/example/", "%PREFIX%/"),
+        ],
+    )
+}
