@@ -15,10 +15,10 @@ cache := $(CURDIR)/.cache
 library := $(DESTDIR)$(PREFIX)/lib/wsgi-fpm
 share := $(DESTDIR)$(PREFIX)/share/wsgi-fpm
 
-.PHONY: help run build install test lint bench clean
+.PHONY: help run build install test test-compat lint bench clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 run: build ## serve the Django example on http://127.0.0.1:8000/ (PORT=8000)
 	@scripts/venv.sh $(cache)/run-venv examples/django/requirements.txt
@@ -45,12 +45,21 @@ test: ## install what the tests need and run all of them
 	cargo build --workspace --all-targets --locked
 	WSGI_FPM_TEST_VENV=$(cache)/test-venv cargo test --workspace --locked --no-fail-fast
 
+# Apart from the others, since it needs a hundred packages from PyPI; without one of them it fails.
+test-compat: ## run frameworks and applications of others behind nginx and Apache
+	@scripts/tools.sh
+	@scripts/test-packages.sh compat
+	@PYTHON_AT_LEAST=3.11 scripts/venv.sh $(cache)/compat-venv tests/compat/requirements/*.txt
+	cargo build --workspace --locked
+	WSGI_FPM_COMPAT_VENV=$(cache)/compat-venv cargo test --test compat --locked
+
 lint: ## check formatting, clippy and the examples' syntax
 	@scripts/tools.sh
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	python3 scripts/check_syntax.py examples scripts
+	cargo clippy --test compat --locked -- -D warnings
+	python3 scripts/check_syntax.py examples scripts tests/compat
 	for script in scripts/*.sh .ci/run; do bash -n $$script; done
 
 bench: ## say how speed is measured

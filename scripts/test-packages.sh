@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks, on Debian and Ubuntu; names it elsewhere.
+# Installs what the tests need and the machine lacks, on Debian and Ubuntu; names it elsewhere. With `compat` also what
+# tests/compat needs.
 set -euo pipefail
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -14,6 +15,11 @@ command -v openssl >/dev/null || missing+=(openssl)
 # The system's own Python is one that the tests serve with.
 [ -x /usr/bin/python3 ] || missing+=(python3)
 /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+if [ "${1:-}" = compat ]; then
+    # Quixote has a part in C and no wheel.
+    "${PYTHON:-python3}" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
+        missing+=(python3-dev)
+fi
 
 if [ ${#missing[@]} -eq 0 ]; then
     exit 0

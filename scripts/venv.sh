@@ -10,11 +10,12 @@ fail() {
 directory=$1
 shift
 python=${PYTHON:-python3}
+minimum=${PYTHON_AT_LEAST:-3.9}
 
 command -v "$python" >/dev/null ||
     fail "$python is missing: apt-get install python3 python3-venv, or name another with PYTHON="
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 9))' ||
-    fail "$python is $("$python" --version 2>&1), 3.9 or newer is needed: name another with PYTHON="
+"$python" -c 'import sys; sys.exit(sys.version_info < tuple(map(int, sys.argv[1].split("."))))' "$minimum" ||
+    fail "$python is $("$python" --version 2>&1), $minimum or newer is needed: name another with PYTHON="
 "$python" -c 'import ensurepip, venv' 2>/dev/null ||
     fail "$python can't make virtual environments: apt-get install python3-venv"
 

@@ -1,0 +1,5 @@
+"""httpbin as it comes from PyPI."""
+
+from httpbin import app as application
+
+__all__ = ["application"]
