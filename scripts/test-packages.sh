@@ -11,6 +11,8 @@ done
 [ -f /usr/lib/apache2/modules/mod_fcgid.so ] || missing+=(libapache2-mod-fcgid)
 [ -f /usr/lib/lighttpd/mod_openssl.so ] || missing+=(lighttpd-mod-openssl)
 command -v curl >/dev/null || missing+=(curl)
+# Judges units, and need not run for that.
+command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v openssl >/dev/null || missing+=(openssl)
 # The system's own Python is one that the tests serve with.
 [ -x /usr/bin/python3 ] || missing+=(python3)

@@ -82,6 +82,18 @@ const NEVER: &[(&str, &[&str])] = &[
     ),
     ("crates/engine/src/connection.rs", &["pyo3", "crate::wsgi"]),
     ("src", &["pyo3", "engine"]),
+    // It prints what others are to do.
+    (
+        "src/writer",
+        &[
+            "tokio",
+            "std::net::TcpStream",
+            "std::process::Command",
+            "crate::supervisor",
+            "crate::python",
+            "crate::host",
+        ],
+    ),
 ];
 
 /// Crates that only one part of the program may name.

@@ -52,6 +52,11 @@ pub fn haproxy() -> bool {
     has_program("haproxy", "-v")
 }
 
+/// Whether systemd can judge a unit; it need not run.
+pub fn systemd_analyze() -> bool {
+    has_program("systemd-analyze", "--version")
+}
+
 /// Whether curl can be run.
 pub fn curl() -> bool {
     has_program("curl", "--version")

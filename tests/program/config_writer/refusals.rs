@@ -1,6 +1,7 @@
 //! What can't be written is one line and exit code 2, and nothing is printed.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
 
 use super::refused;
@@ -93,4 +94,13 @@ fn values_that_are_not_utf8_are_refused() {
     command.args(["config", "nginx", "app"]).arg(OsString::from_vec(option));
     let message = refusal(&command.output().unwrap(), 2);
     assert!(message.contains("--python") && message.contains("UTF-8"), "{message}");
+}
+
+#[test]
+fn output_that_can_not_be_written_is_an_error() {
+    let mut command = program();
+    command.args(["config", "nginx", "app"]);
+    command.stdout(File::create("/dev/full").unwrap());
+    let message = refusal(&command.output().unwrap(), 1);
+    assert!(message.contains("can't be written to standard output"), "{message}");
 }
