@@ -1,14 +1,13 @@
 //! The same application under `twisted.web.wsgi` and under wsgi-fpm: the same answers, but for what the web server in front says.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use crate::checks::as_it_is;
 use crate::front::Front;
 use crate::sites::{Copy, Site};
 use crate::support::http::{Request, Response, fetch, pattern};
-use crate::support::net::{Address, free_tcp};
 use crate::support::tied::Tied;
-use crate::support::wait::{SOON, until};
 
 const SITE: Site = Site {
     name: "twisted",
@@ -26,7 +25,7 @@ ways!(@test under_mod_fcgid Fcgid SITE, compare);
 
 /// Twisted with its own HTTP server, as its command line starts it.
 struct Twisted {
-    address: Address,
+    address: SocketAddr,
     _process: Tied,
     _copy: Copy,
 }
@@ -35,29 +34,33 @@ impl Twisted {
     #[track_caller]
     fn start() -> Self {
         let copy = Copy::of(&SITE);
-        let address = free_tcp("127.0.0.1").unwrap();
         let mut command = Command::new(copy.path().join(".venv/bin/twist"));
         command
-            .args(["web", "--wsgi", "site_app.application"])
-            .arg(format!("--listen=tcp:{}:interface=127.0.0.1", address.port()))
+            .args([
+                "--log-file=/dev/stderr",
+                "--log-format=text",
+                "web",
+                "--wsgi",
+                "site_app.application",
+            ])
+            .arg("--listen=tcp:0:interface=127.0.0.1")
             .current_dir(copy.path())
             .env("PYTHONPATH", copy.path())
             .env("PYTHONDONTWRITEBYTECODE", "1");
         let process = Tied::spawn(&command, "TERM");
-        let address = Address::Tcp(address);
-        until("Twisted answers", SOON, || address.answers());
+        // It listens when it says so: "2026-11-24T01:52:15+0000 [-] Site starting on 35169".
+        let said = process.log.wait_for_line(&["Site starting on "]);
+        let (_, port) = said.lines().next().unwrap().rsplit_once(' ').unwrap();
+        let port: u16 = port.parse().unwrap();
         Self {
-            address,
+            address: (Ipv4Addr::LOCALHOST, port).into(),
             _process: process,
             _copy: copy,
         }
     }
 
     fn ask(&self, request: &Request) -> Response {
-        match self.address {
-            Address::Tcp(address) => fetch(address, request),
-            Address::Unix(_) => unreachable!("it listens on TCP"),
-        }
+        fetch(self.address, request)
     }
 }
 
