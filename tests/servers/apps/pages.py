@@ -136,10 +136,11 @@ def partial(environ, start_response):
 def speaks(environ, start_response):
     """Writes `what` in every way that an application has."""
     what = query(environ, "what")
-    print("print", what, flush=True)
-    print("stderr", what, file=sys.stderr, flush=True)
+    # In one piece each: Python lets prints of other threads in between the pieces.
+    print(f"print {what}\n", end="", flush=True)
+    print(f"stderr {what}\n", end="", file=sys.stderr, flush=True)
     os.write(1, f"descriptor 1 {what}\n".encode())
-    print("wsgi.errors", what, file=environ["wsgi.errors"])
+    print(f"wsgi.errors {what}\n", end="", file=environ["wsgi.errors"])
     return answer(start_response, b"spoken")
 
 
