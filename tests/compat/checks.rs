@@ -1,5 +1,7 @@
 //! What every small site has to do, whatever framework it is made with: see `sites/flask/site_app.py` for the paths.
 
+use std::thread;
+
 use serde_json::json;
 
 use crate::front::Front;
@@ -23,6 +25,7 @@ const GREETING: &str = "Hello, J\u{fc}rgen \u{20ac}!";
 const STYLE: &str = "h1 { color: #204080; }\n";
 /// SHA-256 of the first 65,536 bytes of the pattern, as `sha256sum` has it.
 const SHA256: &str = "4b640d85ab3ba30fd02c9fc9db4a8928f416322ad27022ea58a65aaee68a4df2";
+const VISITORS: usize = 6;
 const LARGE: usize = 1024 * 1024 + 17;
 
 /// Uses a site as its visitors do.
@@ -31,6 +34,7 @@ pub fn drive(front: &Front, habits: &Habits) {
     paths_and_queries_are_utf8(front);
     redirects_lead_into_the_site(front);
     sessions_are_kept(front);
+    visitors_do_not_meet(front);
     uploads_arrive_whole(front);
     bodies_of_any_method_come_back(front);
     cookies_are_set_apart(front);
@@ -83,6 +87,27 @@ fn sessions_are_kept(front: &Front) {
     }
     assert_eq!(browser.get(&front.path("/notes")).ok().json(), json!(notes));
     assert_eq!(front.browser().get(&front.path("/notes")).ok().json(), json!([]));
+}
+
+/// At the same time, each with a session and texts of its own.
+fn visitors_do_not_meet(front: &Front) {
+    thread::scope(|scope| {
+        for visitor in 0..VISITORS {
+            scope.spawn(move || {
+                let mut browser = front.browser();
+                let mut notes = Vec::new();
+                for round in 0..3 {
+                    let note = format!("{visitor}: {round}");
+                    let form = Request::post(front.path("/notes")).form(&[("text", &note)]);
+                    browser.send(form).expect(303);
+                    notes.push(note);
+                    let greeting = browser.get(&front.path(&format!("/greet/{visitor}-{round}"))).ok();
+                    assert_eq!(greeting.text(), format!("Hello, {visitor}-{round}!"));
+                }
+                assert_eq!(browser.get(&front.path("/notes")).ok().json(), json!(notes));
+            });
+        }
+    });
 }
 
 fn uploads_arrive_whole(front: &Front) {

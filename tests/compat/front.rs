@@ -25,6 +25,11 @@ pub enum Way {
     FcgidDirectory,
 }
 
+/// What ends with the site.
+trait Running: Debug + Send + Sync {}
+
+impl<T: Debug + Send + Sync> Running for T {}
+
 /// A running site.
 #[derive(Debug)]
 pub struct Front {
@@ -36,7 +41,7 @@ pub struct Front {
     /// What the web server logs; the same log, if it starts the application.
     server_log: Log,
     /// In this order they end.
-    _running: Vec<Box<dyn Debug>>,
+    _running: Vec<Box<dyn Running>>,
     pub copy: Copy,
 }
 
@@ -199,9 +204,10 @@ fn script(site: &Site, copy: &Copy, options: &str) -> String {
     )
 }
 
-/// As many as the site may have.
+/// One process, where that is all that the site may have. mod_fcgid waits for whole seconds where all are busy.
 fn processes(site: &Site) -> String {
-    format!("FcgidMaxProcessesPerClass {}", site.processes)
+    let processes = if site.processes == 1 { 1 } else { 16 };
+    format!("FcgidMaxProcessesPerClass {processes}")
 }
 
 /// An Apache for mod_fcgid.
