@@ -50,7 +50,7 @@ test-compat: ## run frameworks and applications of others behind nginx and Apach
 	@scripts/tools.sh
 	@scripts/test-packages.sh compat
 	@PYTHON_AT_LEAST=3.11 scripts/venv.sh $(cache)/compat-venv tests/compat/requirements/*.txt
-	cargo build --workspace --locked
+	cargo build --workspace --all-targets --locked
 	WSGI_FPM_COMPAT_VENV=$(cache)/compat-venv cargo test --test compat --locked
 
 lint: ## check formatting, clippy and the examples' syntax

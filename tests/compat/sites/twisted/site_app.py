@@ -18,9 +18,10 @@ def environ(environ, start_response):
     # A server may leave out what is empty, and Apache counts the bytes of no body.
     seen = {name: environ.get(name, "") for name in SEEN}
     seen["CONTENT_LENGTH"] = seen["CONTENT_LENGTH"] or "0"
-    # Twisted has HTTP_CONTENT_LENGTH and HTTP_CONTENT_TYPE as well, which wsgiref's validator refuses.
-    own = lambda name: name.startswith("HTTP_") and not name.startswith("HTTP_CONTENT_")  # noqa: E731
-    seen.update((name, value) for name, value in environ.items() if own(name))
+    for name, value in environ.items():
+        # Twisted has HTTP_CONTENT_LENGTH and HTTP_CONTENT_TYPE as well, which wsgiref's validator refuses.
+        if name.startswith("HTTP_") and not name.startswith("HTTP_CONTENT_"):
+            seen[name] = value
     seen["wsgi"] = [environ["wsgi.version"], environ["wsgi.url_scheme"], environ["wsgi.run_once"]]
     return reply(start_response, json.dumps(seen, sort_keys=True).encode(), "application/json")
 
