@@ -74,6 +74,16 @@ fn crash_is_answered_and_ends_the_process() {
     assert!(!server.wait_exit().success());
 }
 
+/// mod_fcgid sends the next request as soon as it has an answer. It tries again where it is refused, and nowhere else.
+#[test]
+fn process_that_has_answered_for_a_crash_takes_no_more_connections() {
+    let server = Script::new("").fastcgi();
+    let mut connection = server.connect();
+    connection.send(&Request::get("/crash").bytes());
+    connection.read_response(1).error_page(502);
+    assert!(!server.address.answers());
+}
+
 #[test]
 fn request_over_its_timeout_is_answered_and_the_stuck_process_ends() {
     let server = Script::new("request_timeout = \"500ms\"\nkill_timeout = \"500ms\"").fastcgi();

@@ -5,6 +5,7 @@
 //! afterwards, writes the Python stack first and then comes back here.
 
 use std::ffi::c_int;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
@@ -16,6 +17,8 @@ pub struct Answers(Vec<AtomicU64>);
 static ANSWERS: OnceLock<Answers> = OnceLock::new();
 /// What is sent, and to HEAD.
 static PAGES: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
+/// A listener that nobody else serves.
+static LISTENER: AtomicI32 = AtomicI32::new(-1);
 /// The process whose requests these are: children of the application inherit the handler, not the right to answer.
 static OWNER: AtomicI32 = AtomicI32::new(0);
 
@@ -65,10 +68,17 @@ pub fn install(threads: usize, pages: [Vec<u8>; 2]) -> &'static Answers {
     answers
 }
 
+/// `listener` is this process's alone. mod_fcgid takes a process that has answered for an idle one: the next connection
+/// has to be refused, so that it goes elsewhere, not lost with this process.
+pub fn close_with(listener: &OwnedFd) {
+    LISTENER.store(listener.as_raw_fd(), Ordering::Release);
+}
+
 extern "C" fn on_crash(signal: c_int) {
     // SAFETY: getpid is async-signal-safe and has no preconditions.
     let is_owner = unsafe { libc::getpid() } == OWNER.load(Ordering::Acquire);
     if let (true, Some(answers), Some(pages)) = (is_owner, ANSWERS.get(), PAGES.get()) {
+        close_listener();
         for answer in &answers.0 {
             let value = answer.swap(0, Ordering::AcqRel);
             if value != 0 {
@@ -82,6 +92,20 @@ extern "C" fn on_crash(signal: c_int) {
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);
+    }
+}
+
+fn close_listener() {
+    let fd = LISTENER.swap(-1, Ordering::AcqRel);
+    let mut listens: c_int = 0;
+    let mut length = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: getsockopt and close are async-signal-safe, and the two variables are this function's own. A process that
+    // is stopping has closed the listener, and its number may be another descriptor's: that one is left alone.
+    unsafe {
+        let value = (&raw mut listens).cast();
+        if libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, value, &raw mut length) == 0 && listens != 0 {
+            libc::close(fd);
+        }
     }
 }
 

@@ -78,6 +78,9 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
     let threads = settings.threads.max(1) as usize;
     let page = reject::page("502 Bad Gateway");
     let answers = crash::install(threads, [false, true].map(|is_head| page.answer(is_head).to_vec()));
+    if let (Entry::FastCgi, [listener]) = (settings.entry, listeners.as_slice()) {
+        crash::close_with(listener);
+    }
     let stacks = prepare_python(py).map_err(|error| failed(py, "Python can't be prepared", &error))?;
     let application = match application {
         Some(application) => {
