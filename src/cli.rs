@@ -355,8 +355,9 @@ pub struct LimitOptions {
     #[arg(long, value_name = "SIZE", default_value_t = size(defaults().response_head))]
     pub response_head: Size,
     /// How much of a body is read and thrown away after an early response
-    #[arg(long, value_name = "SIZE", default_value_t = Size(defaults().drain_bytes))]
-    pub drain_bytes: Size,
+    /// [default: 16m; all of it where a web server has started the process: mod_fcgid sends it first]
+    #[arg(long, value_name = "SIZE")]
+    pub drain_bytes: Option<Size>,
     /// Longest time for the same
     #[arg(long, value_name = "TIME", default_value_t = TimeSpan(defaults().drain_timeout))]
     pub drain_timeout: TimeSpan,

@@ -95,7 +95,7 @@ impl Pool {
     pub fn for_serve(args: ServeArgs) -> Result<Self, ConfigError> {
         let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         let log = log_settings(&args.log, args.access_log);
-        let limits = limits(&args.limits, Limits::default().stop_timeout)?;
+        let limits = limits(&args.limits, StartedBy::Administrator)?;
         let mut pool = Self::new(args.app, &args.processes, workers, limits, log)?;
         (pool.listen, pool.socket) = listen(args.listen)?;
         pool.face(args.front)?;
@@ -122,7 +122,7 @@ impl Pool {
             args.app,
             &args.processes,
             1,
-            limits(&args.limits, SCRIPT_STOP_TIMEOUT)?,
+            limits(&args.limits, StartedBy::WebServer)?,
             log,
         )?;
         pool.settings.workers = 1;
@@ -149,7 +149,7 @@ impl Pool {
             return Err(ConfigError::NotLoopback(bind));
         }
         let log = log_settings(&args.log, true);
-        let limits = limits(&args.limits, Limits::default().stop_timeout)?;
+        let limits = limits(&args.limits, StartedBy::Administrator)?;
         let mut pool = Self::new(args.app, &args.processes, 1, limits, log)?;
         pool.listen = vec![Address::Unix(socket)];
         pool.settings.debug = true;
@@ -368,13 +368,24 @@ fn allowed_peers(list: &OsStr) -> Result<Vec<IpAddr>, ConfigError> {
         .collect()
 }
 
-fn limits(options: &LimitOptions, stop_timeout: Duration) -> Result<Limits, ConfigError> {
+/// Who starts the processes, which some defaults depend on.
+#[derive(Debug, Clone, Copy)]
+enum StartedBy {
+    Administrator,
+    WebServer,
+}
+
+fn limits(options: &LimitOptions, by: StartedBy) -> Result<Limits, ConfigError> {
     let size = |option, size: units::Size, least| match size.0 {
         bytes if bytes < least => Err(ConfigError::TooSmall { option, least }),
         bytes => Ok(usize::try_from(bytes).unwrap_or(usize::MAX)),
     };
     // Far more than can ever come, and sums with it don't overflow.
     let unlimited = |n: u64| if n == 0 { i64::MAX as u64 } else { n };
+    let (drain_bytes, stop_timeout) = match by {
+        StartedBy::Administrator => (Limits::default().drain_bytes, Limits::default().stop_timeout),
+        StartedBy::WebServer => (u64::MAX, SCRIPT_STOP_TIMEOUT),
+    };
     Ok(Limits {
         params_bytes: size("params-bytes", options.params_bytes, 1)?,
         params_pairs: options.params_pairs as usize,
@@ -393,7 +404,7 @@ fn limits(options: &LimitOptions, stop_timeout: Duration) -> Result<Limits, Conf
         request_timeout: options.request_timeout.0,
         kill_timeout: options.kill_timeout.0,
         response_head: size("response-head", options.response_head, 1)?,
-        drain_bytes: options.drain_bytes.0,
+        drain_bytes: options.drain_bytes.map_or(drain_bytes, |typed| typed.0),
         drain_timeout: options.drain_timeout.0,
         stop_timeout: options.stop_timeout.map_or(stop_timeout, |typed| typed.0),
     })

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use pool::settings::Limits;
+
 /// A document response (RFC 3875 section 6.2.1).
 pub fn answer() {
     send("Status: 500 Internal Server Error\r\n");
@@ -21,4 +23,6 @@ fn send(status: &str) {
     let mut stdout = io::stdout();
     // A client that is gone needs no answer.
     let _ = stdout.write_all(page.as_bytes()).and_then(|()| stdout.flush());
+    // mod_cgid may still be sending a body.
+    pool::drain::finish(&stdout, u64::MAX, Limits::default().drain_timeout);
 }

@@ -1,8 +1,9 @@
-//! What the supervisor and the engine agree on: settings, control messages, the scoreboard and the log's form.
+//! What the supervisor and the engine agree on: settings, control messages, the scoreboard, the log's form, and how sockets end.
 //!
 //! Knows neither FastCGI nor Python. Both the program and the engine import it; it imports neither.
 
 pub mod control;
+pub mod drain;
 pub mod log;
 pub mod proxies;
 pub mod scoreboard;

@@ -15,6 +15,7 @@ use pool::log::escape;
 use pool::settings::Settings;
 use pyo3::prelude::*;
 
+use crate::carrier::CarrierError;
 use crate::crash::Answers;
 use crate::exchange::Exchange;
 use crate::request_id::RequestId;
@@ -42,7 +43,7 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
         Ok(log) => pool::log::start(&settings.log, log),
         Err(error) => eprintln!("wsgi-fpm: there is no log: {error}"),
     }
-    match answer(py, settings, input, &output) {
+    let code = match answer(py, settings, input, &output) {
         Ok(code) => code,
         Err(Refusal { status, code }) => {
             if let Err(error) = refuse(&output, status) {
@@ -50,7 +51,10 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
             }
             code
         }
-    }
+    };
+    // mod_cgid gives both streams as one socket, and may still be sending a body that nobody has read.
+    pool::drain::finish(&output, settings.limits.drain_bytes, settings.limits.drain_timeout);
+    code
 }
 
 /// The answer to a request that does not reach the application.
@@ -94,7 +98,18 @@ fn answer(py: Python<'_>, settings: &Settings, input: OwnedFd, output: &OwnedFd)
     let pairs = variables
         .iter()
         .map(|(name, value)| Ok::<_, Infallible>((name.as_slice(), value.as_slice())));
-    let built = environs.build(py, pairs, None);
+    let output = output.try_clone().map_err(failed)?;
+    let mut streams = Streams::new(input, output, &settings.limits).map_err(failed)?;
+    // A body without a length is collected first, so that the application can be told its length (SPEC C46).
+    let collected = match variables::is_chunked(&variables) {
+        true => Some(streams.collect(settings.limits.body_timeout)),
+        false => None,
+    };
+    let length = collected
+        .as_ref()
+        .and_then(|collected| collected.as_ref().ok())
+        .copied();
+    let built = environs.build(py, pairs, length);
     let (script_name, path_info) = environs.path();
     let path = [script_name, path_info].concat();
     let name = |method: &[u8]| {
@@ -110,15 +125,16 @@ fn answer(py: Python<'_>, settings: &Settings, input: OwnedFd, output: &OwnedFd)
         }
     };
     let (environ, facts) = built.map_err(|rejection| refused(rejection, b"-"))?;
-    let length = match facts.content_length {
-        Some(length) if length > settings.limits.body_max => {
-            return Err(refused(Rejection::BodyTooLarge, facts.method));
-        }
-        None if variables::is_chunked(&variables) => None,
-        length => Some(length.unwrap_or(0)),
-    };
-    let output = output.try_clone().map_err(failed)?;
-    let streams = Streams::new(input, output, length, &settings.limits).map_err(failed)?;
+    match collected {
+        Some(Err(CarrierError::BodyStall(_))) => return Err(refused(Rejection::BodyTimeout, facts.method)),
+        Some(Err(error)) => return Err(failed(io::Error::other(error))),
+        _ => {}
+    }
+    let length = facts.content_length.unwrap_or(0);
+    if length > settings.limits.body_max {
+        return Err(refused(Rejection::BodyTooLarge, facts.method));
+    }
+    streams.set_length(length);
     let exchange = Exchange::new(&settings.limits, 0, Answers::nobodys());
     let is_head = facts.method == b"HEAD";
     let ticket = exchange.begin(Box::new(streams), is_head);

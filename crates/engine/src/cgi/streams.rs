@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pool::settings::Limits;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -44,27 +45,48 @@ const CHUNK: usize = 64 * 1024;
 const TURNS: usize = 64;
 
 impl Streams {
-    /// `length`: bytes of the body, `None` if it goes on until the end of `input`.
+    /// The body goes on until the end of `input`, unless [`Streams::set_length`] says otherwise.
     ///
     /// # Errors
     /// `output` is not open.
-    pub fn new(input: OwnedFd, output: OwnedFd, length: Option<u64>, limits: &Limits) -> io::Result<Self> {
+    pub fn new(input: OwnedFd, output: OwnedFd, limits: &Limits) -> io::Result<Self> {
         let kind = match FileType::from_raw_mode(fstat(&output)?.st_mode) {
             FileType::Fifo => Kind::Pipe,
             FileType::Socket => Kind::Socket,
             _ => Kind::File,
         };
-        let mut body = Body::default();
-        body.expected = length;
-        body.ended = length == Some(0);
         Ok(Self {
             input: Arc::new(input),
             output: Arc::new(output),
             kind,
-            body,
+            body: Body::default(),
             in_memory: limits.body_memory,
             max: limits.body_max,
         })
+    }
+
+    pub fn set_length(&mut self, length: u64) {
+        self.body.expected = Some(length);
+    }
+
+    /// Receives the whole body, or more of it than is allowed; how much that was.
+    ///
+    /// # Errors
+    /// Nothing came for `timeout`, or it can't be kept.
+    pub fn collect(&mut self, timeout: Duration) -> Result<u64, CarrierError> {
+        let wait = Timespec::try_from(timeout).ok().filter(|_| !timeout.is_zero());
+        while !self.body.complete() && !self.body.too_large {
+            if self.receive()? {
+                continue;
+            }
+            let mut fds = [PollFd::new(&self.input, PollFlags::IN)];
+            match poll(&mut fds, wait.as_ref()) {
+                Ok(0) => return Err(CarrierError::BodyStall(timeout)),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return Err(CarrierError::Gone),
+            }
+        }
+        Ok(self.body.received)
     }
 
     /// One piece of `data`; `None` if there is no room now.

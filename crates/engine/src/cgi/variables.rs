@@ -76,7 +76,12 @@ fn is_request(name: &[u8], more: &[String]) -> bool {
 
 /// The body has no length but an end (SPEC D4).
 pub fn is_chunked(variables: &Variables) -> bool {
-    variables
-        .iter()
-        .any(|(name, value)| name == b"HTTP_TRANSFER_ENCODING" && value.eq_ignore_ascii_case(b"chunked"))
+    let has = |wanted: &[u8], accept: fn(&[u8]) -> bool| {
+        variables
+            .iter()
+            .any(|(name, value)| name == wanted && accept(value.as_slice()))
+    };
+    has(b"HTTP_TRANSFER_ENCODING", |value| {
+        value.eq_ignore_ascii_case(b"chunked")
+    }) && !has(b"CONTENT_LENGTH", |value| !value.is_empty())
 }

@@ -1,0 +1,77 @@
+//! The end of a socket whose peer may still be sending.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown, sockopt};
+
+const CHUNK: usize = 64 * 1024;
+
+/// Tells the peer that nothing more comes, and reads what it still sends: up to its end, `most` bytes or `longest`. If
+/// anything is unread in a socket when it is closed, the peer loses what it has not read itself, mostly the response.
+/// Whatever is no socket loses nothing.
+pub fn finish(fd: impl AsFd, most: u64, longest: Duration) {
+    if sockopt::socket_type(&fd).is_err() || shutdown(&fd, Shutdown::Write).is_err() {
+        return;
+    }
+    let end = Instant::now() + longest;
+    let mut left = most;
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let Ok(wait) = Timespec::try_from(end.saturating_duration_since(Instant::now())) else {
+            return;
+        };
+        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&wait)) {
+            Ok(0) => return,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+        match recv(&fd, &mut chunk[..], RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return,
+            Ok((length, _)) => match left.checked_sub(length as u64) {
+                Some(rest) => left = rest,
+                None => return,
+            },
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // Closed by the peer, or the time is up.
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn peer_that_sends_on_reads_what_was_sent_before() {
+        let (mut ours, mut peer) = UnixStream::pair().unwrap();
+        ours.write_all(b"response").unwrap();
+        let sending = thread::spawn(move || {
+            peer.write_all(&[0; 1_000_000]).unwrap();
+            peer.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut response = String::new();
+            peer.read_to_string(&mut response).unwrap();
+            response
+        });
+        finish(&ours, u64::MAX, LONG);
+        drop(ours);
+        assert_eq!(sending.join().unwrap(), "response");
+    }
+
+    #[test]
+    fn peer_that_sends_more_or_longer_than_allowed_is_left() {
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        peer.write_all(&[0; 1000]).unwrap();
+        finish(&ours, 999, LONG);
+        finish(&ours, u64::MAX, Duration::from_millis(10));
+    }
+}
