@@ -8,7 +8,7 @@ use crate::front::{Entry, Front};
 use crate::quirk::Quirk;
 use crate::support::http::Request;
 
-scenarios! {
+scenarios_of_requests! {
     get_has_these_keys_and_no_others
     post_has_type_and_length_once
     empty_post_has_a_length
@@ -72,7 +72,7 @@ fn get_has_these_keys_and_no_others(front: &Front) {
     assert_eq!(keys(&environ), expected.copied().collect());
     let (multithread, multiprocess, run_once) = match front.server.entry {
         Entry::Serve => (true, false, false),
-        Entry::Spawned => (false, true, false),
+        Entry::Spawned => (true, true, false),
         Entry::Cgi => (false, true, true),
     };
     expect(
@@ -225,6 +225,11 @@ fn header_above_the_limit_of_the_server_is_refused(front: &Front) {
 /// E5.
 fn request_that_has_waited_too_long_is_a_503(front: &Front) {
     let target = front.own("old");
+    if front.server.entry == Entry::Cgi {
+        // Its process runs already: there is no queue.
+        front.old.get(&target).ok();
+        return;
+    }
     let response = front.old.get(&target).expect(503);
     assert_eq!(response.header("Retry-After"), Some("1"));
     assert_eq!(response.text(), "503 Service Unavailable\n");

@@ -8,7 +8,6 @@ use crate::support::http::{Client, Request, Response};
 use crate::support::log::Log;
 
 /// What starts the application.
-#[allow(dead_code)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
     /// `wsgi-fpm serve`; the web server connects to its socket.
@@ -24,6 +23,8 @@ pub enum Entry {
 pub struct Server {
     /// As in docs/servers.md.
     pub name: &'static str,
+    /// Its module among the servers.
+    pub module: &'static str,
     pub entry: Entry,
     /// What SERVER_SOFTWARE begins with.
     pub software: &'static str,
@@ -135,6 +136,9 @@ macro_rules! scenarios {
     ($($name:ident)*) => {
         scenarios! { @server apache_proxy [unix_kept unix_new tcp_kept tcp_new] {$($name)*} }
         scenarios! { @server apache_proxy_handler [unix_kept unix_new tcp_kept] {$($name)*} }
+        scenarios! { @server apache_fcgid [vhost wrapper] {$($name)*} }
+        scenarios! { @server apache_fcgid_htaccess [htaccess] {$($name)*} }
+        scenarios! { @server apache_cgid [script_alias] {$($name)*} }
         scenarios! { @server caddy [unix_new tcp_new] {$($name)*} }
         scenarios! { @server haproxy [unix_kept unix_new tcp_kept tcp_new] {$($name)*} }
         scenarios! { @server lighttpd [unix_new tcp_new] {$($name)*} }
@@ -159,6 +163,14 @@ macro_rules! scenarios {
     };
 }
 
+/// As `scenarios!`, and over set-ups that differ from another one in how a request finds its script, and in nothing else.
+macro_rules! scenarios_of_requests {
+    ($($name:ident)*) => {
+        scenarios! { $($name)* }
+        scenarios! { @server apache_cgid_htaccess [htaccess] {$($name)*} }
+    };
+}
+
 /// As `scenarios!`, over one way of each server: for what takes long and is the same over all of its ways.
 macro_rules! scenarios_once {
     ($($name:ident)*) => {
@@ -167,6 +179,9 @@ macro_rules! scenarios_once {
             use super::*;
             scenarios! { @server apache_proxy [unix_kept] {$($name)*} }
             scenarios! { @server apache_proxy_handler [unix_kept] {$($name)*} }
+            scenarios! { @server apache_fcgid [vhost] {$($name)*} }
+            scenarios! { @server apache_fcgid_htaccess [htaccess] {$($name)*} }
+            scenarios! { @server apache_cgid [script_alias] {$($name)*} }
             scenarios! { @server caddy [unix_new] {$($name)*} }
             scenarios! { @server haproxy [unix_kept] {$($name)*} }
             scenarios! { @server lighttpd [unix_new] {$($name)*} }

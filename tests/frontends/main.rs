@@ -10,6 +10,7 @@ mod support;
 #[macro_use]
 mod front;
 
+mod apache;
 mod backends;
 mod bodies;
 mod clients;
@@ -19,6 +20,7 @@ mod heads;
 mod logs;
 mod paths;
 mod quirk;
+mod scripts;
 mod servers;
 mod sites;
 mod streaming;

@@ -28,6 +28,8 @@ pub enum Quirk {
     HidesEarlyBreaks,
     NeedsLengthOfEmptyPost,
     SendsAllBeforeReading,
+    KillsProcessOfGoneClient,
+    RedirectsToSlash,
 }
 
 impl Quirk {
@@ -63,6 +65,10 @@ impl Quirk {
             Self::SendsAllBeforeReading => {
                 "an early response to an upload is lost, if the upload is larger than `--drain-bytes`"
             }
+            Self::KillsProcessOfGoneClient => {
+                "a client that goes away ends the process (SIGTERM), mostly before `close()` of the response has run"
+            }
+            Self::RedirectsToSlash => "the path of the application without a slash is redirected to the one with it",
             Self::RefusesLargeUnknownLength => "an upload of unknown length over about 15 KiB is answered with 400",
         }
     }

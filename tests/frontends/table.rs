@@ -1,36 +1,51 @@
-//! docs/servers.md shows the differences that the tests assert, and no others.
+//! docs/servers.md shows what the tests assert of each server, and nothing else.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::front::Server;
+use crate::quirk::Quirk;
 use crate::servers::ALL;
 
-/// Where the table begins and ends in the text.
-const BEGIN: &str = "<!-- differences -->";
-const END: &str = "<!-- /differences -->";
+/// The rows between the two marks of this name.
+fn rows(text: &str, name: &str) -> BTreeSet<String> {
+    let (_, rest) = text.split_once(&format!("<!-- {name} -->")).expect("a table");
+    let (table, _) = rest.split_once(&format!("<!-- /{name} -->")).expect("its end");
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    rows.map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn expect_table(name: &str, expected: BTreeSet<String>) {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/servers.md")).unwrap();
+    assert!(
+        rows(&text, name) == expected,
+        "the table of {name} in docs/servers.md should be:\n{}",
+        expected.iter().cloned().collect::<Vec<_>>().join("\n")
+    );
+}
 
 #[test]
 fn docs_show_the_differences_that_the_tests_assert() {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/servers.md")).unwrap();
-    let (_, rest) = text.split_once(BEGIN).expect("a table of differences");
-    let (table, _) = rest.split_once(END).expect("its end");
-    let rows: BTreeSet<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-    let expected: BTreeSet<String> = ALL
+    let row =
+        |server: &Server, (quirk, cause): &(Quirk, &str)| format!("| {} | {} | {cause} |", server.name, quirk.text());
+    let expected = ALL
         .iter()
-        .flat_map(|server| {
-            server
-                .quirks
-                .iter()
-                .map(|(quirk, cause)| format!("| {} | {} | {cause} |", server.name, quirk.text()))
-        })
-        .collect();
-    assert_eq!(
-        rows,
-        expected.iter().map(String::as_str).collect(),
-        "the table should be:\n{}",
-        expected.iter().cloned().collect::<Vec<_>>().join("\n")
-    );
+        .flat_map(|server| server.quirks.iter().map(|difference| row(server, difference)));
+    expect_table("differences", expected.collect());
+}
+
+#[test]
+fn docs_show_the_limits_that_the_tests_assert() {
+    let expected = ALL.iter().map(|server| {
+        let (request, response) = (server.request_header, server.response_header);
+        format!(
+            "| {} | {} | {} | {} | {} | {} |",
+            server.name, request.passes, request.status, response.passes, response.status, server.vanished
+        )
+    });
+    expect_table("limits", expected.collect());
 }
 
 #[test]

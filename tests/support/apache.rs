@@ -1,6 +1,7 @@
 //! A real Apache of a test's own.
 
 use std::fmt::Write as _;
+use std::iter;
 use std::ops::Deref;
 use std::path::Path;
 use std::process::Command;
@@ -110,6 +111,11 @@ fn command(prefix: &Path) -> Command {
     } else {
         Command::new("apache2")
     };
+    // Scripts find the program as an installed one.
+    let program = Path::new(env!("CARGO_BIN_EXE_wsgi-fpm")).parent().unwrap();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = iter::once(program.to_owned()).chain(std::env::split_paths(&path));
+    command.env("PATH", std::env::join_paths(directories).unwrap());
     command
         .arg("-d")
         .arg(prefix)

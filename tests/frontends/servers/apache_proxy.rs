@@ -13,6 +13,7 @@ use crate::support::web_server::shipped;
 
 pub const SERVER: Server = Server {
     name: "Apache mod_proxy_fcgi, ProxyPass",
+    module: "apache_proxy",
     entry: Entry::Serve,
     software: "Apache/",
     keys: &KEYS,
@@ -135,7 +136,7 @@ pub fn assemble(server: &'static Server, apache: &Apache, way: &str, backends: &
     };
     Front {
         server,
-        name: format!("{}_{way}", module(server)),
+        name: format!("{}_{way}", server.module),
         plain: place("plain", &backends.plain),
         mounted: Place {
             prefix: "/app".to_owned(),
@@ -147,14 +148,6 @@ pub fn assemble(server: &'static Server, apache: &Apache, way: &str, backends: &
         old: place("old", &backends.plain),
         server_log: apache.process.log.clone(),
         directory: backends.plain.directory.path().to_owned(),
-    }
-}
-
-fn module(server: &Server) -> &'static str {
-    if server.name == SERVER.name {
-        "apache_proxy"
-    } else {
-        "apache_proxy_handler"
     }
 }
 

@@ -15,6 +15,7 @@ use crate::support::web_server::shipped;
 
 pub const SERVER: Server = Server {
     name: "Apache mod_proxy_fcgi, SetHandler",
+    module: "apache_proxy_handler",
     entry: Entry::Serve,
     software: "Apache/",
     keys: &KEYS,

@@ -14,6 +14,7 @@ use crate::support::web_server::shipped;
 
 pub const SERVER: Server = Server {
     name: "Caddy",
+    module: "caddy",
     entry: Entry::Serve,
     software: "Caddy/",
     keys: &KEYS,

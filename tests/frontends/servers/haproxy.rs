@@ -13,6 +13,7 @@ use crate::support::web_server::shipped;
 
 pub const SERVER: Server = Server {
     name: "HAProxy",
+    module: "haproxy",
     entry: Entry::Serve,
     software: "HAProxy ",
     keys: &KEYS,

@@ -14,6 +14,7 @@ use crate::support::web_server::shipped;
 
 pub const SERVER: Server = Server {
     name: "lighttpd",
+    module: "lighttpd",
     entry: Entry::Serve,
     software: "lighttpd/",
     keys: &KEYS,

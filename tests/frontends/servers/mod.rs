@@ -3,6 +3,10 @@
 use crate::front::Server;
 use crate::quirk::Limit;
 
+pub mod apache_cgid;
+pub mod apache_cgid_htaccess;
+pub mod apache_fcgid;
+pub mod apache_fcgid_htaccess;
 pub mod apache_proxy;
 pub mod apache_proxy_handler;
 pub mod caddy;
@@ -12,9 +16,13 @@ pub mod nginx;
 mod virtual_hosts;
 
 /// All of them, for the table in docs/servers.md.
-pub const ALL: [&Server; 6] = [
+pub const ALL: [&Server; 10] = [
     &apache_proxy::SERVER,
     &apache_proxy_handler::SERVER,
+    &apache_fcgid::SERVER,
+    &apache_fcgid_htaccess::SERVER,
+    &apache_cgid::SERVER,
+    &apache_cgid_htaccess::SERVER,
     &caddy::SERVER,
     &haproxy::SERVER,
     &lighttpd::SERVER,

@@ -13,6 +13,7 @@ use crate::support::web_server::shipped;
 
 pub const SERVER: Server = Server {
     name: "nginx",
+    module: "nginx",
     entry: Entry::Serve,
     software: "nginx/",
     keys: &KEYS,

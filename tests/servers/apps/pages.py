@@ -145,13 +145,13 @@ def speaks(environ, start_response):
 
 
 def gated(environ, start_response):
-    """A response whose second block waits until the file `gate` exists; `gate`.called tells that it runs."""
+    """A response whose second block waits until the file `gate` exists; `gate`.called tells which process runs it."""
     gate = Path(query(environ, "gate"))
     headers = [("Content-Type", "text/plain")]
     if query(environ, "unbuffered"):
         headers.append(("X-Accel-Buffering", "no"))
     start_response("200 OK", headers)
-    Path(f"{gate}.called").touch()
+    Path(f"{gate}.called").write_text(str(os.getpid()))
     if query(environ, "first"):
         yield query(environ, "first").encode()
     wait_for(gate)
@@ -160,8 +160,10 @@ def gated(environ, start_response):
 
 def endless(environ, start_response):
     """Blocks without end; close() leaves a mark."""
+    mark = Path(query(environ, "mark"))
+    Path(f"{mark}.pid").write_text(str(os.getpid()))
     start_response("200 OK", [("Content-Type", "application/octet-stream")])
-    return Endless(Path(query(environ, "mark")))
+    return Endless(mark)
 
 
 class Endless:
@@ -181,6 +183,7 @@ class Endless:
 def reads(environ, start_response):
     """Reads the body and leaves a mark of how that ended."""
     mark = Path(query(environ, "mark"))
+    Path(f"{mark}.pid").write_text(str(os.getpid()))
     mark.with_suffix(".called").touch()
     try:
         body = environ["wsgi.input"].read()
@@ -200,6 +203,17 @@ def dies(environ, start_response):
     time.sleep(60)
 
 
+def process(environ, start_response):
+    return answer(start_response, str(os.getpid()).encode())
+
+
+def slow(environ, start_response):
+    """Takes `seconds`, and says in the file `mark` which process does."""
+    Path(query(environ, "mark")).write_text(str(os.getpid()))
+    time.sleep(float(query(environ, "seconds")))
+    return answer(start_response, b"slow")
+
+
 def wait_for(path):
     end = time.monotonic() + 30
     while not path.exists():
@@ -212,6 +226,6 @@ PAGES = {
     function.__name__: function
     for function in (
         digest, sized, status, cookies, redirect, big_head, early, accel, sendfile, fails, breaks, short, gated, endless,
-        reads, dies, silent, partial, speaks, large_header,
+        reads, dies, silent, partial, speaks, large_header, process, slow,
     )
 }  # fmt: skip
