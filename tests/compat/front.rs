@@ -11,6 +11,7 @@ use crate::support::installed;
 use crate::support::log::Log;
 use crate::support::nginx::{Nginx, upstream};
 use crate::support::process::Gateway;
+use crate::support::web_server::shipped;
 
 /// How requests reach the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +20,9 @@ pub enum Way {
     Nginx,
     /// nginx passes a part of its site, whose prefix becomes `SCRIPT_NAME`.
     NginxPrefix,
-    /// Apache's mod_fcgid starts a script for the whole site.
+    /// Apache's mod_fcgid starts a script for the whole site: apache/fcgid.conf.
     Fcgid,
-    /// The same for a part of the site, where only a directory is ours to configure.
+    /// The same for a part of the site, where only a directory is ours to configure: apache/fcgid.htaccess.
     FcgidDirectory,
 }
 
@@ -46,11 +47,6 @@ pub struct Front {
 }
 
 const PREFIX: &str = "/shop";
-
-/// Files are sent by Apache, everything else goes to the script, whose name is not seen.
-const HTACCESS: &str = "Options +ExecCGI\nAddHandler fcgid-script .fcgi\nRewriteEngine On\n\
-    RewriteCond %{REQUEST_FILENAME} !-f\nRewriteRule ^(.*)$ app.fcgi/$1 [QSA,L]\nCGIPassAuth On\n\
-    SetEnv ap_trust_cgilike_cl 1\n";
 
 impl Front {
     #[track_caller]
@@ -100,13 +96,14 @@ impl Front {
     fn behind_fcgid(site: &Site, copy: Copy) -> Self {
         let script = copy.publish("app.fcgi", &script(site, &copy, ""), 0o755);
         let directory = script.parent().unwrap().display().to_string();
-        let configuration = format!(
-            "<VirtualHost 127.0.0.1:%PORT0%>\nServerName example.com\nFcgidMaxRequestLen 10485760\n{}\n\
-             FcgidPassHeader Authorization\nAllowEncodedSlashes On\nSetEnv ap_trust_cgilike_cl 1\n\
-             Alias /static/ {directory}/site/static/\nScriptAlias / {directory}/app.fcgi/\n\
-             <Directory {directory}>\nSetHandler fcgid-script\nOptions +ExecCGI\nRequire all granted\n</Directory>\n\
-             <Directory {directory}/site/static>\nSetHandler none\nRequire all granted\n</Directory>\n</VirtualHost>",
-            processes(site)
+        let configuration = shipped(
+            "apache/fcgid.conf",
+            &[
+                ("*:80", "127.0.0.1:%PORT0%"),
+                ("/srv/example/static", &format!("{directory}/site/static")),
+                ("/srv/example", &directory),
+                ("FcgidMaxProcessesPerClass 16", &processes(site)),
+            ],
         );
         let apache = fcgid().text(&configuration).start();
         Self::apache(apache, "", copy)
@@ -116,7 +113,7 @@ impl Front {
     fn behind_fcgid_in_a_directory(site: &Site, copy: Copy) -> Self {
         let script = script(site, &copy, "# strip_script = true\n");
         let script = copy.publish("public/shop/app.fcgi", &script, 0o755);
-        copy.publish("public/shop/.htaccess", HTACCESS, 0o644);
+        copy.publish("public/shop/.htaccess", &shipped("apache/fcgid.htaccess", &[]), 0o644);
         let directory = script.parent().unwrap();
         symlink(copy.path().join("static"), directory.join("static")).unwrap();
         let root = directory.parent().unwrap().display();
@@ -196,9 +193,8 @@ impl Drop for Front {
 /// The script that Apache starts.
 fn script(site: &Site, copy: &Copy, options: &str) -> String {
     format!(
-        "#!{}\n# /// wsgi-fpm\n# chdir = {:?}\n# threads = {}\n{options}# ///\n\
+        "#!/usr/bin/env wsgi-fpm\n# /// wsgi-fpm\n# chdir = {:?}\n# threads = {}\n{options}# ///\n\
          from site_app import application\n",
-        env!("CARGO_BIN_EXE_wsgi-fpm"),
         copy.path(),
         site.threads,
     )
