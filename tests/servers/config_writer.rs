@@ -69,9 +69,7 @@ impl Server {
                 let apache = Apache::configure();
                 let apache = match self {
                     Self::Apache => apache.module("proxy").module("proxy_fcgi"),
-                    _ => apache
-                        .module("fcgid")
-                        .text("FcgidIPCDir %PREFIX%/ipc\nFcgidProcessTableFile %PREFIX%/shm"),
+                    _ => apache.module("fcgid"),
                 };
                 Box::new(apache.module("env").text(&text).start())
             }

@@ -167,6 +167,10 @@ fn frame(modules: &[String]) -> String {
     for name in modules {
         let _ = writeln!(text, "LoadModule {name}_module {MODULES}/mod_{name}.so");
     }
+    if modules.iter().any(|name| name == "fcgid") {
+        // Otherwise every Apache, the machine's own too, has the same table of processes in /var/lib.
+        text.push_str("FcgidIPCDir %PREFIX%/fcgid\nFcgidProcessTableFile %PREFIX%/fcgid-table\n");
+    }
     let _ = writeln!(text, "KeepAliveTimeout {}ms", KEEP_ALIVE_TIMEOUT.as_millis());
     text.push_str(
         "StartServers 1\nThreadsPerChild 48\nMinSpareThreads 1\nMaxSpareThreads 96\nServerLimit 2\n\
