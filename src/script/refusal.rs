@@ -24,5 +24,7 @@ fn send(status: &str) {
     // A client that is gone needs no answer.
     let _ = stdout.write_all(page.as_bytes()).and_then(|()| stdout.flush());
     // mod_cgid may still be sending a body.
-    pool::drain::finish(&stdout, u64::MAX, Limits::default().drain_timeout);
+    let longest = Limits::default().drain_timeout;
+    pool::drain::finish(&stdout, u64::MAX, longest);
+    pool::drain::empty(io::stdin(), pool::cgi::content_length(), longest);
 }

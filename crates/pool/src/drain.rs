@@ -1,11 +1,12 @@
-//! The end of a socket whose peer may still be sending.
+//! The end of a stream whose writer may still be sending.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, Shutdown, recv, shutdown, sockopt};
+use rustix::fs::{FileType, Stat, fstat};
+use rustix::io::{Errno, read};
+use rustix::net::{Shutdown, shutdown, sockopt};
 
 const CHUNK: usize = 64 * 1024;
 
@@ -13,13 +14,25 @@ const CHUNK: usize = 64 * 1024;
 /// anything is unread in a socket when it is closed, the peer loses what it has not read itself, mostly the response.
 /// Whatever is no socket loses nothing.
 pub fn finish(fd: impl AsFd, most: u64, longest: Duration) {
-    if sockopt::socket_type(&fd).is_err() || shutdown(&fd, Shutdown::Write).is_err() {
-        return;
+    if sockopt::socket_type(&fd).is_ok() && shutdown(&fd, Shutdown::Write).is_ok() {
+        read_away(fd, most, longest);
     }
+}
+
+/// Reads what is still written to a pipe, within the same bounds: fcgiwrap takes a pipe that is closed before it has written
+/// everything for a failure, and throws the response away.
+pub fn empty(pipe: impl AsFd, most: u64, longest: Duration) {
+    let is_pipe = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
+    if fstat(&pipe).is_ok_and(is_pipe) {
+        read_away(pipe, most, longest);
+    }
+}
+
+fn read_away(fd: impl AsFd, most: u64, longest: Duration) {
     let end = Instant::now() + longest;
     let mut left = most;
     let mut chunk = vec![0; CHUNK];
-    loop {
+    while left > 0 {
         let Ok(wait) = Timespec::try_from(end.saturating_duration_since(Instant::now())) else {
             return;
         };
@@ -28,12 +41,10 @@ pub fn finish(fd: impl AsFd, most: u64, longest: Duration) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return,
         }
-        match recv(&fd, &mut chunk[..], RecvFlags::DONTWAIT) {
-            Ok((0, _)) => return,
-            Ok((length, _)) => match left.checked_sub(length as u64) {
-                Some(rest) => left = rest,
-                None => return,
-            },
+        // It is ready, and nobody else reads: this does not wait.
+        match read(&fd, &mut chunk) {
+            Ok(0) => return,
+            Ok(length) => left = left.saturating_sub(length as u64),
             Err(Errno::AGAIN | Errno::INTR) => {}
             // Closed by the peer, or the time is up.
             Err(_) => return,
@@ -65,6 +76,16 @@ mod tests {
         finish(&ours, u64::MAX, LONG);
         drop(ours);
         assert_eq!(sending.join().unwrap(), "response");
+    }
+
+    #[test]
+    fn pipe_is_read_as_far_as_was_said() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(&[0; 1000]).unwrap();
+        // The writer keeps his end open: it must not be waited for.
+        empty(&reader, 1000, LONG);
+        drop(reader);
+        assert!(writer.write_all(b"x").is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Knows neither FastCGI nor Python. Both the program and the engine import it; it imports neither.
 
+pub mod cgi;
 pub mod control;
 pub mod drain;
 pub mod log;

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use pool::log::escape;
@@ -43,7 +44,9 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
         Ok(log) => pool::log::start(&settings.log, log),
         Err(error) => eprintln!("wsgi-fpm: there is no log: {error}"),
     }
-    let code = match answer(py, settings, input, &output) {
+    let unread = Arc::new(AtomicU64::new(pool::cgi::content_length()));
+    let rest = input.try_clone();
+    let code = match answer(py, settings, input, &output, &unread) {
         Ok(code) => code,
         Err(Refusal { status, code }) => {
             if let Err(error) = refuse(&output, status) {
@@ -53,7 +56,13 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
         }
     };
     // mod_cgid gives both streams as one socket, and may still be sending a body that nobody has read.
-    pool::drain::finish(&output, settings.limits.drain_bytes, settings.limits.drain_timeout);
+    let (most, longest) = (settings.limits.drain_bytes, settings.limits.drain_timeout);
+    pool::drain::finish(&output, most, longest);
+    // The response is whole before the rest of the body is waited for.
+    drop(output);
+    if let Ok(rest) = rest {
+        pool::drain::empty(rest, most.min(unread.load(Ordering::Relaxed)), longest);
+    }
     code
 }
 
@@ -69,7 +78,14 @@ const FAILED: Refusal = Refusal {
     code: FAILURE,
 };
 
-fn answer(py: Python<'_>, settings: &Settings, input: OwnedFd, output: &OwnedFd) -> Result<i32, Refusal> {
+/// `unread` goes down with what is read of the body.
+fn answer(
+    py: Python<'_>,
+    settings: &Settings,
+    input: OwnedFd,
+    output: &OwnedFd,
+    unread: &Arc<AtomicU64>,
+) -> Result<i32, Refusal> {
     let started = Instant::now();
     let failed = |error: io::Error| {
         tracing::error!(%error, "the request can't be answered");
@@ -99,7 +115,7 @@ fn answer(py: Python<'_>, settings: &Settings, input: OwnedFd, output: &OwnedFd)
         .iter()
         .map(|(name, value)| Ok::<_, Infallible>((name.as_slice(), value.as_slice())));
     let output = output.try_clone().map_err(failed)?;
-    let mut streams = Streams::new(input, output, &settings.limits).map_err(failed)?;
+    let mut streams = Streams::new(input, output, &settings.limits, Arc::clone(unread)).map_err(failed)?;
     // A body without a length is collected first, so that the application can be told its length (SPEC C46).
     let collected = match variables::is_chunked(&variables) {
         true => Some(streams.collect(settings.limits.body_timeout)),

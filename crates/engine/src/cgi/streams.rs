@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pool::settings::Limits;
@@ -25,6 +26,8 @@ pub struct Streams {
     output: Arc<OwnedFd>,
     kind: Kind,
     body: Body,
+    /// What the web server has said of the body that was not received yet.
+    unread: Arc<AtomicU64>,
     in_memory: usize,
     max: u64,
 }
@@ -49,7 +52,7 @@ impl Streams {
     ///
     /// # Errors
     /// `output` is not open.
-    pub fn new(input: OwnedFd, output: OwnedFd, limits: &Limits) -> io::Result<Self> {
+    pub fn new(input: OwnedFd, output: OwnedFd, limits: &Limits, unread: Arc<AtomicU64>) -> io::Result<Self> {
         let kind = match FileType::from_raw_mode(fstat(&output)?.st_mode) {
             FileType::Fifo => Kind::Pipe,
             FileType::Socket => Kind::Socket,
@@ -60,6 +63,7 @@ impl Streams {
             output: Arc::new(output),
             kind,
             body: Body::default(),
+            unread,
             in_memory: limits.body_memory,
             max: limits.body_max,
         })
@@ -197,6 +201,9 @@ impl Carrier for Streams {
                 Ok(true)
             }
             Ok(length) => {
+                let unread = self.unread.load(Ordering::Relaxed);
+                self.unread
+                    .store(unread.saturating_sub(length as u64), Ordering::Relaxed);
                 self.body
                     .push(&chunk[..length], self.in_memory, self.max)
                     .map_err(CarrierError::Spool)?;
