@@ -210,3 +210,10 @@ fn application_that_is_no_script_runs_by_the_command_cgi() {
     cgi.command = command;
     cgi.run().ok();
 }
+
+#[test]
+fn script_may_import_a_module_of_its_own_name() {
+    let script = Script::named("app.fcgi", "", "from app import application\n");
+    std::fs::write(script.file("app.py"), include_str!("app.py")).unwrap();
+    assert_eq!(script.get("/key?REQUEST_METHOD").ok(), "'GET'");
+}

@@ -118,11 +118,13 @@ fn import_file<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyModul
     if let Some(directory) = path.parent() {
         prepend_path(py, directory)?;
     }
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().replace('.', "_");
-    if path.extension().is_some_and(|extension| extension == "py") {
-        import_module(py, &path, &name)
-    } else {
-        compile(py, &path, &name)
+    let is_module = path.extension().is_some_and(|extension| extension == "py");
+    // The whole name of another file: app.fcgi may import app.py, which lies beside it.
+    let name = if is_module { path.file_stem() } else { path.file_name() };
+    let name = name.unwrap_or_default().to_string_lossy().replace('.', "_");
+    match is_module {
+        true => import_module(py, &path, &name),
+        false => compile(py, &path, &name),
     }
 }
 
