@@ -254,3 +254,59 @@ fn script_that_cannot_be_run_is_a_500_that_names_it() {
         broken(&format!("{name}.fcgi"), &[&format!("{name}.fcgi")]);
     }
 }
+
+/// A site whose .htaccess may not say CGIPassAuth, with these rules that lead to a script with these options.
+fn rewritten(rules: &str, options: &str) -> Option<Apache> {
+    if !installed::apache("fcgid") {
+        return None;
+    }
+    let site = "<VirtualHost 127.0.0.1:%PORT0%>\nDocumentRoot %PREFIX%/site\n<Directory %PREFIX%/site>\n\
+                Require all granted\nOptions +ExecCGI\nAllowOverride FileInfo\n</Directory>\n</VirtualHost>";
+    let htaccess = format!("AddHandler fcgid-script .fcgi\nRewriteEngine On\n{rules}");
+    let apache = apache_fcgid::configure()
+        .module("rewrite")
+        .text(site)
+        .file("site/.htaccess", htaccess)
+        .script("site/app.fcgi", script("plain", options));
+    Some(apache.start())
+}
+
+#[test]
+fn authorization_comes_by_a_rewrite_rule_where_the_directive_is_not_allowed() {
+    let keep = "E=HTTP_AUTHORIZATION:%{HTTP:Authorization}";
+    let condition = "RewriteCond %{REQUEST_FILENAME} !-f\n";
+    for (rules, options) in [
+        (
+            format!("RewriteRule ^ - [{keep}]\n{condition}RewriteRule ^(.*)$ app.fcgi/$1 [B=%?#,L]\n"),
+            "# strip_script = true\n",
+        ),
+        // Here the variable has lost its name.
+        (
+            format!("{condition}RewriteRule ^(.*)$ app.fcgi/$1 [B=%?#,L,{keep}]\n"),
+            "# strip_script = true\n# authorization_from_redirect = true\n",
+        ),
+    ] {
+        let Some(apache) = rewritten(&rules, options) else {
+            return;
+        };
+        let request = Request::get("/page").header("Authorization", "Basic dXNlcjpwYXNz");
+        let environ = fetch(apache.address(), &request).ok().json();
+        assert_eq!(environ["HTTP_AUTHORIZATION"], "Basic dXNlcjpwYXNz", "{rules}");
+        assert_eq!(environ["SCRIPT_NAME"], "");
+        assert_eq!(environ["PATH_INFO"], "/page");
+    }
+}
+
+/// What Apache makes of a path is gone, and so is the rewriting to the script.
+#[test]
+fn path_of_the_url_arrives_as_it_was_sent() {
+    let rules = "RewriteCond %{REQUEST_FILENAME} !-f\nRewriteRule ^(.*)$ app.fcgi/$1 [L]\n";
+    let Some(apache) = rewritten(rules, "# path_source = \"request-uri\"\n# mount = \"/\"\n") else {
+        return;
+    };
+    for (target, path) in [("//a//b/", "//a//b/"), ("/a%2541", "/a%41"), ("/a%20b?x=%2F", "/a b")] {
+        let environ = fetch(apache.address(), &Request::get(target)).ok().json();
+        assert_eq!(environ["SCRIPT_NAME"], "", "{target}");
+        assert_eq!(environ["PATH_INFO"], path, "{target}");
+    }
+}

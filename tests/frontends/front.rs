@@ -135,7 +135,7 @@ impl Front {
 macro_rules! scenarios {
     ($($name:ident)*) => {
         scenarios! { @server apache_proxy [unix_kept unix_new tcp_kept tcp_new] {$($name)*} }
-        scenarios! { @server apache_proxy_handler [unix_kept unix_new tcp_kept] {$($name)*} }
+        scenarios! { @server apache_proxy_handler [unix_kept unix_new tcp_kept tcp_new] {$($name)*} }
         scenarios! { @server apache_fcgid [vhost wrapper] {$($name)*} }
         scenarios! { @server apache_fcgid_htaccess [htaccess] {$($name)*} }
         scenarios! { @server apache_cgid [script_alias] {$($name)*} }

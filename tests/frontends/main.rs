@@ -14,6 +14,7 @@ mod apache;
 mod backends;
 mod bodies;
 mod clients;
+mod connections;
 mod environ;
 mod failures;
 mod heads;

@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
-use crate::backends::{self, Backends, a_minute_ago};
-use crate::front::{Entry, Front, Place, Server};
+use super::virtual_hosts::{WAYS, Way, assemble, host, places};
+use crate::backends::a_minute_ago;
+use crate::front::{Entry, Front, Server};
 use crate::quirk::{Limit, Quirk};
 use crate::support::apache::{Apache, Builder};
 use crate::support::installed;
@@ -61,16 +62,6 @@ pub const RESPONSE_HEADER: Limit = Limit {
     status: 500,
 };
 
-/// Its name, what is behind it, and whether connections are kept.
-pub type Way = (&'static str, fn() -> &'static Backends, bool);
-
-const WAYS: [Way; 4] = [
-    ("unix_kept", backends::unix, true),
-    ("unix_new", backends::unix, false),
-    ("tcp_kept", backends::tcp, true),
-    ("tcp_new", backends::tcp, false),
-];
-
 pub fn unix_kept() -> Option<Front> {
     front("unix_kept")
 }
@@ -89,17 +80,16 @@ pub fn tcp_new() -> Option<Front> {
 
 static APACHE: LazyLock<Apache> = LazyLock::new(|| {
     let mut apache = configure();
-    for (way, backends, kept) in WAYS {
-        for (place, gateway, line) in places(backends()) {
-            apache = apache.text(&virtual_host(way, place, gateway, kept, &line));
+    for way in &WAYS {
+        for (place, gateway) in places((way.backends)()) {
+            apache = apache.text(&virtual_host(way, place, gateway));
         }
     }
     apache.start()
 });
 
 fn front(way: &'static str) -> Option<Front> {
-    let (_, backends, _) = WAYS.iter().find(|(name, ..)| *name == way).unwrap();
-    installed::apache("proxy_fcgi").then(|| assemble(&SERVER, &APACHE, way, backends()))
+    installed::apache("proxy_fcgi").then(|| assemble(&SERVER, way, &APACHE))
 }
 
 /// An Apache for mod_proxy_fcgi.
@@ -107,52 +97,6 @@ pub fn configure() -> Builder {
     ["proxy", "proxy_fcgi", "env"]
         .iter()
         .fold(Apache::configure(), |apache, module| apache.module(module))
-        .file("static/site.css", "body{}\n")
-}
-
-/// The virtual hosts of one way: name, what is behind it, and an additional line.
-pub fn places(backends: &Backends) -> [(&'static str, &Gateway, String); 6] {
-    [
-        ("plain", &backends.plain, String::new()),
-        ("mounted", &backends.mounted, String::new()),
-        ("streaming", &backends.plain, String::new()),
-        ("single", &backends.single, String::new()),
-        ("fragile", &backends.fragile, String::new()),
-        (
-            "old",
-            &backends.plain,
-            format!("SetEnv REQUEST_START {}", a_minute_ago()),
-        ),
-    ]
-}
-
-/// The front of a way whose virtual hosts are named `place.way.test`.
-pub fn assemble(server: &'static Server, apache: &Apache, way: &str, backends: &Backends) -> Front {
-    let place = |name: &str, gateway: &Gateway| Place {
-        address: apache.address(),
-        host: host(name, way),
-        prefix: String::new(),
-        log: gateway.log.clone(),
-    };
-    Front {
-        server,
-        name: format!("{}_{way}", server.module),
-        plain: place("plain", &backends.plain),
-        mounted: Place {
-            prefix: "/app".to_owned(),
-            ..place("mounted", &backends.mounted)
-        },
-        streaming: place("streaming", &backends.plain),
-        single: place("single", &backends.single),
-        fragile: place("fragile", &backends.fragile),
-        old: place("old", &backends.plain),
-        server_log: apache.process.log.clone(),
-        directory: backends.plain.directory.path().to_owned(),
-    }
-}
-
-pub fn host(place: &str, way: &str) -> String {
-    format!("{place}.{}.test", way.replace('_', "-"))
 }
 
 /// Where the file of configuration has this socket, the one of `gateway`.
@@ -163,17 +107,30 @@ pub fn url(gateway: &Gateway, host: &str) -> String {
     }
 }
 
-fn virtual_host(way: &str, place: &str, gateway: &Gateway, kept: bool, line: &str) -> String {
-    let host = host(place, way);
+/// How the connection is kept, and in which place nothing is buffered.
+pub fn parameters(way: &Way, place: &str) -> String {
+    let reuse = if way.kept { "on" } else { "off" };
     let flush = if place == "streaming" { " flushpackets=on" } else { "" };
-    let reuse = if kept { " enablereuse=on" } else { "" };
+    format!("enablereuse={reuse}{flush}")
+}
+
+/// The name of a place, and what it has that is not in the shipped file.
+pub fn server_name(host: &str, place: &str) -> String {
+    match place {
+        "old" => format!("ServerName {host}\nSetEnv REQUEST_START {}", a_minute_ago()),
+        _ => format!("ServerName {host}"),
+    }
+}
+
+fn virtual_host(way: &Way, place: &str, gateway: &Gateway) -> String {
+    let host = host(place, way.name);
     shipped(
         "apache/proxy-fcgi.conf",
         &[
             ("*:80", "127.0.0.1:%PORT0%"),
-            (" enablereuse=on", &format!("{reuse}{flush}")),
+            ("enablereuse=on", &parameters(way, place)),
             ("unix:/run/wsgi-fpm/example.sock|fcgi://example/", &url(gateway, &host)),
-            ("ServerName example.com", &format!("ServerName {host}\n{line}")),
+            ("ServerName example.com", &server_name(&host, place)),
             ("/srv/example/", "%PREFIX%/"),
         ],
     )

@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use super::apache_proxy::{
-    BREAKS_OFF_LATE, JOINS_COOKIES, REQUEST_HEADER, RESPONSE_HEADER, Way, assemble, configure, host, places, url,
+    BREAKS_OFF_LATE, JOINS_COOKIES, REQUEST_HEADER, RESPONSE_HEADER, configure, parameters, server_name, url,
 };
-use crate::backends;
+use super::virtual_hosts::{WAYS, Way, assemble, host, places};
 use crate::front::{Entry, Front, Server};
 use crate::quirk::Quirk;
 use crate::support::apache::Apache;
@@ -44,12 +44,6 @@ const KEYS: [&str; 11] = [
     "ap_trust_cgilike_cl",
 ];
 
-const WAYS: [Way; 3] = [
-    ("unix_kept", backends::unix, true),
-    ("unix_new", backends::unix, false),
-    ("tcp_kept", backends::tcp, true),
-];
-
 pub fn unix_kept() -> Option<Front> {
     front("unix_kept")
 }
@@ -62,33 +56,33 @@ pub fn tcp_kept() -> Option<Front> {
     front("tcp_kept")
 }
 
+pub fn tcp_new() -> Option<Front> {
+    front("tcp_new")
+}
+
 static APACHE: LazyLock<Apache> = LazyLock::new(|| {
     let mut apache = configure().file("public/robots.txt", "User-agent: *\n");
-    for (way, backends, kept) in WAYS {
-        for (place, gateway, line) in places(backends()) {
-            apache = apache.text(&virtual_host(way, place, gateway, kept, &line));
+    for way in &WAYS {
+        for (place, gateway) in places((way.backends)()) {
+            apache = apache.text(&virtual_host(way, place, gateway));
         }
     }
     apache.start()
 });
 
 fn front(way: &'static str) -> Option<Front> {
-    let (_, backends, _) = WAYS.iter().find(|(name, ..)| *name == way).unwrap();
-    installed::apache("proxy_fcgi").then(|| assemble(&SERVER, &APACHE, way, backends()))
+    installed::apache("proxy_fcgi").then(|| assemble(&SERVER, way, &APACHE))
 }
 
-fn virtual_host(way: &str, place: &str, gateway: &Gateway, kept: bool, line: &str) -> String {
-    let host = host(place, way);
-    let url = url(gateway, &host);
-    let flush = if place == "streaming" { " flushpackets=on" } else { "" };
-    let reuse = if kept { "enablereuse=on" } else { "enablereuse=off" };
+fn virtual_host(way: &Way, place: &str, gateway: &Gateway) -> String {
+    let host = host(place, way.name);
     shipped(
         "apache/proxy-fcgi-handler.conf",
         &[
             ("*:80", "127.0.0.1:%PORT0%"),
-            ("enablereuse=on", &format!("{reuse}{flush}")),
-            ("unix:/run/wsgi-fpm/example.sock|fcgi://example/", &url),
-            ("ServerName example.com", &format!("ServerName {host}\n{line}")),
+            ("enablereuse=on", &parameters(way, place)),
+            ("unix:/run/wsgi-fpm/example.sock|fcgi://example/", &url(gateway, &host)),
+            ("ServerName example.com", &server_name(&host, place)),
             ("/srv/example/", "%PREFIX%/"),
         ],
     )

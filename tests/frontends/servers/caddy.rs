@@ -90,7 +90,7 @@ static CADDY: LazyLock<Caddy> = LazyLock::new(|| {
 });
 
 fn front(way: &'static str) -> Option<Front> {
-    installed::caddy().then(|| assemble(&SERVER, "caddy", way, &CADDY))
+    installed::caddy().then(|| assemble(&SERVER, way, &CADDY))
 }
 
 fn site(host: &str, place: &str, gateway: &Gateway) -> String {

@@ -86,7 +86,7 @@ static HAPROXY: LazyLock<HaProxy> = LazyLock::new(|| {
 });
 
 fn front(way: &'static str) -> Option<Front> {
-    installed::haproxy().then(|| assemble(&SERVER, "haproxy", way, &HAPROXY))
+    installed::haproxy().then(|| assemble(&SERVER, way, &HAPROXY))
 }
 
 /// The file's first backend and its application under the name of a virtual host: a frontend has a port, not a name.

@@ -87,7 +87,7 @@ static LIGHTTPD: LazyLock<Lighttpd> = LazyLock::new(|| {
 });
 
 fn front(way: &'static str) -> Option<Front> {
-    installed::lighttpd().then(|| assemble(&SERVER, "lighttpd", way, &LIGHTTPD))
+    installed::lighttpd().then(|| assemble(&SERVER, way, &LIGHTTPD))
 }
 
 fn virtual_host(host: &str, place: &str, gateway: &Gateway) -> String {

@@ -75,7 +75,7 @@ static NGINX: LazyLock<Nginx> = LazyLock::new(|| {
 });
 
 fn front(way: &'static str) -> Option<Front> {
-    installed::nginx().then(|| assemble(&SERVER, "nginx", way, &NGINX))
+    installed::nginx().then(|| assemble(&SERVER, way, &NGINX))
 }
 
 fn site(host: &str, place: &str, gateway: &Gateway, kept: bool) -> String {

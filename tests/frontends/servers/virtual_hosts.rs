@@ -57,8 +57,8 @@ pub fn host(place: &str, way: &str) -> String {
     format!("{place}.{}.test", way.replace('_', "-"))
 }
 
-/// The front of a way through `web_server`; `module` is the name of the server's file.
-pub fn assemble(server: &'static Server, module: &str, way: &str, web_server: &WebServer) -> Front {
+/// The front of a way through `web_server`.
+pub fn assemble(server: &'static Server, way: &str, web_server: &WebServer) -> Front {
     let backends = WAYS.iter().find(|known| known.name == way).map(|way| (way.backends)());
     let backends = backends.unwrap_or_else(|| panic!("no way is named {way}"));
     let [plain, mounted, streaming, single, fragile, old] = places(backends).map(|(name, gateway)| Place {
@@ -73,7 +73,7 @@ pub fn assemble(server: &'static Server, module: &str, way: &str, web_server: &W
     });
     Front {
         server,
-        name: format!("{module}_{way}"),
+        name: format!("{}_{way}", server.module),
         plain,
         mounted,
         streaming,

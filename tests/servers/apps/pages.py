@@ -207,6 +207,17 @@ def process(environ, start_response):
     return answer(start_response, str(os.getpid()).encode())
 
 
+def descriptors(environ, start_response):
+    """What the open descriptors are, where that has a number of its own: `socket:[4711]`."""
+    links = []
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            links.append(os.readlink(f"/proc/self/fd/{entry}"))
+        except OSError:
+            pass  # the listing's own
+    return answer(start_response, "\n".join(link for link in links if "[" in link).encode())
+
+
 def slow(environ, start_response):
     """Takes `seconds`, and says in the file `mark` which process does."""
     Path(query(environ, "mark")).write_text(str(os.getpid()))
@@ -226,6 +237,6 @@ PAGES = {
     function.__name__: function
     for function in (
         digest, sized, status, cookies, redirect, big_head, early, accel, sendfile, fails, breaks, short, gated, endless,
-        reads, dies, silent, partial, speaks, large_header, process, slow,
+        reads, dies, silent, partial, speaks, large_header, process, slow, descriptors,
     )
 }  # fmt: skip
