@@ -62,7 +62,7 @@ fn expect_broken(front: &Front, place: &Place, page: &str, query: &str) {
     if breaks && front.has(Quirk::HidesBrokenTransfers) {
         let response = response.unwrap();
         // An error page where nothing had been sent.
-        assert!(response.complete && [200, 500].contains(&response.status));
+        assert!(response.complete && (response.status == 200 || response.status >= 500));
         assert!(!response.body.is_empty());
     } else if may_look_whole {
         // The server may have seen the end of the output, and so its true length, before it sends anything.
