@@ -36,6 +36,8 @@ install: ## install what `make build` made (PREFIX=/usr/local, DESTDIR=)
 	ln -sf ../lib/wsgi-fpm/wsgi-fpm $(DESTDIR)$(PREFIX)/bin/wsgi-fpm
 	install -m 644 nginx/wsgi_fpm_params nginx/site.conf deploy/wsgi-fpm.service \
 		deploy/lighttpd.conf deploy/Caddyfile deploy/haproxy.cfg $(share)/
+	install -d $(share)/apache
+	install -m 644 apache/*.conf apache/*.htaccess $(share)/apache/
 
 # One build with the features that tests need, engine included; then the tests find everything built.
 test: ## install what the tests need and run all of them
