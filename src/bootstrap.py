@@ -21,8 +21,9 @@ def main():
     if len(sys.argv) > 2:
         with open(int(sys.argv[2]), encoding="utf-8") as file:
             settings = file.read()
-        # A script ends by the signals that its web server or its terminal sends.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # A script ends by these signals, even if whoever has started it ignores them, as a shell in the background does.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
     else:
         # A terminal and a service manager signal every process, but when to stop, and how, the supervisor says. Handlers
         # that do nothing rather than SIG_IGN: programs that the application starts must not inherit them.

@@ -1,11 +1,14 @@
 //! How a process that a web server has started comes to its end.
 
+use std::os::unix::net::UnixListener;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::script::{Script, Server};
 use crate::support::fcgi_client::Request;
+use crate::support::net::Address;
 use crate::support::wait::{self, SOON};
 
 /// A request that runs, on its connection.
@@ -60,11 +63,34 @@ fn stop_timeout_of_the_script_counts() {
 }
 
 #[test]
-fn sigint_ends_the_process_at_once() {
-    let server = Script::new("").fastcgi();
-    server.get("/pid").ok();
-    server.signal(Signal::INT);
-    assert!(!server.wait_exit().success());
+fn sigint_and_sigquit_end_the_process_at_once() {
+    for signal in [Signal::INT, Signal::QUIT] {
+        let server = Script::new("").fastcgi();
+        server.get("/pid").ok();
+        server.signal(signal);
+        assert!(!server.wait_exit().success());
+    }
+}
+
+#[test]
+fn signals_that_the_starter_ignores_end_the_process_all_the_same() {
+    for signal in [Signal::INT, Signal::QUIT] {
+        let script = Script::new("");
+        let path = script.file("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "trap '' INT QUIT; exec \"$0\""])
+            .arg(&script.path)
+            .env_clear();
+        for (name, value) in script.command().get_envs() {
+            command.env(name, value.unwrap());
+        }
+        let server = Server::start(command, listener.into(), Address::Unix(path));
+        server.get("/pid").ok();
+        server.signal(signal);
+        assert!(!server.wait_exit().success());
+    }
 }
 
 #[test]
