@@ -1,6 +1,9 @@
 //! What an application sees of its process and may do to it: SPEC C51 to C55, F8.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+
+use rustix::process::Signal;
 
 use crate::support::fcgi_client::Request;
 use crate::support::process::{Gateway, Shared};
@@ -36,6 +39,46 @@ fn c52_one_thread_never_runs_two_calls_at_once() {
 fn several_threads_run_several_calls_at_once() {
     let most = concurrency(&APPS);
     assert!((2..=4).contains(&most), "{most}");
+}
+
+/// Under load by short requests, threads leave the work to one of them.
+#[test]
+fn requests_that_block_after_many_short_ones_run_side_by_side() {
+    const THREADS: usize = 4;
+    let gateway = Gateway::app("processes").threads(THREADS as u32).start();
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let mut connection = gateway.connect();
+                    for _ in 0..300 {
+                        connection.exchange(&Request::get("/flags").keep_conn()).ok();
+                    }
+                });
+            }
+        });
+        let files: Vec<_> = (0..THREADS)
+            .map(|thread| format!("{}/{round}-{thread}", directory.path().display()))
+            .collect();
+        let mut connections = Vec::new();
+        for file in &files {
+            let mut connection = gateway.connect();
+            connection.send(&Request::get(&format!("/waits?{file}")).bytes());
+            connections.push(connection);
+        }
+        until("all threads are in the application", SOON, || {
+            files.iter().all(|file| Path::new(&format!("{file}.called")).exists())
+        });
+        for file in &files {
+            std::fs::write(file, "").unwrap();
+        }
+        for mut connection in connections {
+            assert_eq!(connection.read_response(1).ok().text(), "waited");
+        }
+    }
+    gateway.signal(Signal::TERM);
+    assert!(gateway.wait_exit(SOON).success());
 }
 
 /// Most calls that ran at once while eight connections asked for it.

@@ -117,8 +117,13 @@ impl Server {
         self.station().ident.store(ident, Ordering::Relaxed);
         let hub = Arc::clone(&self.shared.hub);
         hub.reactor.thread_wakes();
+        let mut woken = None;
         loop {
-            match hub.reactor.next() {
+            let next = match woken.take() {
+                Some(woken) => hub.reactor.next_after(&woken),
+                None => hub.reactor.next(),
+            };
+            match next {
                 Some(Next::Ready(connection)) => self.handle_safely(py, connection),
                 Some(Next::Accepted(fd, listener)) => {
                     if let Some(connection) = self.shared.welcome(fd, listener) {
@@ -130,7 +135,7 @@ impl Server {
                     if hub.reactor.needs_watching() {
                         self.shared.bell.ring_if_asleep();
                     }
-                    py.detach(|| hub.reactor.wait());
+                    woken = Some(py.detach(|| hub.reactor.wait()));
                     // A signal handler of the application may raise; there is no request that could fail.
                     if let Err(error) = py.check_signals() {
                         tracing::warn!(

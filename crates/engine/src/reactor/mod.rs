@@ -19,7 +19,7 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SocketFlags, accept_with};
 
-use place::Place;
+use place::{Place, Worker};
 pub use slots::Key;
 use slots::Slots;
 
@@ -40,6 +40,12 @@ pub enum Next<C> {
     Ready(Box<C>),
     /// A new connection, from the listener with this number.
     Accepted(OwnedFd, usize),
+}
+
+/// How a wait has ended.
+pub struct Woken {
+    /// What `next` had given away by then.
+    taken: u64,
 }
 
 struct Listeners {
@@ -157,14 +163,28 @@ impl<C: Parked> Reactor<C> {
         self.awake.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Waits until there may be something to do, or a signal has come. Called detached. One thread waits in epoll; the
-    /// others wait for that place.
-    pub fn wait(&self) {
+    /// Waits until there may be something to do, or a signal has come. Called detached. One thread at most waits in epoll;
+    /// the others wait for that place.
+    pub fn wait(&self) -> Woken {
         self.thread_sleeps();
-        if let Some(_occupied) = self.place.enter() {
+        if let Some(_occupied) = self.place.enter(self) {
             self.wait_in_place();
         }
         self.thread_wakes();
+        Woken { taken: self.taken() }
+    }
+
+    /// As [`Reactor::next`], right after a wait.
+    pub fn next_after(&self, woken: &Woken) -> Option<Next<C>> {
+        let others_took = self.taken() != woken.taken;
+        let others_serve = self.awake.load(Ordering::Relaxed) > 1;
+        let next = self.next();
+        if others_took {
+            self.place.learn(false);
+        } else if others_serve && next.is_some() {
+            self.place.learn(true);
+        }
+        next
     }
 
     fn wait_in_place(&self) {
@@ -402,6 +422,20 @@ impl<C: Parked> Reactor<C> {
                 let _ = epoll::delete(&self.epoll, listener);
             }
         }
+    }
+}
+
+impl<C: Parked> Worker for Reactor<C> {
+    fn taken(&self) -> u64 {
+        self.taken()
+    }
+
+    fn anybody_serves(&self) -> bool {
+        self.awake.load(Ordering::Relaxed) > 0
+    }
+
+    fn draining(&self) -> bool {
+        self.draining()
     }
 }
 

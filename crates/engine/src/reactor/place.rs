@@ -1,56 +1,160 @@
-//! The one place from which a thread of the worker waits in epoll. The other threads queue for it.
+//! The one place from which a thread of the worker waits in epoll, and who comes to it when it is left.
 //!
-//! A lock, but for one thing: a signal ends the queueing, so that Python's main thread can run the application's
-//! signal handlers while it has nothing else to do.
+//! While requests are short, the thread that leaves the place with work comes back to it soon, and whoever took the place
+//! meanwhile would only wake for what the first one takes as well. Where requests block, everybody else would wait for
+//! the one that is blocked. So the others learn from what they find: after [`CALM`] visits in a row that were in vain,
+//! the place stays empty while somebody serves. One of the others looks every [`TICK`] whether requests are still taken;
+//! if not, the serving thread is blocked, and the place is never left empty again until it is calm once more.
+//!
+//! A signal ends the queueing, so that Python's main thread can run the application's signal handlers while it has
+//! nothing else to do.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use rustix::event::Timespec;
 use rustix::io::Errno;
 use rustix::thread::futex;
 
 const FREE: u32 = 0;
 const TAKEN: u32 = 1;
-/// Taken, and others may be queueing.
-const CONTENDED: u32 = 2;
+/// Visits in vain, one after the other, after which the place may stay empty.
+const CALM: u32 = 16;
+/// How long a thread may have been blocked before another one joins.
+const TICK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
 
-pub struct Place(AtomicU32);
+/// What whoever comes to the place must know of the worker.
+pub trait Worker {
+    /// How many requests and connections threads have taken.
+    fn taken(&self) -> u64;
+    /// Whether a thread neither waits nor queues.
+    fn anybody_serves(&self) -> bool;
+    fn draining(&self) -> bool;
+}
+
+pub struct Place {
+    state: AtomicU32,
+    /// Threads that sleep until somebody wakes them.
+    sleepers: AtomicU32,
+    /// Whether a thread looks every tick.
+    ticking: AtomicBool,
+    vain: AtomicU32,
+    /// Never changes: somewhere to sleep for a tick.
+    clock: AtomicU32,
+}
 
 /// Held while in the place.
-pub struct Occupied<'a>(&'a AtomicU32);
+pub struct Occupied<'a>(&'a Place);
+
+/// A signal has ended a sleep.
+struct Interrupted;
 
 impl Place {
     pub fn new() -> Self {
-        Self(AtomicU32::new(FREE))
+        Self {
+            state: AtomicU32::new(FREE),
+            sleepers: AtomicU32::new(0),
+            ticking: AtomicBool::new(false),
+            vain: AtomicU32::new(0),
+            clock: AtomicU32::new(0),
+        }
     }
 
     /// Whether a thread is in it.
     pub fn is_taken(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != FREE
+        self.state.load(Ordering::Relaxed) == TAKEN
     }
 
     /// Waits for the place; `None` if a signal came first.
-    pub fn enter(&self) -> Option<Occupied<'_>> {
-        let acquired = self
-            .0
-            .compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed);
-        if acquired.is_ok() {
-            return Some(Occupied(&self.0));
-        }
-        while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
-            let waited = futex::wait(&self.0, futex::Flags::PRIVATE, CONTENDED, None);
-            if waited == Err(Errno::INTR) {
+    pub fn enter(&self, worker: &impl Worker) -> Option<Occupied<'_>> {
+        loop {
+            let calm = self.is_calm() && !worker.draining();
+            let state = self.state.load(Ordering::SeqCst);
+            let stays_empty = calm && worker.anybody_serves();
+            if state == FREE && !stays_empty {
+                let taken = self
+                    .state
+                    .compare_exchange(FREE, TAKEN, Ordering::SeqCst, Ordering::Relaxed);
+                if taken.is_ok() {
+                    return Some(Occupied(self));
+                }
+                continue;
+            }
+            let slept = if calm && !self.ticking.swap(true, Ordering::SeqCst) {
+                self.tick(worker)
+            } else {
+                self.sleep(state, || {})
+            };
+            if slept.is_err() {
                 return None;
             }
         }
-        Some(Occupied(&self.0))
+    }
+
+    /// A visit to the place has ended. `blocked`: what it found would have waited for a thread that is blocked;
+    /// otherwise another thread took it, or would have.
+    pub fn learn(&self, blocked: bool) {
+        let vain = self.vain.load(Ordering::Relaxed);
+        // A count that is lost to another thread does no harm.
+        if blocked {
+            self.vain.store(0, Ordering::Relaxed);
+        } else if vain < CALM {
+            self.vain.store(vain + 1, Ordering::Relaxed);
+        }
+    }
+
+    fn is_calm(&self) -> bool {
+        self.vain.load(Ordering::Relaxed) >= CALM
+    }
+
+    /// Looks every tick, until there is a reason to come to the place, or nothing to look after.
+    fn tick(&self, worker: &impl Worker) -> Result<(), Interrupted> {
+        loop {
+            let taken = worker.taken();
+            let slept = futex::wait(&self.clock, futex::Flags::PRIVATE, 0, Some(&TICK));
+            let idle = worker.taken() == taken;
+            if idle && self.is_taken() {
+                return self.sleep(TAKEN, || self.ticking.store(false, Ordering::SeqCst));
+            }
+            if idle {
+                self.learn(true);
+            }
+            if slept == Err(Errno::INTR) || !self.is_calm() || worker.draining() {
+                self.ticking.store(false, Ordering::SeqCst);
+                return ended(slept);
+            }
+        }
+    }
+
+    /// Sleeps until somebody leaves the place, unless that is no longer in `state`; `counted` is called when who leaves
+    /// it knows of this thread.
+    fn sleep(&self, state: u32, counted: impl FnOnce()) -> Result<(), Interrupted> {
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        counted();
+        let slept = futex::wait(&self.state, futex::Flags::PRIVATE, state, None);
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        ended(slept)
+    }
+}
+
+/// Whether a sleep was ended by a signal; every other end is a reason to look.
+fn ended(slept: Result<(), Errno>) -> Result<(), Interrupted> {
+    match slept {
+        Err(Errno::INTR) => Err(Interrupted),
+        _ => Ok(()),
     }
 }
 
 impl Drop for Occupied<'_> {
     fn drop(&mut self) {
-        if self.0.swap(FREE, Ordering::Release) == CONTENDED {
+        let place = self.0;
+        place.state.store(FREE, Ordering::SeqCst);
+        let somebody_looks = place.is_calm() && place.ticking.load(Ordering::SeqCst);
+        if !somebody_looks && place.sleepers.load(Ordering::SeqCst) > 0 {
             // An error would mean that the address is none.
-            let _ = futex::wake(self.0, futex::Flags::PRIVATE, 1);
+            let _ = futex::wake(&place.state, futex::Flags::PRIVATE, 1);
         }
     }
 }
