@@ -1,8 +1,9 @@
 //! Requests that take too long: SPEC E4 and E5, and the timeouts of F10.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
-use crate::support::fcgi_client::{END_REQUEST, PARAMS, Request, Response, record};
+use crate::support::fcgi_client::{END_REQUEST, PARAMS, Raw, Request, Response, record};
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
@@ -111,15 +112,40 @@ fn e4_worker_that_never_gives_python_back_is_replaced() {
         .option("--request-timeout", "300ms")
         .option("--kill-timeout", "300ms")
         .start();
-    let fifo = gateway.directory.path().join("fifo");
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    let mut connection = gateway.connect();
-    connection.send(&Request::get(&format!("/holds_gil?{}", fifo.display())).bytes());
-    let writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    let held = HeldPython::of(&gateway);
+    let mut connection = held.connection;
     connection.read_response(1).error_page(504);
     assert_eq!(gateway.get("/hello").ok().text(), "hello");
-    drop(writer);
+}
+
+#[test]
+fn worker_whose_python_is_held_takes_no_connection_that_an_idle_one_could_serve() {
+    let gateway = Gateway::app("failures").workers(2).threads(2).start();
+    let held = HeldPython::of(&gateway);
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/hello").ok().text(), "hello");
+    }
+    let mut connection = held.connection;
+    drop(held.writer);
+    connection.read_response(1).ok();
+}
+
+/// A request that holds the GIL of its worker, until the other end of its pipe is closed.
+struct HeldPython {
+    connection: Raw,
+    writer: File,
+}
+
+impl HeldPython {
+    fn of(gateway: &Gateway) -> Self {
+        let fifo = gateway.directory.path().join("fifo");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let mut connection = gateway.connect();
+        connection.send(&Request::get(&format!("/holds_gil?{}", fifo.display())).bytes());
+        let writer = File::options().write(true).open(&fifo).unwrap();
+        Self { connection, writer }
+    }
 }
 
 /// What nginx sends as `$msec`, some seconds ago.

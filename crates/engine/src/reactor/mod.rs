@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::event::{self, EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SocketFlags, accept_with};
 
@@ -194,14 +194,26 @@ impl<C: Parked> Reactor<C> {
             // A thread that serves may have taken events of several connections and then be blocked in the application:
             // nothing more will come for those, so somebody has to look.
             let others_serve = self.awake.load(Ordering::Relaxed) > 0;
-            let timeout = match (self.draining(), others_serve) {
-                (true, _) => Some(DRAIN_TICK),
-                (false, true) => Some(JOIN_TICK),
-                (false, false) => None,
+            let arrived = match (self.draining(), others_serve) {
+                (true, _) => self.poll(Some(DRAIN_TICK)),
+                (false, true) => self.poll_beside_others(JOIN_TICK),
+                (false, false) => self.poll(None),
             };
-            if self.poll(timeout) || self.draining() || timeout.is_none() {
+            if arrived || self.draining() || !others_serve {
                 return;
             }
+        }
+    }
+
+    /// As `poll`, for a thread that waits while others of this worker serve. Who waits in epoll itself is woken for a new
+    /// connection instead of other workers (EPOLLEXCLUSIVE). Who waits for epoll is woken beside them: they may be idle,
+    /// while the threads of this worker may hold Python for long.
+    fn poll_beside_others(&self, timeout: Duration) -> bool {
+        match event::poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(&timespec(timeout))) {
+            Ok(0) => false,
+            Ok(_) => self.poll(Some(Duration::ZERO)),
+            // A signal: the main thread may have a handler to run.
+            Err(_) => true,
         }
     }
 
@@ -363,10 +375,7 @@ impl<C: Parked> Reactor<C> {
     /// Takes events from epoll; whether there were any.
     fn poll(&self, timeout: Option<Duration>) -> bool {
         self.streak.store(0, Ordering::Relaxed);
-        let timeout = timeout.map(|t| Timespec {
-            tv_sec: t.as_secs() as i64,
-            tv_nsec: t.subsec_nanos().into(),
-        });
+        let timeout = timeout.map(timespec);
         let mut events = [MaybeUninit::uninit(); EVENTS];
         let events = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
             Ok((events, _)) => events,
@@ -400,7 +409,7 @@ impl<C: Parked> Reactor<C> {
         }
         for (number, listener) in listeners.fds.iter().enumerate() {
             let key = EventData::new_u64(LISTENER_BIT | number as u64);
-            epoll::add(&self.epoll, listener, key, EventFlags::IN)?;
+            epoll::add(&self.epoll, listener, key, EventFlags::IN | EventFlags::EXCLUSIVE)?;
         }
         listeners.watched = true;
         Ok(())
@@ -436,6 +445,13 @@ impl<C: Parked> Worker for Reactor<C> {
 
     fn draining(&self) -> bool {
         self.draining()
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs() as i64,
+        tv_nsec: duration.subsec_nanos().into(),
     }
 }
 
