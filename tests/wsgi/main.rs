@@ -21,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod loading;
 mod map;
+mod peers;
 mod pep3333;
 mod processes;
 mod protocol;

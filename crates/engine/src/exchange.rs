@@ -59,10 +59,12 @@ struct Current {
     waiting: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Lost {
     Gone,
     Aborted,
+    /// What the front server has broken of the protocol.
+    Broken(String),
 }
 
 /// The right to use an exchange while its request runs.
@@ -206,11 +208,11 @@ impl Ticket {
         if current.serial != self.serial {
             return None;
         }
-        match current.lost {
-            Some(Lost::Gone) => Some(CarrierError::Gone),
-            Some(Lost::Aborted) => Some(CarrierError::Aborted),
-            None => None,
-        }
+        current.lost.clone().map(|lost| match lost {
+            Lost::Gone => CarrierError::Gone,
+            Lost::Aborted => CarrierError::Aborted,
+            Lost::Broken(what) => CarrierError::Protocol(what),
+        })
     }
 
     /// Works with the body. No Python object may be made or freed inside.
@@ -414,11 +416,12 @@ impl Ticket {
     }
 }
 
-/// Remembers that the front server is gone.
+/// Remembers that the front server is gone, or as good as gone.
 fn note<R>(lost: &mut Option<Lost>, result: Result<R, CarrierError>) -> Result<R, CarrierError> {
-    match result {
+    match &result {
         Err(CarrierError::Gone) => *lost = Some(Lost::Gone),
         Err(CarrierError::Aborted) => *lost = Some(Lost::Aborted),
+        Err(CarrierError::Protocol(what)) => *lost = Some(Lost::Broken(what.clone())),
         _ => {}
     }
     result

@@ -177,6 +177,8 @@ impl Server {
     fn handle(&mut self, py: Python<'_>, mut connection: Box<Connection>) {
         self.shared.bell.ring_if_asleep();
         match connection.progress() {
+            // Who sends faster than we receive must not keep Python from others.
+            Step::Park if connection.has_unread() => py.detach(|| connection.park()),
             Step::Park => connection.park(),
             Step::Close => {}
             Step::Serve(begin) => self.serve(py, connection, begin),

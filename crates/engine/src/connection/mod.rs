@@ -7,15 +7,17 @@ mod hub;
 mod incoming;
 mod outgoing;
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fastcgi::record::{Header, ProtocolStatus, kind};
+use fastcgi::record::{ProtocolStatus, role};
 use fastcgi::{BeginRequest, Event, Pairs, encode};
+use pool::log::escape;
 use pool::scoreboard::now_ms;
-use rustix::net::{Shutdown, shutdown};
+use rustix::net::{Shutdown, getpeername, shutdown};
 
 use crate::body::Body;
 use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Payload};
@@ -49,8 +51,8 @@ pub enum Step {
 
 /// How long a draining worker waits for the first byte of a connection that it has accepted already.
 const FIRST_BYTE: Duration = Duration::from_secs(1);
-/// Most reads for a request that waits for a thread: a peer that sends faster than this goes on when it is served.
-const RECEIVES_QUEUED: usize = 16;
+/// Most reads at once: a peer that sends faster than this must wait until others have had their turn.
+const RECEIVES: usize = 16;
 /// Answers to management records that a peer may leave unread.
 const UNREAD_ANSWERS: usize = 128 * 1024;
 
@@ -62,6 +64,8 @@ pub struct Connection {
     incoming: Incoming,
     outgoing: Outgoing,
     aborted: bool,
+    /// How the peer has broken the protocol: nothing more is read from it or sent to it (SPEC A4, E12).
+    broken: Option<String>,
     body: Body,
     phase: Phase,
     /// The request's params were longer than the limit.
@@ -75,6 +79,8 @@ pub struct Connection {
     drained: u64,
     /// Not kept after this response, whatever the front server asked for.
     closing: bool,
+    /// More may be there to receive: no event will come for it.
+    unread: bool,
 }
 
 impl Connection {
@@ -87,6 +93,7 @@ impl Connection {
             incoming: Incoming::default(),
             outgoing: Outgoing::default(),
             aborted: false,
+            broken: None,
             body: Body::default(),
             phase: Phase::Idle,
             params_too_large: false,
@@ -95,6 +102,7 @@ impl Connection {
             owing: false,
             drained: 0,
             closing: false,
+            unread: false,
         })
     }
 
@@ -105,10 +113,16 @@ impl Connection {
             Ok(step) => step,
             Err(CarrierError::Gone) => {
                 if self.phase == Phase::Receiving {
-                    tracing::debug!("the front server closed a connection before a thread had its request");
+                    let request = self.request_line();
+                    tracing::info!(
+                        request,
+                        "the front server closed a connection before a thread had its request"
+                    );
                 }
                 Step::Close
             }
+            // That was said where it was found.
+            Err(CarrierError::Protocol(_)) => Step::Close,
             Err(error) => {
                 tracing::warn!(%error, "a connection was closed");
                 Step::Close
@@ -117,6 +131,7 @@ impl Connection {
     }
 
     fn try_progress(&mut self) -> Result<Step, CarrierError> {
+        self.unread = false;
         if self.phase == Phase::Lingering {
             return self.drain();
         }
@@ -126,7 +141,8 @@ impl Connection {
         if self.phase == Phase::Running {
             self.receive_queued()?;
         }
-        loop {
+        let mut received = 0;
+        for _ in 0..RECEIVES {
             self.consume()?;
             if self.codec.params_ended() && (self.body.complete() || self.can_start()) {
                 return match self.codec.active() {
@@ -137,22 +153,25 @@ impl Connection {
                     None => Ok(Step::Close),
                 };
             }
-            if self.owes_body() && self.has_drained_enough() {
-                return Ok(Step::Park);
-            }
-            let Some(received) = self.incoming.fill(&self.fd, &self.hub)? else {
-                return Ok(Step::Park);
-            };
             if self.owes_body() {
-                self.drained += received as u64;
+                self.count_drained(received);
+                if self.has_drained_enough() {
+                    return Ok(Step::Park);
+                }
             }
+            received = match self.incoming.fill(&self.fd, &self.hub)? {
+                Some(received) => received,
+                None => return Ok(Step::Park),
+            };
         }
+        self.unread = true;
+        Ok(Step::Park)
     }
 
     /// A request that could start has waited for a thread: its front server may have aborted it (SPEC A23) or be gone.
     fn receive_queued(&mut self) -> Result<(), CarrierError> {
         self.phase = Phase::Receiving;
-        for _ in 0..RECEIVES_QUEUED {
+        for _ in 0..RECEIVES {
             self.consume()?;
             if self.codec.active().is_none() || self.incoming.fill(&self.fd, &self.hub)?.is_none() {
                 break;
@@ -161,19 +180,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether the running request's ABORT_REQUEST has been received, as the next record.
-    fn abort_follows(&self) -> bool {
-        let header = self.incoming.bytes().first_chunk().map(Header::decode);
-        let aborted = header.filter(|header| header.kind == kind::ABORT_REQUEST);
-        aborted.is_some_and(|header| self.codec.active().is_some_and(|begin| begin.id == header.request_id))
-    }
-
     /// Whether the application can start although the body has not ended: enough of it is there, or none will come.
     fn can_start(&mut self) -> bool {
         if self.body.received >= self.hub.limits.body_buffer as u64 && self.body.expected.is_some() {
             return true;
         }
-        if self.body.too_large {
+        // A role that we don't play is refused without its body (SPEC E10).
+        let other_role = || self.codec.active().is_some_and(|begin| begin.role != role::RESPONDER);
+        if self.body.too_large || other_role() {
             return true;
         }
         // Without a length: wait for the whole body, so that the application can be told its length (SPEC C46), but only
@@ -190,9 +204,12 @@ impl Connection {
             }
         }
         let Some(length) = length else {
-            return !chunked && matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"DELETE" | b"");
+            return !chunked && !matches!(method, b"POST" | b"PUT" | b"PATCH");
         };
-        let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok());
+        let digits = std::str::from_utf8(length)
+            .ok()
+            .filter(|_| length.iter().all(u8::is_ascii_digit));
+        let length = digits.and_then(|digits| digits.parse().ok());
         // What is no length or more than allowed is answered without the body.
         let Some(length) = length.filter(|&length| length <= self.hub.limits.body_max) else {
             return true;
@@ -201,14 +218,27 @@ impl Connection {
         self.body.complete() || self.body.received >= self.hub.limits.body_buffer as u64
     }
 
-    /// Feeds the codec with what has been received, up to the end of a request.
+    /// Feeds the codec with what has been received, and answers management records.
     fn consume(&mut self) -> Result<(), CarrierError> {
-        let taken = self.take_events();
-        if taken.is_err() {
+        let consumed = self.take_events().and_then(|()| self.answer());
+        match &consumed {
+            Err(CarrierError::Protocol(what)) => {
+                tracing::warn!(
+                    error = what,
+                    peer = self.peer(),
+                    request = self.request_line(),
+                    "a front server breaks the protocol: its connection is closed"
+                );
+                self.broken = Some(what.clone());
+            }
             // Nothing more of this peer once the running response is out.
-            self.closing = true;
+            Err(_) => self.closing = true,
+            Ok(()) => {}
         }
-        taken?;
+        consumed
+    }
+
+    fn answer(&mut self) -> Result<(), CarrierError> {
         self.outgoing.flush(&self.fd)?;
         if self.outgoing.unread_answers() > UNREAD_ANSWERS {
             return Err(CarrierError::Protocol(
@@ -216,6 +246,15 @@ impl Connection {
             ));
         }
         Ok(())
+    }
+
+    /// # Errors
+    /// The peer has broken the protocol before.
+    fn check_unbroken(&self) -> Result<(), CarrierError> {
+        match &self.broken {
+            Some(what) => Err(CarrierError::Protocol(what.clone())),
+            None => Ok(()),
+        }
     }
 
     fn take_events(&mut self) -> Result<(), CarrierError> {
@@ -243,12 +282,7 @@ impl Connection {
                         .map_err(CarrierError::Spool)?;
                     self.since_ms = now_ms();
                 }
-                Some(Event::StdinEnd) => {
-                    self.body.ended = true;
-                    if !self.abort_follows() {
-                        return Ok(());
-                    }
-                }
+                Some(Event::StdinEnd) => self.body.ended = true,
                 Some(Event::Abort) if self.phase == Phase::Running => {
                     self.aborted = true;
                     return Ok(());
@@ -292,6 +326,7 @@ impl Connection {
 
     /// The id of the request that is being answered, and how its response ends.
     fn sending(&self, ending: Option<Ending>) -> Result<(u16, Option<Tail>), CarrierError> {
+        self.check_unbroken()?;
         if self.aborted {
             return Err(CarrierError::Aborted);
         }
@@ -325,7 +360,9 @@ impl Connection {
 
     /// ABORT_REQUEST before the application was called: END_REQUEST says that it is over (SPEC A23).
     fn answer_abort(&mut self, begin: Option<BeginRequest>) -> Result<(), CarrierError> {
-        tracing::info!("the front server aborted a request before a thread had it");
+        let request = self.request_line();
+        tracing::info!(request, "the front server aborted a request before a thread had it");
+        self.hub.keep_body_memory(self.body.reset());
         let Some(begin) = begin else { return Ok(()) };
         encode::end_request(self.outgoing.answers(), begin.id, 0, ProtocolStatus::RequestComplete);
         self.phase = Phase::Idle;
@@ -351,12 +388,25 @@ impl Connection {
     }
 
     fn drain(&mut self) -> Result<Step, CarrierError> {
-        loop {
-            self.drained += self.incoming.bytes().len() as u64;
+        for _ in 0..RECEIVES {
+            self.count_drained(self.incoming.bytes().len());
             self.incoming.clear();
+            if self.deadline().is_some_and(|deadline| deadline <= now_ms()) {
+                return Ok(Step::Close);
+            }
             if self.has_drained_enough() || self.incoming.fill(&self.fd, &self.hub)?.is_none() {
                 return Ok(Step::Park);
             }
+        }
+        self.unread = true;
+        Ok(Step::Park)
+    }
+
+    fn count_drained(&mut self, received: usize) {
+        let before = self.has_drained_enough();
+        self.drained += received as u64;
+        if !before && self.has_drained_enough() {
+            tracing::info!("the rest of an unread body is more than --drain-bytes: no more of it is received");
         }
     }
 
@@ -370,7 +420,7 @@ impl Connection {
     /// Gives the connection to the reactor.
     pub fn park(self: Box<Self>) {
         // A request that could start is parked only by the watchdog, which can't start it.
-        let ready = self.phase == Phase::Running;
+        let ready = self.phase == Phase::Running || self.unread;
         self.park_as(ready);
     }
 
@@ -380,9 +430,32 @@ impl Connection {
         hub.reactor.park(self, ready);
     }
 
+    /// Whether it is parked as ready, since more may be there to receive.
+    pub fn has_unread(&self) -> bool {
+        self.unread
+    }
+
     /// The params of the request that can start.
     pub fn params(&self) -> &[u8] {
         self.codec.params()
+    }
+
+    /// Method and path of the present request, as far as they can be read: for the log.
+    pub fn request_line(&self) -> String {
+        let param = |wanted: &[u8]| {
+            let pairs = Pairs::new(self.codec.params()).flatten();
+            let values = pairs.filter(|(name, _)| *name == wanted).map(|(_, value)| value);
+            values.last().unwrap_or_default()
+        };
+        let path = [param(b"SCRIPT_NAME"), param(b"PATH_INFO")].concat();
+        let line = format!("{} {}", param(b"REQUEST_METHOD").escape_ascii(), path.escape_ascii());
+        escape(line.trim())
+    }
+
+    /// Who has connected: an address, or nothing for a unix socket.
+    fn peer(&self) -> Option<String> {
+        let address = getpeername(&self.fd).ok().flatten()?;
+        SocketAddr::try_from(address).ok().map(|address| address.to_string())
     }
 
     pub fn params_too_large(&self) -> bool {
@@ -467,6 +540,7 @@ impl Carrier for Connection {
         if self.outgoing.has_ended() && self.outgoing.is_between_records() {
             return Ok(false);
         }
+        self.check_unbroken()?;
         let before = self.body.surplus();
         let received = self.incoming.fill(&self.fd, &self.hub)?.is_some();
         if received {
@@ -538,8 +612,10 @@ impl Carrier for Connection {
             if self.aborted && self.outgoing.has_ended() && keeps {
                 return self.done();
             }
-            // Only behind a whole record, or the peer would take it for content.
-            self.outgoing.answers().extend_from_slice(&outgoing::POISON);
+            // Only behind a whole record, or the peer would take it for content; and who breaks the protocol gets no reply.
+            if self.broken.is_none() {
+                self.outgoing.answers().extend_from_slice(&outgoing::POISON);
+            }
         }
         // Whether it arrives or not: closing follows.
         let _ = self.outgoing.flush(&self.fd);

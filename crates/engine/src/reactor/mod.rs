@@ -72,6 +72,8 @@ pub struct Reactor<C> {
     draining: AtomicBool,
     /// Milliseconds until which accepting pauses after EMFILE and its like.
     accept_after_ms: AtomicU64,
+    /// Milliseconds before which the same warning would be one too many.
+    warn_after_ms: AtomicU64,
     open: AtomicUsize,
     max_open: usize,
     waker: OwnedFd,
@@ -90,6 +92,8 @@ const WAKER_KEY: u64 = u64::MAX;
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// How long accepting pauses when the process or the system is out of descriptors or memory.
 const ACCEPT_PAUSE_MS: u64 = 100;
+/// How often it is said at most that there are too many connections.
+const WARN_PAUSE_MS: u64 = 1000;
 
 impl<C: Parked> Reactor<C> {
     /// # Errors
@@ -117,6 +121,7 @@ impl<C: Parked> Reactor<C> {
             hints: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             accept_after_ms: AtomicU64::new(0),
+            warn_after_ms: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             max_open,
             waker,
@@ -329,10 +334,7 @@ impl<C: Parked> Reactor<C> {
             let number = hints.trailing_zeros() as usize;
             if self.open() >= self.max_open {
                 self.stop_listening();
-                tracing::warn!(
-                    connections = self.max_open,
-                    "as many connections as allowed: accepting pauses (--connections)"
-                );
+                self.warn_full();
                 // One may have been closed in between, and not have seen that we stopped.
                 if self.open() < self.max_open {
                     self.resume_listening();
@@ -363,6 +365,18 @@ impl<C: Parked> Reactor<C> {
             hints &= !(1 << number);
         }
         None
+    }
+
+    /// Says so, but not for each of the many connections that may have to wait.
+    fn warn_full(&self) {
+        let now = pool::scoreboard::now_ms();
+        if now >= self.warn_after_ms.load(Ordering::Relaxed) {
+            self.warn_after_ms.store(now + WARN_PAUSE_MS, Ordering::Relaxed);
+            tracing::warn!(
+                connections = self.max_open,
+                "as many connections as allowed: accepting pauses (--connections)"
+            );
+        }
     }
 
     fn pause_accepting(&self, error: Errno) {

@@ -279,7 +279,7 @@ impl Responder<'_> {
                 tracing::error!(%request, %error, "the response was broken off");
                 Outcome::Failed
             }
-            CarrierError::Gone | CarrierError::Aborted | CarrierError::Ended => {
+            CarrierError::Gone | CarrierError::Aborted | CarrierError::Ended | CarrierError::Protocol(_) => {
                 tracing::info!(%request, %error, "disconnected");
                 Outcome::Disconnected
             }
