@@ -1,0 +1,162 @@
+//! The side of a connection that a running request sees: its response, and what becomes of the connection behind it.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+use fastcgi::{BeginRequest, Pairs};
+use pool::scoreboard::now_ms;
+use rustix::net::{Shutdown, shutdown};
+
+use super::outgoing::{POISON, Tail};
+use super::{Connection, Phase, Step, log_surplus};
+use crate::body::Body;
+use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Payload};
+
+impl Connection {
+    /// The id of the request that is being answered, and how its response ends.
+    fn sending(&self, ending: Option<Ending>) -> Result<(u16, Option<Tail>), CarrierError> {
+        self.check_unbroken()?;
+        if self.aborted {
+            return Err(CarrierError::Aborted);
+        }
+        let BeginRequest { id, keep_conn, .. } = self.codec.active().ok_or(CarrierError::Ended)?;
+        let last = keep_conn && ending.is_some() && self.is_last_request();
+        let closes = ending.is_some() && (last || !keep_conn);
+        // With `keepalive` in upstream{} and `fastcgi_buffering off`, nginx keeps even a connection that it has not asked
+        // to be kept, and a POST that it sends there before it sees the end is lost.
+        let poison = closes && self.is_from_nginx();
+        Ok((id, ending.map(|ending| Tail { ending, last, poison })))
+    }
+
+    /// Whether nginx has sent the request; its own files of params and ours say so.
+    fn is_from_nginx(&self) -> bool {
+        Pairs::new(self.codec.params())
+            .flatten()
+            .any(|(name, value)| name == b"SERVER_SOFTWARE" && value.starts_with(b"nginx"))
+    }
+
+    /// Whether the connection is closed after this request, though the front server may want to keep it.
+    fn is_last_request(&self) -> bool {
+        let used_up = self.requests >= self.hub.limits.connection_requests;
+        // Once the peer was told, it stays so: draining may begin in between.
+        self.closing || used_up || self.outgoing.said_goodbye() || self.hub.reactor.draining()
+    }
+
+    /// After the last response of a connection that isn't kept: wait for the peer to finish, within limits (SPEC A26).
+    /// Closing now would make it lose the response.
+    fn linger(mut self: Box<Self>) {
+        if shutdown(&self.fd, Shutdown::Write).is_err() {
+            return; // already gone
+        }
+        self.phase = Phase::Lingering;
+        self.since_ms = now_ms();
+        self.body.discard();
+        if matches!(self.progress(), Step::Park) {
+            self.park();
+        }
+    }
+}
+
+impl Carrier for Connection {
+    fn body(&mut self) -> &mut Body {
+        &mut self.body
+    }
+
+    fn send(&mut self, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<bool, CarrierError> {
+        let (id, tail) = self.sending(ending)?;
+        self.outgoing.send(&self.fd, id, payload, tail)
+    }
+
+    fn send_file(&mut self, part: &mut FilePart<'_>, ending: Option<Ending>) -> Result<bool, CarrierError> {
+        let (id, tail) = self.sending(ending)?;
+        self.outgoing.send_file(&self.fd, id, part, tail)
+    }
+
+    fn receive(&mut self) -> Result<bool, CarrierError> {
+        // Once the peer may have read the end, what comes is its next request, before this one is done with here.
+        if self.outgoing.has_ended() && self.outgoing.is_between_records() {
+            return Ok(false);
+        }
+        self.check_unbroken()?;
+        let before = self.body.surplus();
+        let received = self.incoming.fill(&self.fd, &self.hub)?.is_some();
+        if received {
+            self.consume()?;
+            if !before && self.body.surplus() {
+                log_surplus();
+            }
+        }
+        if self.aborted {
+            Err(CarrierError::Aborted)
+        } else {
+            Ok(received)
+        }
+    }
+
+    fn handles(&self) -> Handles {
+        Handles {
+            input: Some(Arc::clone(&self.fd)),
+            output: Arc::clone(&self.fd),
+        }
+    }
+
+    fn hang_up(&mut self) {
+        // An error means that it has been closed by the other side.
+        let _ = shutdown(&self.fd, Shutdown::Both);
+    }
+
+    fn crash_address(&self) -> Option<(RawFd, u16)> {
+        self.codec.active().map(|begin| (self.fd.as_raw_fd(), begin.id))
+    }
+
+    fn done(mut self: Box<Self>) {
+        let Some(begin) = self.codec.active() else { return };
+        self.codec.finish();
+        self.codec.clear_params();
+        let over = self.is_last_request();
+        if !self.outgoing.is_between_records() {
+            return; // the watchdog's answer to a peer that doesn't read
+        }
+        self.drained = 0;
+        // Without a body nobody need send the end of its stream (SPEC A20).
+        self.owing = !self.body.complete() && self.body.expected.or(Some(self.body.received)) != Some(0);
+        if !begin.keep_conn || over {
+            if !self.codec.stdin_ended() {
+                self.linger();
+            }
+            return;
+        }
+        self.outgoing.restart();
+        self.hub.keep_body_memory(self.body.reset());
+        self.phase = Phase::Idle;
+        self.since_ms = now_ms();
+        // The next request may be there already: nothing new need arrive for it.
+        // So may the rest of a body that nobody has read, for which no event will come.
+        let ready = !self.incoming.is_empty() || self.owes_body();
+        self.park_as(ready);
+    }
+
+    fn end_aborted(&mut self) -> Result<bool, CarrierError> {
+        match self.codec.active().filter(|_| self.aborted) {
+            Some(begin) => self.outgoing.end_aborted(&self.fd, begin.id),
+            None => Ok(true),
+        }
+    }
+
+    fn cut(mut self: Box<Self>) {
+        if self.outgoing.is_between_records() {
+            let keeps = self.codec.active().is_some_and(|begin| begin.keep_conn);
+            if self.aborted && self.outgoing.has_ended() && keeps {
+                return self.done();
+            }
+            // Only behind a whole record, or the peer would take it for content; and who breaks the protocol gets no reply.
+            if self.broken.is_none() {
+                self.outgoing.answers().extend_from_slice(&POISON);
+            }
+        }
+        // Whether it arrives or not: closing follows.
+        let _ = self.outgoing.flush(&self.fd);
+        // A child that the application has forked may hold the socket open: closing alone would not tell the peer.
+        let _ = shutdown(&self.fd, Shutdown::Both);
+    }
+}
