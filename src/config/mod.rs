@@ -23,7 +23,7 @@ const SCRIPT_STOP_TIMEOUT: Duration = Duration::from_millis(2500);
 /// SPEC A31, FastCGI 1.0 section 3.2.
 const ALLOWED_PEERS: &str = "FCGI_WEB_SERVER_ADDRS";
 /// The log and the scoreboard travel with the listeners.
-const MAX_LISTENERS: usize = pool::control::MAX_FDS - 2;
+const MAX_LISTENERS: usize = pool::control::MAX_FDS - pool::control::OWN_FDS;
 
 /// One application and how it is to be served.
 #[derive(Debug)]

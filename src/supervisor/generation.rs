@@ -10,6 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use pool::control::{ToLeader, ToSupervisor, send, send_with_fds};
+use pool::handover::Handover;
 use pool::scoreboard::Scoreboard;
 use pool::settings::Settings;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -34,6 +35,8 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
     Run,
+    /// Leave connections to the next generation, finish running requests, then exit.
+    Retire,
     /// Finish running requests, then exit.
     Stop,
     /// Exit at once.
@@ -75,6 +78,7 @@ pub struct Plan<'a> {
     pub env: &'a [(String, String)],
     pub settings: &'a Settings,
     pub listeners: &'a [Listener],
+    pub handover: &'a Handover,
 }
 
 /// The supervisor's handle. Dropping it kills the leader.
@@ -98,7 +102,7 @@ impl Generation {
         let (ours, theirs) = Socket::pair().map_err(StartError::Control)?;
         let mut child = spawn(plan.command, plan.env, theirs)?;
         let pid = child.id().unwrap_or_default();
-        let sent = send_settings(&ours, settings, &scoreboard, plan.listeners);
+        let sent = send_settings(&ours, settings, &scoreboard, plan.handover, plan.listeners);
         // A leader that is gone already says why on its standard error and by its status: not here.
         if let Err(error) = sent {
             if error.kind() != io::ErrorKind::BrokenPipe {
@@ -158,10 +162,12 @@ fn send_settings(
     control: &Socket,
     settings: &Settings,
     scoreboard: &OwnedFd,
+    handover: &Handover,
     listeners: &[Listener],
 ) -> io::Result<()> {
     let log = io::stderr();
     let mut fds: Vec<BorrowedFd<'_>> = vec![log.as_fd(), scoreboard.as_fd()];
+    fds.extend(handover.ends());
     fds.extend(listeners.iter().map(AsFd::as_fd));
     send_with_fds(control, &ToLeader::Settings(Box::new(settings.clone())), &fds)
 }
@@ -255,11 +261,12 @@ impl Driver {
 
     fn obey(&mut self) {
         let order = *self.orders.borrow_and_update();
+        // No limit for running requests is none for the leader either.
+        let gently = (!self.stop_timeout.is_zero()).then(|| self.stop_timeout + STOP_MARGIN);
         let (message, margin) = match order {
             Order::Run => return,
-            // No limit for running requests is none for the leader either.
-            Order::Stop if self.stop_timeout.is_zero() => (ToLeader::Stop, None),
-            Order::Stop => (ToLeader::Stop, Some(self.stop_timeout + STOP_MARGIN)),
+            Order::Retire => (ToLeader::Retire, gently),
+            Order::Stop => (ToLeader::Stop, gently),
             Order::Quit => (ToLeader::Quit, Some(QUIT_MARGIN)),
             Order::Kill => return self.kill(),
         };

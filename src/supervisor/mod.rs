@@ -15,6 +15,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::Context;
+use pool::handover::Handover;
 use pool::settings::Settings;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -82,6 +83,8 @@ pub struct Supervisor {
     on_failure: OnFailure,
     signals: Signals,
     listeners: Vec<Listener>,
+    /// Through it a generation gives its connections to the next one.
+    handover: Handover,
     /// At most one is Starting and at most one Serving.
     members: Vec<Member>,
     last_number: u64,
@@ -114,6 +117,7 @@ impl Supervisor {
         let listeners: Vec<_> = opened.into_iter().map(|(_, listener)| listener).collect();
         pool.settings.listeners = listeners.iter().map(Listener::kind).collect();
         nofile::raise(&pool.settings);
+        let handover = Handover::new().context("the handover can't be made")?;
         let (reports, events) = mpsc::channel(EVENTS);
         Ok(Self {
             pool,
@@ -122,6 +126,7 @@ impl Supervisor {
             on_failure,
             signals,
             listeners,
+            handover,
             members: Vec::new(),
             last_number: 0,
             ever_ready: false,
@@ -212,6 +217,7 @@ impl Supervisor {
             env: &self.pool.env,
             settings: &self.pool.settings,
             listeners: &self.listeners,
+            handover: &self.handover,
         };
         let generation = Generation::start(self.last_number, plan, self.reports.clone())?;
         debug!(
@@ -255,7 +261,7 @@ impl Supervisor {
         if self.members[i].stage != Stage::Starting {
             return;
         }
-        self.retire(Stage::Serving, Order::Stop);
+        self.retire(Stage::Serving, Order::Retire);
         let member = &mut self.members[i];
         member.stage = Stage::Serving;
         self.ever_ready = true;
@@ -375,7 +381,7 @@ impl Supervisor {
         info!(pool = self.pool.settings.pool, signal, "stopping");
         self.stop(match (self.stopping, wish) {
             (None, Wish::Stop) => Order::Stop,
-            (None, _) | (Some(Order::Run | Order::Stop), _) => Order::Quit,
+            (None, _) | (Some(Order::Run | Order::Retire | Order::Stop), _) => Order::Quit,
             (Some(Order::Quit | Order::Kill), _) => Order::Kill,
         });
     }

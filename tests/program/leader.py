@@ -50,10 +50,10 @@ def main():
     while "late" in todo:
         time.sleep(0.01)
         todo = words()
-    listeners = [socket.socket(fileno=fd) for fd in fds[2:]]
+    listeners = [socket.socket(fileno=fd) for fd in fds[4:]]
     listening = [listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for listener in listeners]
     print("settings", json.dumps(settings), flush=True)
-    print("listening", listening, "blocking", [os.get_blocking(fd) for fd in fds[2:]], flush=True)
+    print("listening", listening, "blocking", [os.get_blocking(fd) for fd in fds[4:]], flush=True)
     print("slots", os.fstat(fds[1]).st_size, "variable", os.environ.get("VARIABLE"), flush=True)
     os.write(fds[0], b"straight to the log\n")
     send(control, {"ready": {"python": "stand-in"}})

@@ -172,7 +172,11 @@ fn inherited_listener_is_used() {
     let sockets: Vec<_> = sockets
         .filter(|target| target.to_string_lossy().starts_with("socket:"))
         .collect();
-    assert_eq!(sockets.len(), 3, "control twice and one listener: {sockets:?}");
+    assert_eq!(
+        sockets.len(),
+        5,
+        "control twice, the handover's ends and one listener: {sockets:?}"
+    );
     running.signal(Signal::TERM);
     assert_eq!(running.exit().code(), Some(0));
     assert!(stage.path("inherited").exists(), "who made it removes it");

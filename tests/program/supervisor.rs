@@ -162,7 +162,7 @@ fn reload_replaces_the_generation_when_the_new_one_is_ready() {
         );
         stage.behave("");
         running.line_after(mark, " ready ");
-        running.line_after(mark, "told to stop");
+        running.line_after(mark, "told to retire");
     }
     running.signal(Signal::TERM);
     assert_eq!(running.exit().code(), Some(0));

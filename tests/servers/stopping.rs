@@ -110,6 +110,41 @@ fn connections_that_have_served_their_requests_are_not_used_again() {
     assert_eq!(nginx.errors(), Vec::<String>::new(), "{}", gateway.log.text());
 }
 
+/// SPEC E7. nginx never tries a POST twice, so one that meets a closed connection is lost.
+#[test]
+fn gateway_that_loads_the_application_anew_loses_no_request() {
+    for builder in [site().workers(2), site().tcp("127.0.0.1").option("--preload", "off")] {
+        let Some((gateway, nginx)) = kept(builder) else { return };
+        let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let end = Instant::now() + SOON;
+        let ask = |address: SocketAddr| {
+            let mut client = Client::connect(address);
+            while !stop.load(Ordering::Relaxed) && Instant::now() < end {
+                client.exchange(&Request::post("/digest").pattern(3000)).ok();
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let is_ready = |line: &str| line.contains(" ready ");
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| ask(nginx.address()));
+            }
+            for reloads in 1..=3 {
+                gateway.signal(Signal::HUP);
+                until("the new generation is ready", SOON, || {
+                    gateway.log.count(is_ready) == 1 + reloads
+                });
+                let before = done.load(Ordering::Relaxed);
+                until("requests are answered", SOON, || {
+                    done.load(Ordering::Relaxed) > before + 100
+                });
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(nginx.errors(), Vec::<String>::new(), "{}", gateway.log.text());
+    }
+}
+
 #[test]
 fn nginx_that_loads_its_configuration_anew_loses_no_request() {
     let Some((gateway, nginx)) = kept(site().workers(2)) else {

@@ -14,6 +14,7 @@ mod error_pages;
 mod errors_stream;
 mod failures;
 mod file_wrapper;
+mod handover;
 mod headers;
 mod input;
 mod iteration;

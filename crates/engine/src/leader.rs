@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use pool::control::{Messages, ToLeader, ToSupervisor, receive_with_fds, send};
+use pool::control::{Messages, OWN_FDS, ToLeader, ToSupervisor, receive_with_fds, send};
+use pool::handover::Handover;
 use pool::scoreboard::Scoreboard;
 use pool::settings::Settings;
 use pyo3::prelude::*;
@@ -17,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::preload::{self, Audit};
+use crate::watchdog::Farewell;
 use crate::{ffi, worker};
 use workers::{Forked, Workers};
 
@@ -51,6 +53,7 @@ struct Leader {
     socket: UnixStream,
     scoreboard: OwnedFd,
     listeners: Vec<OwnedFd>,
+    handover: Handover,
     workers: Workers,
     /// The application, if it was loaded here for all workers.
     application: Option<Py<PyAny>>,
@@ -73,13 +76,15 @@ impl Leader {
                 "the first message has no settings",
             ));
         };
-        if fds.len() != 2 + settings.listeners.len() {
+        if fds.len() != OWN_FDS + settings.listeners.len() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the settings came without their descriptors",
             ));
         }
-        let listeners = fds.split_off(2);
+        let listeners = fds.split_off(OWN_FDS);
+        let take = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+        let give = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let scoreboard = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let log = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         pool::log::start(&settings.log, log);
@@ -94,6 +99,7 @@ impl Leader {
             socket,
             scoreboard,
             listeners,
+            handover: Handover::from_ends([give, take]),
             workers: Workers::new(
                 settings.workers as usize,
                 settings.threads.max(1) as usize,
@@ -165,9 +171,12 @@ impl Leader {
             }
             if let Forked::Child(link) = forked? {
                 let scoreboard = Scoreboard::map(&self.scoreboard)?;
+                let [give, take] = self.handover.ends().map(|end| end.try_clone_to_owned());
+                let handover = Handover::from_ends([give?, take?]);
                 return Ok(Some(Box::new(worker::Birth {
                     settings: self.settings.clone(),
                     listeners: std::mem::take(&mut self.listeners),
+                    handover: Some(handover),
                     scoreboard,
                     index,
                     link,
@@ -205,13 +214,16 @@ impl Leader {
             return None;
         }
         match self.control.receive() {
-            Ok(Some(ToLeader::Stop)) => {
+            Ok(Some(message @ (ToLeader::Stop | ToLeader::Retire))) => {
                 let timeout = self.settings.limits.stop_timeout;
                 let timeout = if timeout.is_zero() { NO_LIMIT } else { timeout };
                 self.stopping.get_or_insert(Instant::now() + timeout);
                 // Nobody is to connect to a socket that nobody serves any more.
                 self.listeners.clear();
-                self.workers.stop();
+                self.workers.send_home(match message {
+                    ToLeader::Retire => Farewell::Retire,
+                    _ => Farewell::Stop,
+                });
                 None
             }
             Ok(Some(ToLeader::Quit)) => {

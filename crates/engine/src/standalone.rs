@@ -53,6 +53,7 @@ fn serve(py: Python<'_>, settings: Settings, listener: OwnedFd) -> Result<i32, (
     let birth = Birth {
         settings,
         listeners: vec![listener],
+        handover: None,
         scoreboard,
         index: 0,
         link,

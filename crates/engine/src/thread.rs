@@ -56,10 +56,20 @@ impl Shared {
         &self.scoreboard.slots()[station.slot]
     }
 
+    /// The connection that the reactor has for a thread; `None` if its peer is not allowed.
+    pub fn connection(&self, next: Next<Connection>) -> Option<Box<Connection>> {
+        match next {
+            Next::Ready(connection) => Some(connection),
+            Next::Accepted(fd, listener) => self.welcome(fd, listener),
+            // Another worker has welcomed it.
+            Next::Handed(fd, passage) => Some(Connection::new(&self.hub, fd, passage.requests)),
+        }
+    }
+
     /// A new connection, if its peer is allowed (SPEC A31).
-    pub fn welcome(&self, fd: OwnedFd, listener: usize) -> Option<Box<Connection>> {
+    fn welcome(&self, fd: OwnedFd, listener: usize) -> Option<Box<Connection>> {
         let settings = &self.settings;
-        let connection = Connection::new(&self.hub, fd);
+        let connection = Connection::new(&self.hub, fd, 0);
         let is_tcp = settings.listeners.get(listener) == Some(&ListenerKind::Tcp);
         if is_tcp {
             // Responses are written whole: waiting for more would only delay their tail.
@@ -116,7 +126,6 @@ impl Server {
         let ident: u64 = py.import("threading")?.call_method0("get_ident")?.extract()?;
         self.station().ident.store(ident, Ordering::Relaxed);
         let hub = Arc::clone(&self.shared.hub);
-        hub.reactor.thread_wakes();
         let mut woken = None;
         loop {
             let next = match woken.take() {
@@ -124,9 +133,8 @@ impl Server {
                 None => hub.reactor.next(),
             };
             match next {
-                Some(Next::Ready(connection)) => self.handle_safely(py, connection),
-                Some(Next::Accepted(fd, listener)) => {
-                    if let Some(connection) = self.shared.welcome(fd, listener) {
+                Some(next) => {
+                    if let Some(connection) = self.shared.connection(next) {
                         self.handle_safely(py, connection);
                     }
                 }

@@ -38,6 +38,17 @@ const PYTHON_WAIT: Duration = Duration::from_secs(1);
 /// How long faulthandler's stacks may take to appear.
 const STACK_WAIT: Duration = Duration::from_millis(200);
 
+/// The byte by which a leader sends a worker home. Any other one means `Stop`, too: where a web server is the leader, it is
+/// a signal's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Farewell {
+    /// Close idle connections, finish running requests, end.
+    Stop = b'S',
+    /// The same, but give connections to those that stay.
+    Retire = b'R',
+}
+
 pub struct Watchdog {
     shared: Arc<Shared>,
     link: UnixStream,
@@ -118,7 +129,7 @@ impl Watchdog {
         let mut byte = [0];
         match (&self.link).read(&mut byte) {
             Ok(1) => {
-                drop(self.shared.hub.reactor.drain());
+                self.shared.hub.reactor.drain(byte[0] == Farewell::Retire as u8);
                 let timeout = self.shared.settings.limits.stop_timeout;
                 if self.is_alone() && !timeout.is_zero() {
                     self.stop_at.get_or_insert(Instant::now() + timeout);
@@ -149,7 +160,7 @@ impl Watchdog {
             }
         }
         if reactor.draining() {
-            drop(reactor.drain());
+            reactor.drain(reactor.retiring());
         }
         for index in 0..self.shared.stations.len() {
             self.check_time(index, now);
@@ -212,8 +223,8 @@ impl Watchdog {
         // Another worker may have a free thread for a connection in the backlog, or this one's successor, if it is going
         // to be killed for a request that does not end.
         if self.shared.settings.workers == 1 && !self.is_stuck() {
-            for (fd, listener) in reactor.accept_pending() {
-                if let Some(connection) = self.shared.welcome(fd, listener) {
+            for next in reactor.accept_pending() {
+                if let Some(connection) = self.shared.connection(next) {
                     progress_without_python(reactor, connection);
                 }
             }

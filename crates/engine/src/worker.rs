@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pool::handover::Handover;
 use pool::log::escape;
 use pool::scoreboard::Scoreboard;
 use pool::settings::{Entry, Settings};
@@ -36,6 +37,8 @@ pub enum ToLeader {
 pub struct Birth {
     pub settings: Settings,
     pub listeners: Vec<OwnedFd>,
+    /// Without a leader there is nobody to give connections to.
+    pub handover: Option<Handover>,
     pub scoreboard: Scoreboard,
     /// Number of the worker in its pool, from 0.
     pub index: usize,
@@ -70,6 +73,7 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
     let Birth {
         settings,
         listeners,
+        handover,
         scoreboard,
         index,
         link,
@@ -97,7 +101,7 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
         reason: format!("a worker can't start: {error}"),
         detail: String::new(),
     };
-    let reactor = Reactor::new(listeners, settings.limits.connections).map_err(system)?;
+    let reactor = Reactor::new(listeners, handover, threads, settings.limits.connections).map_err(system)?;
     let hub = Arc::new(Hub::new(reactor, settings.limits, settings.workers as usize, threads));
     let stations = (0..threads)
         .map(|thread| {

@@ -17,19 +17,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
 
-/// Most descriptors that one message carries: the log, the scoreboard and the listeners. Linux allows 253.
+/// Most descriptors that one message carries: those of [`LEADER_FDS`]. Linux allows 253.
 pub const MAX_FDS: usize = 64;
 
+/// Those that come before the listeners.
+pub const OWN_FDS: usize = 4;
+
 /// Descriptors beside [`ToLeader::Settings`], in this order: the log (where events are written), the scoreboard's
-/// memory, then one listener for each entry of `Settings::listeners`.
-pub const LEADER_FDS: &str = "log, scoreboard, listeners...";
+/// memory, both ends of the handover, then one listener for each entry of `Settings::listeners`.
+pub const LEADER_FDS: &str = "log, scoreboard, handover (2), listeners...";
 
 /// Supervisor to leader.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToLeader {
     Settings(Box<Settings>),
-    /// Finish running requests within `Limits::stop_timeout`, then exit with 0.
+    /// Give connections to the next generation, finish running requests within `Limits::stop_timeout`, then exit with 0.
+    Retire,
+    /// Close idle connections, finish running requests within `Limits::stop_timeout`, then exit with 0.
     Stop,
     /// Exit at once, cutting running requests.
     Quit,

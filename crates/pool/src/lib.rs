@@ -5,6 +5,7 @@
 pub mod cgi;
 pub mod control;
 pub mod drain;
+pub mod handover;
 pub mod log;
 pub mod proxies;
 pub mod scoreboard;

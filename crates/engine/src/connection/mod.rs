@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use fastcgi::record::{ProtocolStatus, role};
 use fastcgi::{BeginRequest, Event, Pairs, encode};
+use pool::handover::{Handover, Passage};
 use pool::log::escape;
 use pool::scoreboard::now_ms;
 use rustix::net::getpeername;
@@ -85,7 +86,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(hub: &Arc<Hub>, fd: OwnedFd) -> Box<Self> {
+    /// A connection that has brought so many `requests` before, to other workers.
+    pub fn new(hub: &Arc<Hub>, fd: OwnedFd, requests: u64) -> Box<Self> {
         Box::new(Self {
             hub: Arc::clone(hub),
             fd: Arc::new(fd),
@@ -99,7 +101,7 @@ impl Connection {
             phase: Phase::Idle,
             params_too_large: false,
             since_ms: now_ms(),
-            requests: 0,
+            requests,
             owing: false,
             drained: 0,
             closing: false,
@@ -462,7 +464,7 @@ impl Parked for Connection {
         let limits = &self.hub.limits;
         let timeout = match self.phase {
             Phase::Idle if self.owes_body() => limits.drain_timeout,
-            Phase::Idle if self.hub.reactor.draining() => FIRST_BYTE,
+            Phase::Idle if self.hub.reactor.draining() && !self.hub.reactor.retiring() => FIRST_BYTE,
             Phase::Idle => limits.idle_timeout,
             Phase::Receiving if self.codec.params_ended() => limits.body_timeout,
             Phase::Receiving => limits.params_timeout,
@@ -473,8 +475,23 @@ impl Parked for Connection {
     }
 
     fn is_idle(&self) -> bool {
-        // A front server connects because it has a request: before the first one, a connection isn't idle.
-        self.phase == Phase::Idle && self.requests > 0 && !self.owes_body()
+        // A front server connects because it has a request: before the first one, a connection isn't idle, unless
+        // another worker will take that request.
+        let first = self.requests == 0 && !self.hub.reactor.retiring();
+        self.phase == Phase::Idle && !first && !self.owes_body()
+    }
+
+    fn give(&self, handover: &Handover) -> bool {
+        if !self.incoming.is_empty() || !self.outgoing.is_empty() {
+            return false;
+        }
+        let passage = Passage {
+            requests: self.requests,
+        };
+        handover.give(self.fd(), passage).unwrap_or_else(|error| {
+            tracing::error!(%error, "a connection can't be given to another worker");
+            false
+        })
     }
 }
 

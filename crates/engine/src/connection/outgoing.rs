@@ -91,6 +91,11 @@ impl Outgoing {
         self.answers.len()
     }
 
+    /// Whether nothing waits to be sent.
+    pub fn is_empty(&self) -> bool {
+        self.is_between_records() && self.answers.is_empty()
+    }
+
     /// Whether the next byte would begin a record, and nothing waits to be sent.
     pub fn is_between_records(&self) -> bool {
         self.pending.is_empty() && self.record_left == 0

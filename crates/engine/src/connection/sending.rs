@@ -39,7 +39,12 @@ impl Connection {
     fn is_last_request(&self) -> bool {
         let used_up = self.requests >= self.hub.limits.connection_requests;
         // Once the peer was told, it stays so: draining may begin in between.
-        self.closing || used_up || self.outgoing.said_goodbye() || self.hub.reactor.draining()
+        self.closing || used_up || self.outgoing.said_goodbye() || self.closes_when_drained()
+    }
+
+    /// Whether the worker is to end, and nobody takes its connections.
+    fn closes_when_drained(&self) -> bool {
+        self.hub.reactor.draining() && !self.hub.reactor.retiring()
     }
 
     /// After the last response of a connection that isn't kept: wait for the peer to finish, within limits (SPEC A26).
@@ -133,6 +138,13 @@ impl Carrier for Connection {
         // The next request may be there already: nothing new need arrive for it.
         // So may the rest of a body that nobody has read, for which no event will come.
         let ready = !self.incoming.is_empty() || self.owes_body();
+        if !ready && self.hub.reactor.retiring() {
+            let hub = Arc::clone(&self.hub);
+            if let Err(connection) = hub.reactor.give(self) {
+                connection.park_as(false);
+            }
+            return;
+        }
         self.park_as(ready);
     }
 

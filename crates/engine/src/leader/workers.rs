@@ -18,6 +18,7 @@ use rustix::process::{
 };
 
 use crate::output::Output;
+use crate::watchdog::Farewell;
 use crate::worker::ToLeader;
 
 pub struct Workers {
@@ -258,12 +259,12 @@ impl Workers {
         self.seats.iter().all(|seat| seat.worker.is_none())
     }
 
-    /// Asks all workers to finish their requests.
-    pub fn stop(&mut self) {
+    /// Asks all workers to finish their requests and end.
+    pub fn send_home(&mut self, farewell: Farewell) {
         for seat in &mut self.seats {
             seat.due = None;
             if let Some(worker) = &mut seat.worker
-                && let Err(error) = worker.link.write_all(b"S")
+                && let Err(error) = worker.link.write_all(&[farewell as u8])
             {
                 tracing::debug!(%error, "a worker is gone already");
             }

@@ -4,21 +4,23 @@
 //! are registered edge-triggered, once, when they are first parked: an edge that arrives while a thread has the
 //! connection is remembered and makes it ready again as soon as it is parked.
 
+mod listening;
 mod place;
 mod slots;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pool::handover::{Handover, Passage};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{self, EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
-use rustix::net::{SocketFlags, accept_with};
+use rustix::io::Errno;
 
+use listening::Listeners;
 use place::{Place, Worker};
 pub use slots::Key;
 use slots::Slots;
@@ -32,6 +34,8 @@ pub trait Parked: Send {
     fn deadline(&self) -> Option<u64>;
     /// Between two requests, with nothing of the next one received.
     fn is_idle(&self) -> bool;
+    /// Gives it to another process through `handover`; whether that was possible now.
+    fn give(&self, handover: &Handover) -> bool;
 }
 
 /// What a thread does next.
@@ -40,6 +44,8 @@ pub enum Next<C> {
     Ready(Box<C>),
     /// A new connection, from the listener with this number.
     Accepted(OwnedFd, usize),
+    /// A connection that another worker has given away.
+    Handed(OwnedFd, Passage),
 }
 
 /// How a wait has ended.
@@ -48,16 +54,11 @@ pub struct Woken {
     taken: u64,
 }
 
-struct Listeners {
-    /// Emptied when the worker drains, so that nobody connects to a socket that nobody serves.
-    fds: Vec<OwnedFd>,
-    /// Whether they are in the epoll set.
-    watched: bool,
-}
-
 pub struct Reactor<C> {
     epoll: OwnedFd,
     listeners: Mutex<Listeners>,
+    /// Where connections of other workers come from, and ours go to when this one is replaced.
+    handover: Option<Handover>,
     slots: Mutex<Slots<C>>,
     /// Where one thread waits in epoll.
     place: Place,
@@ -70,6 +71,10 @@ pub struct Reactor<C> {
     /// Listeners (by bit) that had a connection when last asked: accept4 tells sooner than epoll that there is none.
     hints: AtomicU64,
     draining: AtomicBool,
+    /// Draining, and others are there to take what it has.
+    retiring: AtomicBool,
+    /// Others have been told that this worker does not listen any more.
+    nudged: AtomicBool,
     /// Milliseconds until which accepting pauses after EMFILE and its like.
     accept_after_ms: AtomicU64,
     /// Milliseconds before which the same warning would be one too many.
@@ -90,15 +95,18 @@ const LISTENER_BIT: u64 = 1 << 31;
 const WAKER_KEY: u64 = u64::MAX;
 /// How long a thread waits at most while the worker drains: it must notice that the last request has ended.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
-/// How long accepting pauses when the process or the system is out of descriptors or memory.
-const ACCEPT_PAUSE_MS: u64 = 100;
-/// How often it is said at most that there are too many connections.
-const WARN_PAUSE_MS: u64 = 1000;
 
 impl<C: Parked> Reactor<C> {
+    /// For so many `threads`, and at most `max_open` connections at a time.
+    ///
     /// # Errors
     /// The system's, if there is no epoll or the listeners can't be watched.
-    pub fn new(listeners: Vec<OwnedFd>, max_open: usize) -> io::Result<Self> {
+    pub fn new(
+        listeners: Vec<OwnedFd>,
+        handover: Option<Handover>,
+        threads: usize,
+        max_open: usize,
+    ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(
@@ -113,13 +121,16 @@ impl<C: Parked> Reactor<C> {
                 fds: listeners,
                 watched: false,
             }),
+            handover,
             slots: Mutex::new(Slots::new()),
             place: Place::new(),
             taken: AtomicU64::new(0),
-            awake: AtomicUsize::new(0),
+            awake: AtomicUsize::new(threads),
             streak: AtomicU32::new(0),
             hints: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            retiring: AtomicBool::new(false),
+            nudged: AtomicBool::new(true),
             accept_after_ms: AtomicU64::new(0),
             warn_after_ms: AtomicU64::new(0),
             open: AtomicUsize::new(0),
@@ -147,9 +158,9 @@ impl<C: Parked> Reactor<C> {
             if let Some(connection) = self.slots().pop_ready() {
                 return Some(Next::Ready(connection));
             }
-            if let Some((fd, listener)) = self.accept() {
+            if let Some(arrived) = self.accept() {
                 self.streak.fetch_add(1, Ordering::Relaxed);
-                return Some(Next::Accepted(fd, listener));
+                return Some(arrived);
             }
             if !asked_epoll && !self.poll(Some(Duration::ZERO)) {
                 return None;
@@ -158,12 +169,11 @@ impl<C: Parked> Reactor<C> {
         None
     }
 
-    /// A thread begins to call [`Reactor::next`], or has come back from a wait.
-    pub fn thread_wakes(&self) {
+    fn thread_wakes(&self) {
         self.awake.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It stops doing so, or goes to wait.
+    /// A thread stops calling [`Reactor::next`], or goes to wait.
     pub fn thread_sleeps(&self) {
         self.awake.fetch_sub(1, Ordering::Relaxed);
     }
@@ -172,10 +182,18 @@ impl<C: Parked> Reactor<C> {
     /// the others wait for that place.
     pub fn wait(&self) -> Woken {
         self.thread_sleeps();
-        if let Some(_occupied) = self.place.enter(self) {
-            self.wait_in_place();
+        match self.place.enter(self) {
+            Some(_occupied) => {
+                self.wait_in_place();
+                // Before the place is left: whoever comes to it must know that somebody serves.
+                self.thread_wakes();
+            }
+            None => {
+                self.thread_wakes();
+                // For the same reason.
+                self.wake();
+            }
         }
-        self.thread_wakes();
         Woken { taken: self.taken() }
     }
 
@@ -285,19 +303,45 @@ impl<C: Parked> Reactor<C> {
     }
 
     /// New connections that no thread came to take.
-    pub fn accept_pending(&self) -> Vec<(OwnedFd, usize)> {
+    pub fn accept_pending(&self) -> Vec<Next<C>> {
         std::iter::from_fn(|| self.accept()).take(EVENTS).collect()
     }
 
-    /// Stops accepting and returns the idle connections, for the caller to close. Every waiting thread wakes.
-    pub fn drain(&self) -> Vec<Box<C>> {
+    /// Stops accepting and takes leave of the connections that have no request: gives them away if the worker is `retiring`,
+    /// else closes them. What can't be given now stays; called again, it tries again. Every waiting thread wakes.
+    pub fn drain(&self, retiring: bool) {
+        self.retiring.store(retiring, Ordering::SeqCst);
         self.draining.store(true, Ordering::SeqCst);
         self.stop_listening();
         self.listeners().fds.clear();
         // What has arrived already isn't idle, though nobody has looked.
         while self.poll(Some(Duration::ZERO)) {}
         self.wake();
-        self.slots().take_parked(Parked::is_idle)
+        if retiring {
+            self.nudge();
+        }
+        let leaving = self.slots().take_parked(Parked::is_idle);
+        for connection in leaving {
+            if retiring && let Err(connection) = self.give(connection) {
+                self.park(connection, false);
+            }
+        }
+    }
+
+    /// Gives a connection away; it comes back if that is not possible now.
+    pub fn give(&self, connection: Box<C>) -> Result<(), Box<C>> {
+        let given = self.handover.as_ref().is_some_and(|handover| connection.give(handover));
+        if !given {
+            return Err(connection);
+        }
+        // It stays open elsewhere, so closing it here does not take it out. Missing from the set is what we want.
+        let _ = epoll::delete(&self.epoll, connection.fd());
+        Ok(())
+    }
+
+    /// Whether connections outlive this worker: it drains, and others take what it gives.
+    pub fn retiring(&self) -> bool {
+        self.retiring.load(Ordering::SeqCst)
     }
 
     pub fn draining(&self) -> bool {
@@ -326,64 +370,6 @@ impl<C: Parked> Reactor<C> {
 
     fn slots(&self) -> MutexGuard<'_, Slots<C>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn accept(&self) -> Option<(OwnedFd, usize)> {
-        let mut hints = self.hints.load(Ordering::Relaxed);
-        while hints != 0 {
-            let number = hints.trailing_zeros() as usize;
-            if self.open() >= self.max_open {
-                self.stop_listening();
-                self.warn_full();
-                // One may have been closed in between, and not have seen that we stopped.
-                if self.open() < self.max_open {
-                    self.resume_listening();
-                }
-                return None;
-            }
-            let accepted = match self.listeners().fds.get(number) {
-                Some(listener) => accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC),
-                None => Err(Errno::AGAIN),
-            };
-            match accepted {
-                Ok(fd) => {
-                    self.open.fetch_add(1, Ordering::SeqCst);
-                    match away_from_standard_streams(fd) {
-                        Ok(fd) => return Some((fd, number)),
-                        Err(error) => {
-                            self.open.fetch_sub(1, Ordering::SeqCst);
-                            self.pause_accepting(error);
-                        }
-                    }
-                }
-                // The peer was gone before we came; the next one may be there.
-                Err(Errno::CONNABORTED | Errno::INTR) => continue,
-                Err(Errno::AGAIN) => {}
-                Err(error) => self.pause_accepting(error),
-            }
-            self.hints.fetch_and(!(1 << number), Ordering::Relaxed);
-            hints &= !(1 << number);
-        }
-        None
-    }
-
-    /// Says so, but not for each of the many connections that may have to wait.
-    fn warn_full(&self) {
-        let now = pool::scoreboard::now_ms();
-        if now >= self.warn_after_ms.load(Ordering::Relaxed) {
-            self.warn_after_ms.store(now + WARN_PAUSE_MS, Ordering::Relaxed);
-            tracing::warn!(
-                connections = self.max_open,
-                "as many connections as allowed: accepting pauses (--connections)"
-            );
-        }
-    }
-
-    fn pause_accepting(&self, error: Errno) {
-        tracing::error!(%error, "can't accept connections: trying again in {ACCEPT_PAUSE_MS} ms");
-        self.stop_listening();
-        self.accept_after_ms
-            .store(pool::scoreboard::now_ms() + ACCEPT_PAUSE_MS, Ordering::Relaxed);
     }
 
     /// Takes events from epoll; whether there were any.
@@ -415,37 +401,6 @@ impl<C: Parked> Reactor<C> {
         }
         true
     }
-
-    fn listen(&self) -> io::Result<()> {
-        let mut listeners = self.listeners();
-        if listeners.watched {
-            return Ok(());
-        }
-        for (number, listener) in listeners.fds.iter().enumerate() {
-            let key = EventData::new_u64(LISTENER_BIT | number as u64);
-            epoll::add(&self.epoll, listener, key, EventFlags::IN | EventFlags::EXCLUSIVE)?;
-        }
-        listeners.watched = true;
-        Ok(())
-    }
-
-    fn resume_listening(&self) {
-        if let Err(error) = self.listen() {
-            tracing::error!(%error, "can't watch the listeners");
-        }
-        self.wake();
-    }
-
-    fn stop_listening(&self) {
-        let mut listeners = self.listeners();
-        if std::mem::take(&mut listeners.watched) {
-            self.hints.store(0, Ordering::Relaxed);
-            for listener in &listeners.fds {
-                // It can only be missing from the set, which is what we want.
-                let _ = epoll::delete(&self.epoll, listener);
-            }
-        }
-    }
 }
 
 impl<C: Parked> Worker for Reactor<C> {
@@ -466,14 +421,5 @@ fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: duration.as_secs() as i64,
         tv_nsec: duration.subsec_nanos().into(),
-    }
-}
-
-/// An application that has closed its standard streams must not get connections in their place (SPEC F8).
-fn away_from_standard_streams(fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    if fd.as_raw_fd() > 2 {
-        Ok(fd)
-    } else {
-        fcntl_dupfd_cloexec(fd, 3)
     }
 }
