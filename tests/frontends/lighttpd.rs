@@ -132,6 +132,29 @@ fn processes_have_the_environment_that_the_configuration_names() {
     assert!(!copied.iter().any(|known| known == "CARGO_MANIFEST_DIR"), "{copied:?}");
 }
 
+#[test]
+fn script_that_does_not_import_is_an_error_with_the_traceback_in_the_log() {
+    let broken = format!(
+        "#!/usr/bin/env wsgi-fpm\n# /// wsgi-fpm\n# python = {:?}\n# ///\nimport no_such_module\n",
+        interpreter()
+    );
+    let path = path().into_string().unwrap();
+    let builders = [
+        bin_path(&[], broken.clone()),
+        cgi("", &[("/usr/local/bin:/usr/bin:/bin", &path)], broken),
+    ];
+    for builder in builders.into_iter().flatten() {
+        let lighttpd = builder.start();
+        let response = get(&lighttpd, "/");
+        assert!([500, 503].contains(&response.status), "{}", response.status);
+        assert!(!response.text().contains("Traceback"), "{}", response.text());
+        lighttpd
+            .process
+            .log
+            .wait_for_line(&["app.", "No module named 'no_such_module'"]);
+    }
+}
+
 /// docs/lighttpd.md says so, and why deploy/lighttpd-cgi.conf sets PATH.
 #[test]
 fn script_without_a_path_does_not_find_the_program() {
