@@ -115,6 +115,8 @@ def file(environ, start_response):
 
 def crash(environ, start_response):
     os.kill(os.getpid(), signal.SIGSEGV)
+    # Another thread may be the one that gets it.
+    time.sleep(60)
 
 
 def pid(environ, start_response):

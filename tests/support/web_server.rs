@@ -4,11 +4,12 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::iter;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -130,8 +131,24 @@ impl Files {
 /// Writes a file with these permissions, in a directory that need not be there.
 pub fn write(path: &Path, content: &[u8], mode: u32) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
+    if mode & 0o111 != 0 {
+        return write_program(path, content, mode);
+    }
     fs::write(path, content).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// By another process: a child that a test forks meanwhile would have the file open for writing until its exec, and so long
+/// nobody could run it (ETXTBSY).
+fn write_program(path: &Path, content: &[u8], mode: u32) {
+    let mut install = Command::new("install")
+        .args(["-m", &format!("{mode:o}"), "/dev/stdin"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    install.stdin.take().unwrap().write_all(content).unwrap();
+    assert!(install.wait().unwrap().success(), "{} was not written", path.display());
 }
 
 /// A running web server; ends with the value.
