@@ -34,8 +34,9 @@ install: ## install what `make build` made (PREFIX=/usr/local, DESTDIR=)
 	install -m 755 $(CARGO_TARGET_DIR)/release/wsgi-fpm $(library)/
 	install -m 644 $(CARGO_TARGET_DIR)/release/libwsgi_fpm_engine.so $(library)/
 	ln -sf ../lib/wsgi-fpm/wsgi-fpm $(DESTDIR)$(PREFIX)/bin/wsgi-fpm
-	install -m 644 nginx/wsgi_fpm_params nginx/site.conf deploy/wsgi-fpm.service \
-		deploy/lighttpd.conf deploy/Caddyfile deploy/haproxy.cfg $(share)/
+	install -m 644 nginx/wsgi_fpm_params nginx/site.conf nginx/fcgiwrap.conf deploy/wsgi-fpm.service \
+		deploy/fcgiwrap.service deploy/fcgiwrap.socket deploy/spawn-fcgi.service deploy/lighttpd.conf \
+		deploy/lighttpd-bin-path.conf deploy/lighttpd-cgi.conf deploy/Caddyfile deploy/haproxy.cfg $(share)/
 	install -d $(share)/apache
 	install -m 644 apache/*.conf apache/*.htaccess $(share)/apache/
 

@@ -100,6 +100,8 @@ pub struct Front {
     pub server_log: Log,
     /// A directory that the application may write to.
     pub directory: PathBuf,
+    /// Plays who starts the fragile place again after its process has ended, where that is nobody's business here.
+    pub start_again: fn(),
 }
 
 impl Front {
@@ -142,7 +144,11 @@ macro_rules! scenarios {
         scenarios! { @server caddy [unix_new tcp_new] {$($name)*} }
         scenarios! { @server haproxy [unix_kept unix_new tcp_kept tcp_new] {$($name)*} }
         scenarios! { @server lighttpd [unix_new tcp_new] {$($name)*} }
+        scenarios! { @server lighttpd_bin_path [unix_new] {$($name)*} }
+        scenarios! { @server lighttpd_cgi [alias] {$($name)*} }
         scenarios! { @server nginx [unix_kept unix_new tcp_kept tcp_new] {$($name)*} }
+        scenarios! { @server nginx_fcgiwrap [unix_new] {$($name)*} }
+        scenarios! { @server nginx_spawn_fcgi [unix_kept tcp_new] {$($name)*} }
     };
     (@server $server:ident [$($way:ident)*] $names:tt) => {
         mod $server {
@@ -185,7 +191,11 @@ macro_rules! scenarios_once {
             scenarios! { @server caddy [unix_new] {$($name)*} }
             scenarios! { @server haproxy [unix_kept] {$($name)*} }
             scenarios! { @server lighttpd [unix_new] {$($name)*} }
+            scenarios! { @server lighttpd_bin_path [unix_new] {$($name)*} }
+            scenarios! { @server lighttpd_cgi [alias] {$($name)*} }
             scenarios! { @server nginx [unix_kept] {$($name)*} }
+            scenarios! { @server nginx_fcgiwrap [unix_new] {$($name)*} }
+            scenarios! { @server nginx_spawn_fcgi [unix_kept] {$($name)*} }
         }
     };
 }

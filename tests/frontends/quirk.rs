@@ -30,6 +30,9 @@ pub enum Quirk {
     SendsAllBeforeReading,
     KillsProcessOfGoneClient,
     RedirectsToSlash,
+    HidesShortBodies,
+    LosesSocketOfEndedProcess,
+    IsSilentAboutEndedProcess,
 }
 
 impl Quirk {
@@ -69,6 +72,9 @@ impl Quirk {
                 "a client that goes away ends the process (SIGTERM), mostly before `close()` of the response has run"
             }
             Self::RedirectsToSlash => "the path of the application without a slash is redirected to the one with it",
+            Self::HidesShortBodies => "a response that is shorter than its `Content-Length` may look whole",
+            Self::LosesSocketOfEndedProcess => "after a crash requests get 502 until the process was started again",
+            Self::IsSilentAboutEndedProcess => "no log says that a process was killed in the middle of a request",
             Self::RefusesLargeUnknownLength => "an upload of unknown length over about 15 KiB is answered with 400",
         }
     }

@@ -81,6 +81,19 @@ def at_exit(environ, start_response):
     return Body([b"ok"])
 
 
+def lingers(environ, start_response):
+    class Body(list):
+        def close(self):
+            note("closing")
+            while not os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), "go")):
+                time.sleep(0.005)
+            note("closed")
+    atexit.register(note, "exit")
+    length = [("Content-Length", "5")] if environ["QUERY_STRING"] == "declared" else []
+    start_response("200 OK", [("Content-Type", "text/plain")] + length)
+    return Body([b"whole"])
+
+
 def note(what):
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "notes"), "a") as file:
         file.write(what + "\n")
@@ -102,6 +115,8 @@ def file(environ, start_response):
 
 def crash(environ, start_response):
     os.kill(os.getpid(), signal.SIGSEGV)
+    # Another thread may be the one that gets it.
+    time.sleep(60)
 
 
 def pid(environ, start_response):

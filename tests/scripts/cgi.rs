@@ -40,6 +40,8 @@ fn d2_only_variables_of_the_request_enter_environ() {
         .variable("DATABASE_URL", "2")
         .variable("HTTP_PROXY", "3")
         .variable("SSL_CIPHER", "4")
+        .variable("SSL_CERT_FILE", "5")
+        .variable("SSL_CERT_DIR", "6")
         .variable("REDIRECT_STATUS", "200")
         .variable("REQUEST_SCHEME", "https")
         .run()
@@ -51,6 +53,7 @@ fn d2_only_variables_of_the_request_enter_environ() {
         "PYTHONDONTWRITEBYTECODE",
         "LC_CTYPE",
         "HTTP_PROXY",
+        "SSL_CERT_",
     ] {
         assert!(!text.contains(absent), "{absent} in {text}");
     }

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +19,7 @@ use crate::support::log::Log;
 use crate::support::net::Address;
 use crate::support::python;
 use crate::support::wait::{self, SOON};
+use crate::support::web_server::write;
 
 const APP: &str = include_str!("app.py");
 
@@ -53,8 +53,7 @@ impl Script {
     pub fn raw(name: &str, text: &str) -> Self {
         let directory = Arc::new(TempDir::with_prefix("wsgi-fpm-script-").unwrap());
         let path = directory.path().join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        write(&path, text.as_bytes(), 0o755);
         Self { directory, path }
     }
 

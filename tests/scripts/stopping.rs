@@ -1,12 +1,14 @@
 //! How a process that a web server has started comes to its end.
 
+use std::fs;
 use std::os::unix::net::UnixListener;
-use std::process::Command;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::script::{Script, Server};
+use crate::script::{Script, Server, finish};
 use crate::support::fcgi_client::Request;
 use crate::support::net::Address;
 use crate::support::wait::{self, SOON};
@@ -124,4 +126,32 @@ fn script_that_does_not_import_ends_with_the_reason() {
     let server = script.fastcgi();
     assert_eq!(server.wait_exit().code(), Some(1));
     server.log.wait_for_line(&["no_such_module"]);
+}
+
+/// A CGI request for `target`, after the application has noted `what`.
+fn noted(script: &Script, target: &str, what: &str) -> Child {
+    let (child, _) = script.cgi("GET", target).spawn();
+    wait::until("the application has said where it is", SOON, || script.notes() == what);
+    child
+}
+
+/// lighttpd and mod_cgid send it as soon as they have the whole response.
+#[test]
+fn d8_sigterm_after_the_response_does_not_stop_close_and_exit_functions() {
+    for target in ["/lingers?declared", "/lingers"] {
+        let script = Script::new("");
+        let child = noted(&script, target, "closing\n");
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        fs::write(script.file("go"), "").unwrap();
+        assert_eq!(finish(child).ok(), "whole");
+        assert_eq!(script.notes(), "closing\nclosed\nexit\n");
+    }
+}
+
+#[test]
+fn sigterm_before_the_response_ends_a_cgi_process() {
+    let script = Script::new("");
+    let child = noted(&script, "/sleep?60", "asleep\n");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(finish(child).status.signal(), Some(Signal::TERM.as_raw()));
 }

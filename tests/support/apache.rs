@@ -1,7 +1,6 @@
 //! A real Apache of a test's own.
 
 use std::fmt::Write as _;
-use std::iter;
 use std::ops::Deref;
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::wait::{self, SOON};
-use super::web_server::{Files, Program, WebServer};
+use super::web_server::{Files, Program, WebServer, path};
 
 /// Where Debian and Ubuntu have the modules.
 pub const MODULES: &str = "/usr/lib/apache2/modules";
@@ -111,12 +110,8 @@ fn command(prefix: &Path) -> Command {
     } else {
         Command::new("apache2")
     };
-    // Scripts find the program as an installed one.
-    let program = Path::new(env!("CARGO_BIN_EXE_wsgi-fpm")).parent().unwrap();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = iter::once(program.to_owned()).chain(std::env::split_paths(&path));
-    command.env("PATH", std::env::join_paths(directories).unwrap());
     command
+        .env("PATH", path())
         .arg("-d")
         .arg(prefix)
         .args(["-f", "apache2.conf", "-D", "FOREGROUND"]);

@@ -37,6 +37,16 @@ pub fn lighttpd_tls() -> bool {
     lighttpd() && needed(Path::new(MODULE).is_file(), MODULE)
 }
 
+/// Whether fcgiwrap can be run.
+pub fn fcgiwrap() -> bool {
+    has_program("fcgiwrap", "-h")
+}
+
+/// Whether spawn-fcgi can be run.
+pub fn spawn_fcgi() -> bool {
+    has_program("spawn-fcgi", "-v")
+}
+
 /// Whether openssl can be run.
 pub fn openssl() -> bool {
     has_program("openssl", "version")

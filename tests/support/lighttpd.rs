@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::process::Command;
 
-use super::web_server::{Files, Program, WebServer};
+use super::web_server::{Files, Program, WebServer, path};
 
 /// Configuration of a lighttpd to be started. `%PORT0%` stands for its port, `%PREFIX%` for its directory.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Configuration that follows what Debian's own begins with.
+    /// Configuration that stands where Debian's own includes that of `conf-enabled/`.
     pub fn text(mut self, text: &str) -> Self {
         self.text.push_str(text);
         self.text.push('\n');
@@ -38,7 +38,7 @@ impl Builder {
     /// If it does not, with its log.
     #[track_caller]
     pub fn start(self) -> Lighttpd {
-        let text = FRAME.to_owned() + &self.text;
+        let text = FRAME.to_owned() + &self.text + AFTER;
         let files = self.files.file("uploads/.keep", "").file("public/.keep", "");
         Lighttpd(files.ports(1).text("lighttpd.conf", text).start(&PROGRAM))
     }
@@ -61,14 +61,19 @@ index-file.names = ( "index.html" )
 url.access-deny = ( "~", ".inc" )
 static-file.exclude-extensions = ( ".php", ".pl", ".fcgi" )
 mimetype.assign = ( ".css" => "text/css", "" => "application/octet-stream" )
-server.modules += ( "mod_staticfile" )
 "#;
+
+/// The end of it: who comes first in the list of modules gets a file first.
+const AFTER: &str = "server.modules += ( \"mod_dirlisting\", \"mod_staticfile\" )\n";
 
 const PROGRAM: Program = Program {
     name: "lighttpd",
     command: |prefix| {
         let mut command = Command::new("lighttpd");
-        command.args(["-D", "-f"]).arg(prefix.join("lighttpd.conf"));
+        command
+            .env("PATH", path())
+            .args(["-D", "-f"])
+            .arg(prefix.join("lighttpd.conf"));
         command
     },
     stop: "TERM",

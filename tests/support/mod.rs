@@ -8,6 +8,7 @@
 pub mod apache;
 pub mod caddy;
 pub mod fcgi_client;
+pub mod fcgiwrap;
 pub mod haproxy;
 pub mod http;
 pub mod installed;
@@ -17,7 +18,9 @@ pub mod net;
 pub mod nginx;
 pub mod process;
 pub mod python;
+pub mod spawn_fcgi;
 pub mod tied;
 pub mod tls;
+pub mod units;
 pub mod wait;
 pub mod web_server;

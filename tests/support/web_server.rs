@@ -2,10 +2,14 @@
 //!
 //! What is the same for all of them; nginx and Apache have modules of their own beside this one.
 
+use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
+use std::iter;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -111,25 +115,40 @@ impl Files {
     }
 
     fn write(&self, directory: &Path, addresses: &[SocketAddr]) {
-        let write = |name: &str, content: &[u8]| {
-            let path = directory.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, content).unwrap();
-            path
-        };
         for (name, text) in &self.texts {
             let mut text = text.replace("%PREFIX%", &directory.display().to_string());
             for (index, address) in addresses.iter().enumerate() {
                 text = text.replace(&format!("%PORT{index}%"), &address.port().to_string());
             }
-            write(name, text.as_bytes());
+            write(&directory.join(name), text.as_bytes(), 0o644);
         }
         for (name, content, mode) in &self.files {
-            use std::os::unix::fs::PermissionsExt;
-            let path = write(name, content);
-            fs::set_permissions(path, fs::Permissions::from_mode(*mode)).unwrap();
+            write(&directory.join(name), content, *mode);
         }
     }
+}
+
+/// Writes a file with these permissions, in a directory that need not be there.
+pub fn write(path: &Path, content: &[u8], mode: u32) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    if mode & 0o111 != 0 {
+        return write_program(path, content, mode);
+    }
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// By another process: a child that a test forks meanwhile would have the file open for writing until its exec, and so long
+/// nobody could run it (ETXTBSY).
+fn write_program(path: &Path, content: &[u8], mode: u32) {
+    let mut install = Command::new("install")
+        .args(["-m", &format!("{mode:o}"), "/dev/stdin"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    install.stdin.take().unwrap().write_all(content).unwrap();
+    assert!(install.wait().unwrap().success(), "{} was not written", path.display());
 }
 
 /// A running web server; ends with the value.
@@ -166,6 +185,23 @@ pub fn shipped(file: &str, replacements: &[(&str, &str)]) -> String {
         text = text.replace(from, to);
     }
     text
+}
+
+/// The words of the command line that starts the service of `file`, a unit of systemd.
+#[track_caller]
+pub fn started_by(file: &str, replacements: &[(&str, &str)]) -> Vec<String> {
+    let unit = shipped(file, replacements);
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart="));
+    let line = line.unwrap_or_else(|| panic!("{file} starts nothing"));
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A PATH on which scripts find the program as an installed one.
+pub fn path() -> OsString {
+    let program = Path::new(env!("CARGO_BIN_EXE_wsgi-fpm")).parent().unwrap();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = iter::once(program.to_owned()).chain(std::env::split_paths(&path));
+    std::env::join_paths(directories).unwrap()
 }
 
 /// Free ports of 127.0.0.1, different ones.

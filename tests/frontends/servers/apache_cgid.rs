@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
-use super::apache_fcgid::{MERGES_SLASHES, OUTSIDE, PLACES, assemble, host};
+use super::apache_fcgid::{MERGES_SLASHES, OUTSIDE};
 use super::apache_proxy::{JOINS_COOKIES, REQUEST_HEADER, RESPONSE_HEADER};
+use super::script_hosts::{PLACES, assemble_with_one_log, host};
 use crate::backends::a_minute_ago;
 use crate::front::{Entry, Front, Server};
 use crate::quirk::Quirk;
@@ -35,15 +36,18 @@ pub const SERVER: Server = Server {
         (Quirk::JoinsCookiesWithCommas, JOINS_COOKIES),
         (Quirk::MergesSlashes, MERGES_SLASHES),
         (Quirk::HidesBrokenTransfers, HIDES_BROKEN_TRANSFERS),
+        (Quirk::HidesShortBodies, HIDES_SHORT_BODIES),
         (Quirk::KillsProcessOfGoneClient, KILLS_PROCESS),
     ],
 };
 
 pub const HIDES_BROKEN_TRANSFERS: &str = "CGI has no sign for it: the end of the output is all that Apache sees";
+pub const HIDES_SHORT_BODIES: &str =
+    "Apache may have seen the end of the output, and so its true length, before it sends anything";
 pub const KILLS_PROCESS: &str = "mod_cgid ends what it has started for the request";
 
 pub fn script_alias() -> Option<Front> {
-    installed::apache("cgid").then(|| unbuffered(assemble(&SERVER, &APACHE, "script-alias")))
+    installed::apache("cgid").then(|| unbuffered(assemble_with_one_log(&SERVER, "script-alias", &APACHE)))
 }
 
 /// There is nothing to be set for it: Apache sends what it gets.

@@ -3,9 +3,10 @@
 use std::sync::LazyLock;
 
 use super::apache_cgid::{additional, unbuffered};
-use super::apache_fcgid::{MERGES_SLASHES, PLACES, assemble};
+use super::apache_fcgid::MERGES_SLASHES;
 use super::apache_fcgid_htaccess::{REDIRECTS_TO_SLASH, REFUSES_ENCODED_SLASH, directory, hosted};
 use super::apache_proxy::{JOINS_COOKIES, REQUEST_HEADER, RESPONSE_HEADER};
+use super::script_hosts::{PLACES, assemble_with_one_log};
 use crate::front::{Entry, Front, Server};
 use crate::quirk::Quirk;
 use crate::scripts::script;
@@ -45,7 +46,7 @@ pub const SERVER: Server = Server {
 };
 
 pub fn htaccess() -> Option<Front> {
-    installed::apache("cgid").then(|| unbuffered(assemble(&SERVER, &APACHE, "htaccess")))
+    installed::apache("cgid").then(|| unbuffered(assemble_with_one_log(&SERVER, "htaccess", &APACHE)))
 }
 
 static APACHE: LazyLock<Apache> = LazyLock::new(|| {

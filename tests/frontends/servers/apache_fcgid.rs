@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 
 use super::apache_proxy::{JOINS_COOKIES, REQUEST_HEADER, RESPONSE_HEADER};
+use super::script_hosts::{PLACES, assemble_with_one_log, host};
 use crate::backends::{a_minute_ago, apps};
-use crate::front::{Entry, Front, Place, Server};
+use crate::front::{Entry, Front, Server};
 use crate::quirk::Quirk;
 use crate::scripts::{interpreter, script};
 use crate::support::apache::{Apache, Builder};
@@ -45,16 +46,13 @@ pub const COLLECTS_UPLOADS: &str = "mod_fcgid sends a request only when it has a
 
 pub const HIDES_BROKEN_TRANSFERS: &str = "mod_fcgid appends Apache's error page and ends the response";
 
-/// Whose virtual hosts and scripts there are.
-pub const PLACES: [&str; 6] = ["plain", "mounted", "streaming", "single", "fragile", "old"];
-
 pub fn vhost() -> Option<Front> {
-    installed::apache("fcgid").then(|| assemble(&SERVER, &APACHE, "vhost"))
+    installed::apache("fcgid").then(|| assemble_with_one_log(&SERVER, "vhost", &APACHE))
 }
 
 /// Without a script: FcgidWrapper has the whole command line.
 pub fn wrapper() -> Option<Front> {
-    installed::apache("fcgid").then(|| assemble(&SERVER, &APACHE, "wrapper"))
+    installed::apache("fcgid").then(|| assemble_with_one_log(&SERVER, "wrapper", &APACHE))
 }
 
 static APACHE: LazyLock<Apache> = LazyLock::new(|| {
@@ -78,38 +76,9 @@ pub fn configure() -> Builder {
         .text("FcgidSpawnScoreUpLimit 1000")
 }
 
-/// The front of a way whose virtual hosts are named `place.way.test`.
-pub fn assemble(server: &'static Server, apache: &Apache, way: &str) -> Front {
-    let place = |name: &str| Place {
-        address: apache.address(),
-        host: host(name, way),
-        prefix: String::new(),
-        log: apache.process.log.clone(),
-    };
-    Front {
-        server,
-        name: format!("{}_{}", server.module, way.replace('-', "_")),
-        plain: place("plain"),
-        mounted: Place {
-            prefix: "/app".to_owned(),
-            ..place("mounted")
-        },
-        streaming: place("streaming"),
-        single: place("single"),
-        fragile: place("fragile"),
-        old: place("old"),
-        server_log: apache.process.log.clone(),
-        directory: apache.directory.path().to_owned(),
-    }
-}
-
 /// What Apache has outside of the application: nothing.
 pub const OUTSIDE: &str =
     "DocumentRoot %PREFIX%/outside\n<Directory %PREFIX%/outside>\nRequire all granted\n</Directory>";
-
-pub fn host(place: &str, way: &str) -> String {
-    format!("{place}.{way}.test")
-}
 
 /// What a place has that is not in the shipped file.
 pub fn additional(place: &str) -> String {

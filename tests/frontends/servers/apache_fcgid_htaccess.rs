@@ -2,10 +2,9 @@
 
 use std::sync::LazyLock;
 
-use super::apache_fcgid::{
-    self, COLLECTS_UPLOADS, HIDES_BROKEN_TRANSFERS, MERGES_SLASHES, PLACES, additional, assemble, host,
-};
+use super::apache_fcgid::{self, COLLECTS_UPLOADS, HIDES_BROKEN_TRANSFERS, MERGES_SLASHES, additional};
 use super::apache_proxy::{JOINS_COOKIES, REQUEST_HEADER, RESPONSE_HEADER};
+use super::script_hosts::{PLACES, assemble_with_one_log, host};
 use crate::front::{Entry, Front, Server};
 use crate::quirk::Quirk;
 use crate::scripts::script;
@@ -54,7 +53,7 @@ pub const REDIRECTS_TO_SLASH: &str = "it is a directory for Apache";
 
 pub fn htaccess() -> Option<Front> {
     let is_there = installed::apache("fcgid");
-    is_there.then(|| assemble(&SERVER, &APACHE, "htaccess"))
+    is_there.then(|| assemble_with_one_log(&SERVER, "htaccess", &APACHE))
 }
 
 static APACHE: LazyLock<Apache> = LazyLock::new(|| {

@@ -7,7 +7,7 @@ use crate::backends::a_minute_ago;
 use crate::front::{Entry, Front, Server};
 use crate::quirk::{Limit, Quirk};
 use crate::support::installed;
-use crate::support::lighttpd::Lighttpd;
+use crate::support::lighttpd::{Builder, Lighttpd};
 use crate::support::net::Address;
 use crate::support::process::Gateway;
 use crate::support::web_server::shipped;
@@ -18,38 +18,35 @@ pub const SERVER: Server = Server {
     entry: Entry::Serve,
     software: "lighttpd/",
     keys: &KEYS,
-    // server.max-request-field-size, of which all headers and the request line have to share.
-    request_header: Limit {
-        passes: 16_000,
-        fails: 16_400,
-        status: 431,
-    },
+    request_header: REQUEST_HEADER,
     response_header: super::RESPONSE_HEADER,
     vanished: 500,
     quirks: &[
-        (
-            Quirk::MergesSlashes,
-            "lighttpd always does; `REQUEST_URI` is as the client sent it",
-        ),
-        (Quirk::AnswersRanges, "lighttpd does so for every 200 of known length"),
-        (Quirk::DropsEmptyHeaders, "lighttpd's parser of requests"),
-        (
-            Quirk::MapsUnderscores,
-            "lighttpd maps every character but letters and digits",
-        ),
-        (
-            Quirk::NeedsLengthOfEmptyPost,
-            "lighttpd wants to know the length of every POST",
-        ),
-        (
-            Quirk::RefusesUnknownLengthUncollected,
-            "`server.stream-request-body`; without it lighttpd collects the upload and tells its length",
-        ),
-        (
-            Quirk::HidesEarlyBreaks,
-            "lighttpd sends what it has, and its length, though the end of the response is missing",
-        ),
+        (Quirk::MergesSlashes, MERGES_SLASHES),
+        (Quirk::AnswersRanges, ANSWERS_RANGES),
+        (Quirk::DropsEmptyHeaders, DROPS_EMPTY_HEADERS),
+        (Quirk::MapsUnderscores, MAPS_UNDERSCORES),
+        (Quirk::NeedsLengthOfEmptyPost, NEEDS_LENGTH),
+        (Quirk::RefusesUnknownLengthUncollected, REFUSES_UNKNOWN_LENGTH),
+        (Quirk::HidesEarlyBreaks, HIDES_EARLY_BREAKS),
     ],
+};
+
+pub const MERGES_SLASHES: &str = "lighttpd always does; `REQUEST_URI` is as the client sent it";
+pub const ANSWERS_RANGES: &str = "lighttpd does so for every 200 of known length";
+pub const DROPS_EMPTY_HEADERS: &str = "lighttpd's parser of requests";
+pub const MAPS_UNDERSCORES: &str = "lighttpd maps every character but letters and digits";
+pub const NEEDS_LENGTH: &str = "lighttpd wants to know the length of every POST";
+pub const REFUSES_UNKNOWN_LENGTH: &str =
+    "`server.stream-request-body`; without it lighttpd collects the upload and tells its length";
+pub const HIDES_EARLY_BREAKS: &str =
+    "lighttpd sends what it has, and its length, though the end of the response is missing";
+
+/// server.max-request-field-size, of which all headers and the request line have to share.
+pub const REQUEST_HEADER: Limit = Limit {
+    passes: 16_000,
+    fails: 16_400,
+    status: 431,
 };
 
 /// Beside those that are everywhere; the CONTENT_LENGTH of a GET is 0.
@@ -72,54 +69,65 @@ pub fn tcp_new() -> Option<Front> {
 }
 
 static LIGHTTPD: LazyLock<Lighttpd> = LazyLock::new(|| {
-    let file = shipped("deploy/lighttpd.conf", &[]);
-    // What is for the whole server stands before the virtual host.
-    let (global, _) = file.split_once("$HTTP[\"host\"]").unwrap();
-    let mut lighttpd = Lighttpd::configure()
-        .text("server.modules += ( \"mod_setenv\" )")
-        .text(global);
+    let mut lighttpd = configure("deploy/lighttpd.conf");
     for way in NEW {
         for (place, gateway) in places((way.backends)()) {
-            lighttpd = lighttpd.text(&virtual_host(&host(place, way.name), place, gateway));
+            lighttpd = lighttpd.text(&gateway_host(&host(place, way.name), place, gateway));
         }
     }
     lighttpd.start()
 });
 
+/// A lighttpd with what `file` has for the whole server: it stands before the virtual host.
+pub fn configure(file: &str) -> Builder {
+    let text = shipped(file, &[]);
+    let (global, _) = text.split_once("$HTTP[\"host\"]").unwrap();
+    Lighttpd::configure()
+        .text("server.modules += ( \"mod_setenv\" )")
+        .text(global)
+}
+
+/// The virtual host of `file`, named `host`, with `replacements` and what its place has of its own.
+pub fn virtual_host(file: &str, host: &str, place: &str, replacements: &[(&str, &str)]) -> String {
+    let mut all = vec![("example.com", host)];
+    if place == "streaming" {
+        all.extend([
+            ("server.stream-response-body = 1", "server.stream-response-body = 2"),
+            ("# server.stream-request-body = 2", "server.stream-request-body = 2"),
+        ]);
+    }
+    all.extend(replacements);
+    let text = shipped(file, &all);
+    let at = text.find("$HTTP[\"host\"]").unwrap();
+    text[at..].to_owned()
+}
+
+/// What lighttpd has outside of the application: nothing.
+pub const OUTSIDE: &str = "server.document-root = \"%PREFIX%/outside\"\n    ";
+
+/// What the old place has of its own, in place of the setting for pieces.
+pub fn old() -> (&'static str, String) {
+    let variable = format!(
+        "setenv.add-environment = ( \"REQUEST_START\" => \"{}\" )",
+        a_minute_ago()
+    );
+    ("server.stream-response-body = 1", variable)
+}
+
 fn front(way: &'static str) -> Option<Front> {
     installed::lighttpd().then(|| assemble(&SERVER, way, &LIGHTTPD))
 }
 
-fn virtual_host(host: &str, place: &str, gateway: &Gateway) -> String {
+fn gateway_host(host: &str, place: &str, gateway: &Gateway) -> String {
+    let (address, (from, to)) = (address(gateway), old());
     let mut replacements = vec![
-        ("example.com", host.to_owned()),
-        ("\"socket\" => \"/run/wsgi-fpm/example.sock\"", address(gateway)),
-        ("/srv/example/", "%PREFIX%/".to_owned()),
+        ("\"socket\" => \"/run/wsgi-fpm/example.sock\"", &*address),
+        ("/srv/example/", "%PREFIX%/"),
     ];
-    match place {
-        "streaming" => replacements.extend([
-            (
-                "server.stream-response-body = 1",
-                "server.stream-response-body = 2".to_owned(),
-            ),
-            (
-                "# server.stream-request-body = 2",
-                "server.stream-request-body = 2".to_owned(),
-            ),
-        ]),
-        "old" => replacements.push((
-            "    server.stream-response-body = 1",
-            format!(
-                "    setenv.add-environment = ( \"REQUEST_START\" => \"{}\" )",
-                a_minute_ago()
-            ),
-        )),
-        _ => {}
+    if place == "old" {
+        replacements.push((from, &to));
     }
-    let replacements: Vec<_> = replacements.iter().map(|(from, to)| (*from, to.as_str())).collect();
-    let text = shipped("deploy/lighttpd.conf", &replacements);
-    let at = text.find("$HTTP[\"host\"]").unwrap();
-    text[at..].to_owned()
+    virtual_host("deploy/lighttpd.conf", host, place, &replacements)
 }
 
 /// As `fastcgi.server` wants it.

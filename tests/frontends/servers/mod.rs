@@ -12,11 +12,16 @@ pub mod apache_proxy_handler;
 pub mod caddy;
 pub mod haproxy;
 pub mod lighttpd;
+pub mod lighttpd_bin_path;
+pub mod lighttpd_cgi;
 pub mod nginx;
+pub mod nginx_fcgiwrap;
+pub mod nginx_spawn_fcgi;
+mod script_hosts;
 mod virtual_hosts;
 
 /// All of them, for the table in docs/servers.md.
-pub const ALL: [&Server; 10] = [
+pub const ALL: [&Server; 14] = [
     &apache_proxy::SERVER,
     &apache_proxy_handler::SERVER,
     &apache_fcgid::SERVER,
@@ -26,7 +31,11 @@ pub const ALL: [&Server; 10] = [
     &caddy::SERVER,
     &haproxy::SERVER,
     &lighttpd::SERVER,
+    &lighttpd_bin_path::SERVER,
+    &lighttpd_cgi::SERVER,
     &nginx::SERVER,
+    &nginx_fcgiwrap::SERVER,
+    &nginx_spawn_fcgi::SERVER,
 ];
 
 /// wsgi-fpm's own limit for a line: no server of these has a lower one.

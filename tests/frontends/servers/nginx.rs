@@ -7,8 +7,8 @@ use crate::backends::a_minute_ago;
 use crate::front::{Entry, Front, Server};
 use crate::quirk::{Limit, Quirk};
 use crate::support::installed;
+use crate::support::net::Address;
 use crate::support::nginx::{Nginx, upstream};
-use crate::support::process::Gateway;
 use crate::support::web_server::shipped;
 
 pub const SERVER: Server = Server {
@@ -21,19 +21,16 @@ pub const SERVER: Server = Server {
     response_header: super::RESPONSE_HEADER,
     vanished: 502,
     quirks: &[
-        (
-            Quirk::MergesSlashes,
-            "`merge_slashes on`, the default; `REQUEST_URI` is as the client sent it",
-        ),
-        (
-            Quirk::TakesLastOfRepeatedHeaders,
-            "nginx sends a param for each; since 1.23 it joins them",
-        ),
+        (Quirk::MergesSlashes, MERGES_SLASHES),
+        (Quirk::TakesLastOfRepeatedHeaders, TAKES_LAST),
     ],
 };
 
+pub const MERGES_SLASHES: &str = "`merge_slashes on`, the default; `REQUEST_URI` is as the client sent it";
+pub const TAKES_LAST: &str = "nginx sends a param for each; since 1.23 it joins them";
+
 /// Beside those that are everywhere.
-const KEYS: [&str; 5] = [
+pub const KEYS: [&str; 5] = [
     "DOCUMENT_ROOT",
     "DOCUMENT_URI",
     "REQUEST_SCHEME",
@@ -68,7 +65,7 @@ static NGINX: LazyLock<Nginx> = LazyLock::new(|| {
     let mut nginx = Nginx::configure().ports(1).http("server_names_hash_bucket_size 128;");
     for way in &WAYS {
         for (place, gateway) in places((way.backends)()) {
-            nginx = nginx.http(&site(&host(place, way.name), place, gateway, way.kept));
+            nginx = nginx.http(&site(&host(place, way.name), place, &gateway.address, way.kept));
         }
     }
     nginx.start()
@@ -78,7 +75,8 @@ fn front(way: &'static str) -> Option<Front> {
     installed::nginx().then(|| assemble(&SERVER, way, &NGINX))
 }
 
-fn site(host: &str, place: &str, gateway: &Gateway, kept: bool) -> String {
+/// nginx/site.conf for the place behind `address`.
+pub fn site(host: &str, place: &str, address: &Address, kept: bool) -> String {
     let streaming = match place {
         "streaming" => "fastcgi_request_buffering off; fastcgi_buffering off;",
         _ => "# fastcgi_request_buffering off;",
@@ -93,7 +91,7 @@ fn site(host: &str, place: &str, gateway: &Gateway, kept: bool) -> String {
         &[
             ("upstream example {", &format!("upstream {host} {{")),
             ("fastcgi_pass example;", &pass),
-            ("unix:/run/wsgi-fpm/example.sock", &upstream(&gateway.address)),
+            ("unix:/run/wsgi-fpm/example.sock", &upstream(address)),
             ("fastcgi_keep_conn on;", if kept { "fastcgi_keep_conn on;" } else { "" }),
             ("# fastcgi_request_buffering off;", streaming),
             ("listen 80;", "listen 127.0.0.1:%PORT0%;"),

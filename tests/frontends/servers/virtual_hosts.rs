@@ -82,5 +82,6 @@ pub fn assemble(server: &'static Server, way: &str, web_server: &WebServer) -> F
         old,
         server_log: web_server.process.log.clone(),
         directory: backends.plain.directory.path().to_owned(),
+        start_again: || {},
     }
 }

@@ -1,5 +1,6 @@
 """One application for everything that is asked of it through a web server: each function answers the path of its name."""
 
+import atexit
 import ctypes
 import hashlib
 import json
@@ -203,6 +204,27 @@ def dies(environ, start_response):
     time.sleep(60)
 
 
+def closes(environ, start_response):
+    """A whole response whose close() takes a while; it and the end of the process, if that comes soon, leave marks."""
+    mark = Path(query(environ, "mark"))
+    atexit.register(Path(f"{mark}.exit").touch)
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "6")])
+    return Closes(mark)
+
+
+class Closes:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __iter__(self):
+        yield b"closes"
+
+    def close(self):
+        # Long enough for a web server to notice that the response is whole, and to do what it does then.
+        time.sleep(0.3)
+        self.mark.write_text("closed")
+
+
 def process(environ, start_response):
     return answer(start_response, str(os.getpid()).encode())
 
@@ -237,6 +259,6 @@ PAGES = {
     function.__name__: function
     for function in (
         digest, sized, status, cookies, redirect, big_head, early, accel, sendfile, fails, breaks, short, gated, endless,
-        reads, dies, silent, partial, speaks, large_header, process, slow, descriptors,
+        reads, dies, silent, partial, speaks, large_header, process, slow, descriptors, closes,
     )
 }  # fmt: skip

@@ -2,6 +2,7 @@
 //!
 //! Everything here counts for the start of each request, so nothing is imported and no thread is started.
 
+mod signals;
 mod streams;
 mod variables;
 
@@ -58,6 +59,7 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     // mod_cgid gives both streams as one socket, and may still be sending a body that nobody has read.
     let (most, longest) = (settings.limits.drain_bytes, settings.limits.drain_timeout);
     pool::drain::finish(&output, most, longest);
+    signals::outlive_response();
     // The response is whole before the rest of the body is waited for.
     drop(output);
     if let Ok(rest) = rest {

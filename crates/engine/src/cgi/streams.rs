@@ -17,6 +17,7 @@ use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, read, write};
 use rustix::net::{SendFlags, send};
 
+use super::signals;
 use crate::body::Body;
 use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Payload};
 
@@ -142,7 +143,10 @@ impl Carrier for Streams {
         &mut self.body
     }
 
-    fn send(&mut self, payload: &mut Payload<'_>, _ending: Option<Ending>) -> Result<bool, CarrierError> {
+    fn send(&mut self, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<bool, CarrierError> {
+        if ending.is_some() {
+            signals::outlive_response();
+        }
         for _ in 0..TURNS {
             if payload.remaining() == 0 {
                 return Ok(true);
@@ -157,7 +161,10 @@ impl Carrier for Streams {
         Ok(payload.remaining() == 0)
     }
 
-    fn send_file(&mut self, part: &mut FilePart<'_>, _ending: Option<Ending>) -> Result<bool, CarrierError> {
+    fn send_file(&mut self, part: &mut FilePart<'_>, ending: Option<Ending>) -> Result<bool, CarrierError> {
+        if ending.is_some() {
+            signals::outlive_response();
+        }
         let mut chunk = vec![0; if self.kind == Kind::Pipe { PIPE_BUF } else { CHUNK }];
         for _ in 0..TURNS {
             let left = part.end - part.offset;

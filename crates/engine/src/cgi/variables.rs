@@ -53,6 +53,8 @@ const KNOWN: [&[u8]; 44] = [
     b"REQUEST_START",
 ];
 const PREFIXES: [&[u8]; 4] = [b"HTTP_", b"SSL_", b"REDIRECT_", b"GEOIP_"];
+/// What OpenSSL reads of its process's environment, which fcgiwrap passes on.
+const NOT_OF_REQUESTS: [&[u8]; 2] = [b"SSL_CERT_DIR", b"SSL_CERT_FILE"];
 
 /// Names and values, as bytes.
 pub type Variables = Vec<(Vec<u8>, Vec<u8>)>;
@@ -71,7 +73,8 @@ fn is_request(name: &[u8], more: &[String]) -> bool {
         Some(prefix) => name.starts_with(prefix.as_bytes()),
         None => name == wanted.as_bytes(),
     };
-    KNOWN.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || more.iter().any(is_named)
+    let has_prefix = || PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !NOT_OF_REQUESTS.contains(&name);
+    KNOWN.contains(&name) || has_prefix() || more.iter().any(is_named)
 }
 
 /// The body has no length but an end (SPEC D4).
