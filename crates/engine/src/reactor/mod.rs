@@ -202,7 +202,7 @@ impl<C: Parked> Reactor<C> {
         let others_took = self.taken() != woken.taken;
         let others_serve = self.awake.load(Ordering::Relaxed) > 1;
         let next = self.next();
-        if others_took {
+        if others_took || next.is_none() {
             self.place.learn(false);
         } else if others_serve && next.is_some() {
             self.place.learn(true);
@@ -414,6 +414,10 @@ impl<C: Parked> Worker for Reactor<C> {
 
     fn draining(&self) -> bool {
         self.draining()
+    }
+
+    fn something_waits(&self) -> bool {
+        self.slots().has_ready() || self.poll(Some(Duration::ZERO))
     }
 }
 

@@ -4,7 +4,8 @@
 //! meanwhile would only wake for what the first one takes as well. Where requests block, everybody else would wait for
 //! the one that is blocked. So the others learn from what they find: after [`CALM`] visits in a row that were in vain,
 //! the place stays empty while somebody serves. One of the others looks every [`TICK`] whether requests are still taken;
-//! if not, the serving thread is blocked, and the place is never left empty again until it is calm once more.
+//! if not, the serving thread may be blocked, and if something waits for it, it comes. If it gets work, the place is never
+//! left empty again until it is calm once more; a thread that merely had to wait for a processor has done no harm.
 //!
 //! A signal ends the queueing, so that Python's main thread can run the application's signal handlers while it has
 //! nothing else to do.
@@ -32,6 +33,8 @@ pub trait Worker {
     /// Whether a thread neither waits nor queues.
     fn anybody_serves(&self) -> bool;
     fn draining(&self) -> bool;
+    /// Whether something has arrived that no thread has taken. Does not wait.
+    fn something_waits(&self) -> bool;
 }
 
 pub struct Place {
@@ -69,10 +72,11 @@ impl Place {
 
     /// Waits for the place; `None` if a signal came first.
     pub fn enter(&self, worker: &impl Worker) -> Option<Occupied<'_>> {
+        let mut stalled = false;
         loop {
             let calm = self.is_calm() && !worker.draining();
             let state = self.state.load(Ordering::SeqCst);
-            let stays_empty = calm && worker.anybody_serves();
+            let stays_empty = calm && !stalled && worker.anybody_serves();
             if state == FREE && !stays_empty {
                 let taken = self
                     .state
@@ -85,16 +89,14 @@ impl Place {
             let slept = if calm && !self.ticking.swap(true, Ordering::SeqCst) {
                 self.tick(worker)
             } else {
-                self.sleep(state, || {})
+                self.sleep(state, || {}).map(|()| false)
             };
-            if slept.is_err() {
-                return None;
-            }
+            stalled = slept.ok()?;
         }
     }
 
     /// A visit to the place has ended. `blocked`: what it found would have waited for a thread that is blocked;
-    /// otherwise another thread took it, or would have.
+    /// otherwise another thread took it, of this worker or another one, or would have.
     pub fn learn(&self, blocked: bool) {
         let vain = self.vain.load(Ordering::Relaxed);
         // A count that is lost to another thread does no harm.
@@ -109,21 +111,21 @@ impl Place {
         self.vain.load(Ordering::Relaxed) >= CALM
     }
 
-    /// Looks every tick, until there is a reason to come to the place, or nothing to look after.
-    fn tick(&self, worker: &impl Worker) -> Result<(), Interrupted> {
+    /// Looks every tick, until there is a reason to come to the place, or nothing to look after. Whether something waits
+    /// for a thread that has taken nothing in the last tick.
+    fn tick(&self, worker: &impl Worker) -> Result<bool, Interrupted> {
         loop {
             let taken = worker.taken();
             let slept = futex::wait(&self.clock, futex::Flags::PRIVATE, 0, Some(&TICK));
             let idle = worker.taken() == taken;
             if idle && self.is_taken() {
-                return self.sleep(TAKEN, || self.ticking.store(false, Ordering::SeqCst));
+                let slept = self.sleep(TAKEN, || self.ticking.store(false, Ordering::SeqCst));
+                return slept.map(|()| false);
             }
-            if idle {
-                self.learn(true);
-            }
-            if slept == Err(Errno::INTR) || !self.is_calm() || worker.draining() {
+            let stalled = idle && worker.something_waits();
+            if stalled || slept == Err(Errno::INTR) || !self.is_calm() || worker.draining() {
                 self.ticking.store(false, Ordering::SeqCst);
-                return ended(slept);
+                return ended(slept).map(|()| stalled);
             }
         }
     }
