@@ -126,6 +126,12 @@ def variable(environ, start_response):
     return text(start_response, os.environ.get(environ["QUERY_STRING"], "absent"))
 
 
+def own_and_childs(environ, start_response):
+    name = environ["QUERY_STRING"]
+    child = subprocess.run(["sh", "-c", 'echo "${%s-absent}"' % name], stdout=subprocess.PIPE, check=True)
+    return text(start_response, "%s %s" % (os.environ.get(name, "absent"), child.stdout.decode().strip()))
+
+
 def prefix(environ, start_response):
     return text(start_response, sys.prefix)
 

@@ -79,6 +79,22 @@ fn d2_variables_that_the_script_names_enter_environ_too() {
 }
 
 #[test]
+fn f1_proxy_of_a_client_reaches_neither_the_process_nor_its_children() {
+    let target = "/own_and_childs?HTTP_PROXY";
+    let ask = |options: &str| {
+        let script = Script::new(options);
+        let request = script.cgi("GET", target);
+        request.variable("HTTP_PROXY", "http://evil.example:8080").run().ok()
+    };
+    assert_eq!(ask(""), "absent absent");
+    assert_eq!(
+        ask("env = { HTTP_PROXY = \"http://ours:3128\" }"),
+        "http://ours:3128 http://ours:3128",
+        "the administrator's own"
+    );
+}
+
+#[test]
 fn d3_arguments_are_no_options() {
     let script = Script::new("");
     for argument in ["-h", "--config=/tmp/x", "--threads=0", "serve", "--", "\u{e9}"] {
