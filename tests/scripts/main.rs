@@ -7,6 +7,7 @@ mod support;
 mod block;
 mod broken;
 mod cgi;
+mod cgi_log;
 mod cgi_streams;
 mod fastcgi;
 mod script;

@@ -3,7 +3,7 @@
 //! It writes its records itself. A client on the project's own encoder would agree with a decoder that errs alike.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -382,6 +382,14 @@ impl Raw {
             buffer: Vec::new(),
             closed: None,
         })
+    }
+
+    /// This end of a TCP connection.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match &self.stream {
+            Stream::Unix(_) => None,
+            Stream::Tcp(stream) => stream.local_addr().ok(),
+        }
     }
 
     pub fn set_read_timeout(&self, timeout: Duration) {

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_log;
 mod environ;
 mod environ_front;
 mod environ_paths;

@@ -1,5 +1,7 @@
 //! What single params mean: which of them the gateway acts on, and how their values are read (SPEC B).
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::reject::Rejection;
 
 /// What the environ builder does with a param.
@@ -88,6 +90,17 @@ pub fn parse_request_start(value: &[u8]) -> Option<f64> {
         1e11.. => number / 1e3,
         _ => number,
     })
+}
+
+/// Seconds since the front server took the request, by its own clock, which is ours if it runs on this machine. What is no
+/// time of the last day is nonsense, or another machine's idea of now.
+pub fn waited(request_start: Option<f64>) -> Option<f64> {
+    const DAY: f64 = 86_400.0;
+    let start = request_start?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |now| now.as_secs_f64());
+    Some(now - start).filter(|waited| (0.0..DAY).contains(waited))
 }
 
 /// SPEC B12.

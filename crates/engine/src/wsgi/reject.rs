@@ -2,6 +2,9 @@
 
 use pyo3::PyErr;
 
+/// What the watchdog answers for a request that runs too long (SPEC E4).
+pub const TIMED_OUT: &str = "504 Gateway Timeout";
+
 /// Why a request isn't given to the application.
 #[derive(Debug)]
 pub enum Rejection {
@@ -35,6 +38,11 @@ impl Rejection {
             Self::Overloaded => "503 Service Unavailable",
             Self::UnknownRole(_) | Self::Internal(_) => "500 Internal Server Error",
         }
+    }
+
+    /// The number in the status.
+    pub fn code(&self) -> u16 {
+        self.status()[..3].parse().unwrap_or(500)
     }
 
     /// Whether the connection can't be trusted or isn't worth keeping afterwards (SPEC E9).
