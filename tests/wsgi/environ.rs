@@ -71,11 +71,20 @@ fn b3_params_with_impossible_names_are_dropped() {
         .param("wsgi.anything", "v")
         .param(b"K\0".to_vec(), "v")
         .param("caf\u{e9}", "v")
+        .param("HTTP_X_FORWARDED_A=B", "v")
+        .param(b"HTTP_X_FORWARDED_K\0".to_vec(), "v")
+        .param(b"HTTP_X_FORWARDED_\xe9".to_vec(), "v")
         .param("KEPT", "v");
     let environ = environ(&request);
     for name in ["A=B", "K", "K\0", "wsgi.anything", "caf\u{e9}", "caf\u{c3}\u{a9}"] {
         assert!(environ.get(name).is_none(), "{name:?} in {environ}");
     }
+    let forwarded = environ
+        .as_object()
+        .unwrap()
+        .keys()
+        .find(|name| name.contains("FORWARDED"));
+    assert_eq!(forwarded, None, "{environ}");
     assert_eq!(environ["KEPT"], "v");
 }
 

@@ -33,6 +33,8 @@ pub enum Role {
 pub fn role_of(name: &[u8]) -> Role {
     match name {
         b"" | b"PATH" | b"LD_LIBRARY_PATH" => Role::Drop,
+        // What can't be a CGI variable, or would pass for the gateway's own key (SPEC B3).
+        _ if name.starts_with(b"wsgi.") || name.iter().any(|&b| b == 0 || b == b'=' || !b.is_ascii()) => Role::Drop,
         // httpoxy (SPEC B10), and what speaks of the connection between client and front server (SPEC B5, B11).
         b"HTTP_PROXY" | b"HTTP_CONTENT_TYPE" | b"HTTP_CONTENT_LENGTH" => Role::Drop,
         b"HTTP_TRANSFER_ENCODING"
@@ -60,8 +62,6 @@ pub fn role_of(name: &[u8]) -> Role {
         b"REQUEST_START" => Role::RequestStart,
         b"HTTP_REMOTE_USER" | b"HTTP_AUTHORIZATION" | b"HTTP_X_REAL_IP" | b"HTTP_FORWARDED" => Role::PassUnique,
         _ if name.starts_with(b"HTTP_X_FORWARDED_") => Role::PassUnique,
-        // What can't be a CGI variable, or would pass for the gateway's own key (SPEC B3).
-        _ if name.starts_with(b"wsgi.") || name.iter().any(|&b| b == 0 || b == b'=' || !b.is_ascii()) => Role::Drop,
         _ => Role::Pass,
     }
 }
