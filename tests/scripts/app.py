@@ -62,6 +62,11 @@ def location(environ, start_response):
     return [b""]
 
 
+def sendfile(environ, start_response):
+    start_response("200 OK", [("X-Sendfile", "/srv/x"), ("X-Other", "1"), ("X-Accel-Redirect", "/x")])
+    return [b"instead"]
+
+
 def fail(environ, start_response):
     raise ValueError("on purpose")
 

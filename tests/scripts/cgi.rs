@@ -170,6 +170,15 @@ fn d7_script_that_promises_the_whole_response_is_refused() {
 }
 
 #[test]
+fn f5_sendfile_headers_are_left_out_if_the_script_says_so() {
+    let head = |options: &str| Script::new(options).get("/sendfile").head();
+    assert!(head("").contains("X-Sendfile: /srv/x\r\nX-Other: 1\r\nX-Accel-Redirect: /x\r\n"));
+    let stripped = head("strip_sendfile_headers = true");
+    assert!(stripped.starts_with("Status: 200 OK\r\nX-Other: 1\r\n"), "{stripped}");
+    assert!(!stripped.contains("X-Accel"), "{stripped}");
+}
+
+#[test]
 fn d9_script_that_no_web_server_has_started_says_what_to_type() {
     let script = Script::new("");
     let child = script
