@@ -12,3 +12,4 @@ mod cgi_streams;
 mod fastcgi;
 mod script;
 mod stopping;
+mod terminal;

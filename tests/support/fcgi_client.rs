@@ -426,6 +426,13 @@ impl Raw {
         .unwrap();
     }
 
+    /// Ends a TCP connection by a reset.
+    pub fn reset(self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap();
+        }
+    }
+
     /// Receives more bytes; `false` at the end of the connection, be it orderly or a reset.
     #[track_caller]
     fn receive(&mut self) -> bool {

@@ -192,15 +192,22 @@ fn e8a_failure_after_the_head_with_a_length_never_ends_as_if_it_were_whole() {
 }
 
 #[test]
-fn e8_log_tells_the_bytes_that_were_sent() {
-    let mark = APPS.log.mark();
-    APPS.get("/in_second_declared?ValueError");
-    until("an error with the bytes sent and expected", SOON, || {
-        APPS.log
-            .since(mark)
-            .iter()
-            .any(|line| line.contains("ERROR") && line.contains("/in_second_declared") && line.contains("10"))
-    });
+fn e8_log_tells_the_bytes_that_were_sent_and_expected() {
+    for (path, phrase) in [
+        (
+            "/e8/in_second_declared",
+            "the application failed after 1 bytes of 10 were sent",
+        ),
+        (
+            "/e8/in_second",
+            "the application failed after 1 bytes of a body without Content-Length were sent",
+        ),
+    ] {
+        APPS.get(&format!("{path}?ValueError"));
+        APPS.log.wait_for(&format!("with {phrase:?} for {path}"), |event| {
+            event.contains("ERROR") && event.contains(&format!("GET {path} ")) && event.contains(phrase)
+        });
+    }
 }
 
 #[test]
