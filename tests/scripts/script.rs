@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -53,8 +52,7 @@ impl Script {
     pub fn raw(name: &str, text: &str) -> Self {
         let directory = Arc::new(TempDir::with_prefix("wsgi-fpm-script-").unwrap());
         let path = directory.path().join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        write_executable(&path, text);
         Self { directory, path }
     }
 
@@ -109,6 +107,19 @@ impl Script {
         server.directory = Some(Arc::clone(&self.directory));
         server
     }
+}
+
+/// By a process of its own: what another test forks meanwhile would have the file open for writing, and the kernel runs no
+/// such file.
+fn write_executable(path: &Path, text: &str) {
+    let mut install = Command::new("install")
+        .args(["-m", "755", "/dev/stdin"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    install.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(install.wait().unwrap().success());
 }
 
 /// The search path of a web server on whose machine the program is installed.
