@@ -252,6 +252,10 @@ pub struct FrontOptions {
     /// the word unix, with commas between them
     #[arg(long, value_name = "LIST")]
     pub trusted_proxies: Option<TrustedProxies>,
+    /// Leave X-Accel-*, X-Sendfile* and X-LIGHTTPD-send-* out of responses: they make web servers send any file that
+    /// the application names
+    #[arg(long)]
+    pub strip_sendfile_headers: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

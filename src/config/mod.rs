@@ -174,6 +174,7 @@ impl Pool {
         };
         settings.authorization_from_redirect = front.authorization_from_redirect;
         settings.trusted_proxies = front.trusted_proxies;
+        settings.strip_sendfile_headers = front.strip_sendfile_headers;
         Ok(())
     }
 
@@ -205,6 +206,7 @@ impl Pool {
             },
             authorization_from_redirect: false,
             trusted_proxies: None,
+            strip_sendfile_headers: false,
             debug: false,
             validate: app.validate,
             allowed_peers: None,

@@ -32,6 +32,9 @@ pub use block::{BlockError, BlockOption};
 /// Names of scripts that would send the status line themselves (RFC 3875 section 5).
 const NPH: &str = "nph-";
 
+/// What CGI makes of a client's header `Proxy`, and HTTP clients take for the proxy that they are to use (httpoxy).
+const HTTP_PROXY: &str = "HTTP_PROXY";
+
 /// Options of which one at most makes sense: the one that is typed counts, not the other in the script.
 const EXCLUSIVE: [&str; 2] = ["mount", "strip_script"];
 
@@ -166,6 +169,11 @@ fn exec(args: ScriptArgs, start: Start) -> anyhow::Result<Infallible> {
     let settings = inherited_file(&serde_json::to_vec(&pool.settings)?).context("the settings can't be handed over")?;
     let mut command = host::exec_command(&python, &engine);
     command.arg(settings.as_raw_fd().to_string());
+    if start == Start::Cgi {
+        // A client's header `Proxy` under the name of a setting: not even children of the application may see it (SPEC F1).
+        command.env_remove(HTTP_PROXY);
+    }
+    // What the administrator sets stays, even under that name.
     command.envs(pool.env.iter().map(|(key, value)| (key, value)));
     let error = command.exec();
     Err(error).with_context(|| format!("{} can't be run", python.display()))

@@ -25,6 +25,7 @@ const ENGINE: &[&str] = &[
     "wsgi",
     "preload",
     "output",
+    "access",
     "thread",
     "watchdog",
     "worker",

@@ -62,6 +62,11 @@ def location(environ, start_response):
     return [b""]
 
 
+def sendfile(environ, start_response):
+    start_response("200 OK", [("X-Sendfile", "/srv/x"), ("X-Other", "1"), ("X-Accel-Redirect", "/x")])
+    return [b"instead"]
+
+
 def fail(environ, start_response):
     raise ValueError("on purpose")
 
@@ -139,6 +144,12 @@ def stubborn(environ, start_response):
 
 def variable(environ, start_response):
     return text(start_response, os.environ.get(environ["QUERY_STRING"], "absent"))
+
+
+def own_and_childs(environ, start_response):
+    name = environ["QUERY_STRING"]
+    child = subprocess.run(["sh", "-c", 'echo "${%s-absent}"' % name], stdout=subprocess.PIPE, check=True)
+    return text(start_response, "%s %s" % (os.environ.get(name, "absent"), child.stdout.decode().strip()))
 
 
 def prefix(environ, start_response):

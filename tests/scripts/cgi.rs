@@ -82,6 +82,22 @@ fn d2_variables_that_the_script_names_enter_environ_too() {
 }
 
 #[test]
+fn f1_proxy_of_a_client_reaches_neither_the_process_nor_its_children() {
+    let target = "/own_and_childs?HTTP_PROXY";
+    let ask = |options: &str| {
+        let script = Script::new(options);
+        let request = script.cgi("GET", target);
+        request.variable("HTTP_PROXY", "http://evil.example:8080").run().ok()
+    };
+    assert_eq!(ask(""), "absent absent");
+    assert_eq!(
+        ask("env = { HTTP_PROXY = \"http://ours:3128\" }"),
+        "http://ours:3128 http://ours:3128",
+        "the administrator's own"
+    );
+}
+
+#[test]
 fn d3_arguments_are_no_options() {
     let script = Script::new("");
     for argument in ["-h", "--config=/tmp/x", "--threads=0", "serve", "--", "\u{e9}"] {
@@ -154,6 +170,15 @@ fn d7_script_that_promises_the_whole_response_is_refused() {
     );
     assert_eq!(answer.status.code(), Some(1));
     assert!(answer.log.contains("nph-"), "{}", answer.log);
+}
+
+#[test]
+fn f5_sendfile_headers_are_left_out_if_the_script_says_so() {
+    let head = |options: &str| Script::new(options).get("/sendfile").head();
+    assert!(head("").contains("X-Sendfile: /srv/x\r\nX-Other: 1\r\nX-Accel-Redirect: /x\r\n"));
+    let stripped = head("strip_sendfile_headers = true");
+    assert!(stripped.starts_with("Status: 200 OK\r\nX-Other: 1\r\n"), "{stripped}");
+    assert!(!stripped.contains("X-Accel"), "{stripped}");
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::fs;
 
-use crate::front::{Front, LARGE_HEADS, STREAM};
-use crate::support::http::{Client, Request};
+use crate::front::{Front, LARGE_HEADS, PLAIN, STREAM, site};
+use crate::support::http::{Client, Request, fetch};
+use crate::support::installed;
+use crate::support::nginx::{Nginx, upstream};
 
 scenarios! {
     both_cookies_are_set
@@ -97,6 +99,28 @@ fn internal_redirect_sends_a_file_of_nginx(front: &Front) {
     assert_eq!(response.text(), "from an internal location\n");
     assert_eq!(response.header("X-Accel-Redirect"), None);
     front.get("/internal/secret.txt").expect(404);
+}
+
+#[test]
+fn f5_internal_redirect_can_be_kept_from_the_application() {
+    if !installed::nginx() {
+        return;
+    }
+    let gateway = site().flag("--strip-sendfile-headers").start();
+    let pass = upstream(&gateway.address);
+    let nginx = Nginx::configure()
+        .file("internal/secret.txt", "from an internal location\n")
+        .server(
+            0,
+            PLAIN,
+            &format!(
+                "location / {{ include wsgi_fpm_params; fastcgi_pass {pass}; }} \
+                 location /internal/ {{ internal; root %PREFIX%; }}"
+            ),
+        )
+        .start();
+    let response = fetch(nginx.address(), &Request::get("/accel?file=secret.txt")).ok();
+    assert_eq!(response.text(), "", "what the application itself has answered");
 }
 
 /// C22: the second block is not made before the first one was received.

@@ -3,7 +3,7 @@
 //! It writes its records itself. A client on the project's own encoder would agree with a decoder that errs alike.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -384,6 +384,14 @@ impl Raw {
         })
     }
 
+    /// This end of a TCP connection.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match &self.stream {
+            Stream::Unix(_) => None,
+            Stream::Tcp(stream) => stream.local_addr().ok(),
+        }
+    }
+
     pub fn set_read_timeout(&self, timeout: Duration) {
         match &self.stream {
             Stream::Unix(stream) => stream.set_read_timeout(Some(timeout)),
@@ -416,6 +424,13 @@ impl Raw {
             Stream::Tcp(stream) => stream.shutdown(write),
         }
         .unwrap();
+    }
+
+    /// Ends a TCP connection by a reset.
+    pub fn reset(self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap();
+        }
     }
 
     /// Receives more bytes; `false` at the end of the connection, be it orderly or a reset.

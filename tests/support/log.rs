@@ -134,13 +134,15 @@ fn begins_with_time(line: &str) -> bool {
     is_date || line.starts_with('[') || line.starts_with("{\"level\"")
 }
 
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
 /// The value of `name=value` in a line of the text format, without quotes.
 pub fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let start = line
         .match_indices(name)
-        .find(|(at, _)| {
-            line[at + name.len()..].starts_with('=') && (*at == 0 || !line.as_bytes()[at - 1].is_ascii_alphanumeric())
-        })?
+        .find(|(at, _)| line[at + name.len()..].starts_with('=') && (*at == 0 || !is_word(line.as_bytes()[at - 1])))?
         .0
         + name.len()
         + 1;

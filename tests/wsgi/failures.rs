@@ -7,7 +7,7 @@ use crate::support::log::field;
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
-static APPS: Shared = Shared::new(|| Gateway::app("failures").flag("--access-log"));
+static APPS: Shared = Shared::new(|| Gateway::app("failures"));
 
 /// Every exception of failures.py.
 const ERRORS: [&str; 13] = [
@@ -192,15 +192,22 @@ fn e8a_failure_after_the_head_with_a_length_never_ends_as_if_it_were_whole() {
 }
 
 #[test]
-fn e8_log_tells_the_bytes_that_were_sent() {
-    let mark = APPS.log.mark();
-    APPS.get("/in_second_declared?ValueError");
-    until("an error with the bytes sent and expected", SOON, || {
-        APPS.log
-            .since(mark)
-            .iter()
-            .any(|line| line.contains("ERROR") && line.contains("/in_second_declared") && line.contains("10"))
-    });
+fn e8_log_tells_the_bytes_that_were_sent_and_expected() {
+    for (path, phrase) in [
+        (
+            "/e8/in_second_declared",
+            "the application failed after 1 bytes of 10 were sent",
+        ),
+        (
+            "/e8/in_second",
+            "the application failed after 1 bytes of a body without Content-Length were sent",
+        ),
+    ] {
+        APPS.get(&format!("{path}?ValueError"));
+        APPS.log.wait_for(&format!("with {phrase:?} for {path}"), |event| {
+            event.contains("ERROR") && event.contains(&format!("GET {path} ")) && event.contains(phrase)
+        });
+    }
 }
 
 #[test]
@@ -221,79 +228,6 @@ fn e9_malformed_requests_are_refused_and_the_connection_closed() {
         APPS.get("/recorded?e9").ok().text(),
         "[]",
         "the application was never called"
-    );
-}
-
-#[test]
-fn e15_access_log_has_one_line_for_each_request() {
-    APPS.get("/hello?e15-token=secret").ok();
-    let line = APPS.log.wait_for("of the access log", |line| {
-        line.contains("access") && line.contains("/hello")
-    });
-    for part in ["GET", "200", "192.0.2.1"] {
-        assert!(line.contains(part), "{part} in {line}");
-    }
-    assert_eq!(
-        APPS.log.count(|line| line.contains("e15-token")),
-        0,
-        "no query in the log"
-    );
-}
-
-#[test]
-fn e15_access_log_tells_id_size_and_time() {
-    APPS.get("/hello?e15-fields").ok();
-    let line = APPS.log.wait_for("of the access log", |line| {
-        line.contains("access") && line.contains("/hello")
-    });
-    assert!(field(&line, "request").is_some_and(|id| !id.is_empty()), "{line}");
-    assert_eq!(field(&line, "bytes"), Some("5"), "{line}");
-    let ms = field(&line, "ms").and_then(|ms| ms.parse::<f64>().ok());
-    assert!(ms.is_some_and(|ms| ms < 60_000.0), "{line}");
-}
-
-#[test]
-fn e15_access_log_has_refused_failed_and_cut_requests() {
-    let access = |path: &str, status: &str| {
-        APPS.log.wait_for(&format!("of the access log for {path}"), |line| {
-            line.contains(" access") && line.contains(path) && field(line, "status") == Some(status)
-        })
-    };
-    APPS.send(&Request::get("/e15-refused").param("CONTENT_LENGTH", "-1"))
-        .error_page(400);
-    access("/e15-refused", "400");
-    APPS.get("/e15-failed/in_call?ValueError").error_page(500);
-    access("/e15-failed", "500");
-    APPS.get("/e15-cut/in_second?ValueError").cut();
-    let cut = access("/e15-cut", "200");
-    APPS.get("/e15-whole/hello").ok();
-    let whole = access("/e15-whole", "200");
-    assert_ne!(
-        field(&cut, "outcome"),
-        field(&whole, "outcome"),
-        "a cut response shows as such"
-    );
-}
-
-#[test]
-fn e15_path_cannot_forge_a_line() {
-    APPS.send(&Request::get("/hello").param("PATH_INFO", "/x\n2026 INFO access FORGED\x1b[31m/hello"))
-        .ok();
-    let line = APPS.log.wait_for_line(&["FORGED"]);
-    assert!(line.contains("\\n") && !line.contains('\x1b'), "{line:?}");
-}
-
-#[test]
-fn e15_no_credentials_in_the_log() {
-    let request = Request::get("/in_call?ValueError")
-        .header("Authorization", "Basic c2VjcmV0LWNyZWRlbnRpYWw=")
-        .header("Cookie", "session=secret-cookie");
-    APPS.send(&request);
-    next_request_works(&APPS);
-    assert_eq!(
-        APPS.log
-            .count(|line| line.contains("c2VjcmV0LWNyZWRlbnRpYWw") || line.contains("secret-cookie")),
-        0
     );
 }
 
@@ -381,6 +315,16 @@ fn e6_killed_worker_is_reported_with_its_request_and_replaced() {
     let response = gateway.get("/kills_itself");
     assert!(response.end.is_none() || response.code() == 502, "{response}");
     recovers(&gateway, "/kills_itself", "SIGKILL");
+    let line = gateway
+        .log
+        .wait_for_line(&["a request died with its worker", "GET /kills_itself"]);
+    let (worker, id) = (field(&line, "worker").unwrap(), field(&line, "request").unwrap());
+    let id: Vec<_> = id.split('-').collect();
+    assert!(
+        id.len() == 3 && id[0] == worker,
+        "the number that all lines about it have: {line}"
+    );
+    assert!(id[1..].iter().all(|part| part.parse::<u64>().is_ok()), "{line}");
 }
 
 #[test]

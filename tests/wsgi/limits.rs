@@ -1,10 +1,11 @@
 //! Limits at the limit and one past it (SPEC F10), and many slow peers (F11, F12).
 
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use crate::support::fcgi_client::{Raw, Request, STDIN, record};
 use crate::support::process::{Gateway, Shared};
-use crate::support::wait::{SOON, until};
+use crate::support::wait::{SOON, until, until_some};
 
 static DEFAULTS: Shared = Shared::new(|| Gateway::app("input"));
 
@@ -78,6 +79,24 @@ fn f10_param_value_is_64_kib() {
         &Request::get("/hello").param("HTTP_X", "v".repeat(65537)),
         431,
     );
+}
+
+#[test]
+fn f10_param_name_as_it_is_passed() {
+    let gateway = Gateway::app("input").option("--param-name", "20").start();
+    let with = |length: usize| Request::get("/hello").param("N".repeat(length), "v".repeat(1000));
+    gateway.send(&with(20)).ok();
+    too_large(&gateway, &with(21), 431);
+    gateway.log.wait_for_line(&["refused with 431", "--param-name"]);
+}
+
+#[test]
+fn f10_param_value_as_it_is_passed() {
+    let gateway = Gateway::app("input").option("--param-value", "1k").start();
+    let with = |length: usize| Request::get("/hello").param("HTTP_X", "v".repeat(length));
+    gateway.send(&with(1024)).ok();
+    too_large(&gateway, &with(1025), 431);
+    gateway.log.wait_for_line(&["refused with 431", "--param-value"]);
 }
 
 #[test]
@@ -259,7 +278,7 @@ fn f12_spooled_body_has_no_name_even_when_everything_is_killed() {
 }
 
 #[test]
-fn f10_body_over_its_memory_is_spooled_to_a_file() {
+fn f12_spooled_body_lies_in_an_unlinked_file_for_its_owner_alone() {
     let temporary = tempfile::tempdir().unwrap();
     let gateway = Gateway::app("input")
         .option("--body-memory", "1k")
@@ -270,16 +289,18 @@ fn f10_body_over_its_memory_is_spooled_to_a_file() {
     connection.send(&request.head_bytes());
     // Less than the body buffer: no application reads it, so that it has to lie somewhere.
     connection.send(&record(STDIN, 1, &[b'x'; 60_000]));
-    until("a worker has a file without a name open", SOON, || {
-        gateway.processes().iter().any(|pid| {
+    let file = until_some("a worker has a file below TMPDIR open", SOON, || {
+        gateway.processes().iter().find_map(|pid| {
             let descriptors = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()));
-            descriptors.into_iter().flatten().flatten().any(|entry| {
-                std::fs::read_link(entry.path()).is_ok_and(|target| {
-                    target.starts_with(temporary.path()) && target.to_string_lossy().ends_with("(deleted)")
-                })
-            })
+            let mut paths = descriptors.into_iter().flatten().flatten().map(|entry| entry.path());
+            paths.find(|path| std::fs::read_link(path).is_ok_and(|target| target.starts_with(temporary.path())))
         })
     });
+    // Through the descriptor, whatever name it had.
+    let file = std::fs::metadata(file).unwrap();
+    assert!(file.is_file() && file.len() > 50_000, "{file:?}");
+    assert_eq!((file.nlink(), file.mode() & 0o7777), (0, 0o600), "no name, mode 0600");
+    assert_eq!(file.uid(), temporary.path().metadata().unwrap().uid());
 }
 
 #[test]

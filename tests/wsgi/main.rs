@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_log;
 mod environ;
 mod environ_front;
 mod environ_paths;
@@ -26,8 +27,11 @@ mod peers;
 mod pep3333;
 mod processes;
 mod protocol;
+mod protocol_log;
 mod pythons;
 mod queued;
+mod resets;
+mod script_filename;
 mod sharing;
 mod start_response;
 mod timeouts;

@@ -4,6 +4,7 @@
 //! (FastCGI), `wsgi` (knows exchanges only), `thread`, `watchdog`, `worker`, then what runs
 //! it: `leader`, `standalone` or `cgi`. None imports from above it.
 
+mod access;
 mod bell;
 mod body;
 mod carrier;

@@ -39,6 +39,11 @@ impl RequestId {
 
     /// The same for any of the thread's requests.
     pub fn name(&self, serial: u64) -> String {
-        format!("{}-{}-{serial}", std::process::id(), self.thread)
+        name(std::process::id() as i32, self.thread, serial)
     }
+}
+
+/// The same for a request of any process.
+pub fn name(pid: i32, thread: usize, serial: u64) -> String {
+    format!("{pid}-{thread}-{serial}")
 }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use fastcgi::record::role;
 use fastcgi::{BeginRequest, Pairs};
@@ -15,6 +15,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::access::Access;
 use crate::bell::Bell;
 use crate::carrier::{Carrier, Ending, Payload};
 use crate::connection::{self, Connection, Hub, Step};
@@ -25,6 +26,7 @@ use crate::wsgi::call::{self, Caller};
 use crate::wsgi::environ::{EnvironBuilder, Facts};
 use crate::wsgi::errors::Errors;
 use crate::wsgi::forwarded;
+use crate::wsgi::params::waited;
 use crate::wsgi::reject::{self, Rejection};
 use crate::wsgi::respond::Outcome;
 use crate::{ffi, forked};
@@ -196,40 +198,43 @@ impl Server {
     fn serve(&mut self, py: Python<'_>, mut connection: Box<Connection>, begin: BeginRequest) {
         let settings = &self.shared.settings;
         let slot = &self.shared.scoreboard.slots()[self.shared.stations[self.index].slot];
-        let started = settings.log.access.then(Instant::now);
         let lent = lend_errors(
             py,
             &mut self.errors,
             &self.environs,
             &self.shared.stations[self.index].request,
         );
-        let prepared = lent
-            .map_err(Rejection::from)
-            .and_then(|()| prepare(py, &mut self.environs, &mut connection, begin, settings, slot));
-        let remote = started.map(|_| match &prepared {
-            Ok((environ, _)) => forwarded::remote_address(environ),
-            Err(_) => remote_address(connection.params()),
+        let request = &self.shared.stations[self.index].request;
+        let begin_access = || Access::begin(request.current(), connection.peer());
+        let mut access = settings.log.access.then(begin_access);
+        let prepared = lent.map_err(Rejection::from).and_then(|serial| {
+            let access = access.as_mut();
+            let note = Note { slot, serial, access };
+            prepare(py, &mut self.environs, &mut connection, begin, settings, note)
         });
         let (status, bytes, outcome) = match prepared {
-            Ok((environ, is_head)) => match self.call(&environ, connection, is_head) {
-                Ok(result) => result,
-                Err(error) => {
+            Ok((environ, is_head)) => {
+                let called = access.as_ref().map(|_| Instant::now());
+                let result = self.call(&environ, connection, is_head);
+                if let (Some(access), Some(called)) = (&mut access, called) {
+                    access.called_at(called);
+                }
+                result.unwrap_or_else(|error| {
                     tracing::error!(%error, "no memory for a request");
                     self.station().exchange.abandon();
                     (0, 0, Outcome::Failed)
-                }
-            },
+                })
+            }
             Err(rejection) => {
                 rejection.log(&self.request_name());
-                let status = rejection.status();
-                let bytes = refuse(connection, &rejection);
-                (status[..3].parse().unwrap_or(500), bytes, Outcome::Refused)
+                let (status, bytes) = refuse(connection, &rejection);
+                (status, bytes, Outcome::Refused)
             }
         };
         self.errors.get().flush_partial();
         forked::end_child();
-        if let (Some(started), Some(remote)) = (started, remote) {
-            self.log_access(started, &remote, status, bytes, outcome);
+        if let Some(access) = access {
+            access.log(status, bytes, outcome);
         }
         self.end_request(py);
     }
@@ -250,37 +255,22 @@ impl Server {
     fn request_name(&self) -> String {
         request_name(&self.shared, self.station())
     }
-
-    fn log_access(&self, started: Instant, remote: &str, status: u16, bytes: u64, outcome: Outcome) {
-        let station = self.station();
-        let line = self.shared.slot(station).request_line();
-        let (method, path) = line.split_once(' ').unwrap_or((&line, ""));
-        tracing::info!(
-            target: pool::log::ACCESS,
-            request = %station.request.current().unwrap_or_default(),
-            %remote,
-            %method,
-            %path,
-            status,
-            bytes,
-            ms = started.elapsed().as_micros() as f64 / 1000.0,
-            outcome = ?outcome,
-        );
-    }
 }
 
-fn request_name(shared: &Shared, station: &Station) -> String {
+/// Number, method and path of the running request, for the log.
+pub fn request_name(shared: &Shared, station: &Station) -> String {
     let id = station.request.current().unwrap_or_default();
     format!("{id} {}", shared.slot(station).request_line())
 }
 
-/// A request begins: it gets the `wsgi.errors` of the last one, unless somebody has kept it.
+/// A request begins, with the number that is returned: it gets the `wsgi.errors` of the last one, unless somebody has
+/// kept it.
 fn lend_errors(
     py: Python<'_>,
     errors: &mut Py<Errors>,
     environs: &EnvironBuilder,
     request: &Arc<RequestId>,
-) -> PyResult<()> {
+) -> PyResult<u64> {
     let serial = request.begin();
     // One reference is ours, one the environ's template has.
     if ffi::references(errors.bind(py)) > 2 {
@@ -288,7 +278,23 @@ fn lend_errors(
         environs.set_constant(intern!(py, "wsgi.errors"), errors.bind(py))?;
     }
     errors.get().lend(serial);
-    Ok(())
+    Ok(serial)
+}
+
+/// Where it is noted what a request asks for, as soon as that is known.
+struct Note<'a> {
+    slot: &'a Slot,
+    serial: u64,
+    access: Option<&'a mut Access>,
+}
+
+impl Note<'_> {
+    fn begin(&mut self, method: &[u8], path: &[u8]) {
+        self.slot.begin(now_ms(), self.serial, method, path);
+        if let Some(access) = &mut self.access {
+            access.asks_for(method, path);
+        }
+    }
 }
 
 /// The environ of a request that may run, and whether it is for a head only.
@@ -298,10 +304,10 @@ fn prepare<'py>(
     connection: &mut Connection,
     begin: BeginRequest,
     settings: &Settings,
-    slot: &Slot,
+    mut note: Note<'_>,
 ) -> Result<(Bound<'py, PyDict>, bool), Rejection> {
     if connection.params_too_large() {
-        slot.begin(now_ms(), b"", b"");
+        note.begin(b"", b"");
         return Err(Rejection::params_too_large(
             "more bytes of params than --params-bytes allows",
         ));
@@ -313,17 +319,24 @@ fn prepare<'py>(
         Ok(built) => built,
         Err(rejection) => {
             // Nothing of it is certain to be right: as much as can be read.
-            let (method, path) = method_and_path(connection.params());
-            slot.begin(now_ms(), method, &path);
+            let (method, path) = connection.method_and_path();
+            note.begin(method, &path);
+            if let Some(access) = note.access {
+                access.comes_from(connection.param(b"REMOTE_ADDR"));
+            }
             return Err(rejection);
         }
     };
     let (script_name, path_info) = environs.path();
     let is_head = facts.method == b"HEAD";
     if script_name.is_empty() {
-        slot.begin(now_ms(), facts.method, path_info);
+        note.begin(facts.method, path_info);
     } else {
-        slot.begin(now_ms(), facts.method, &[script_name, path_info].concat());
+        note.begin(facts.method, &[script_name, path_info].concat());
+    }
+    if let Some(access) = note.access {
+        access.comes_from(&forwarded::remote_address(&environ));
+        access.sent_at(facts.request_start);
     }
     if begin.role != role::RESPONDER {
         return Err(Rejection::UnknownRole(begin.role));
@@ -342,39 +355,14 @@ fn prepare<'py>(
     Ok((environ, is_head))
 }
 
-/// SPEC E5: by the front server's clock, which is ours if it runs on this machine. What is no time of the last day is
-/// nonsense, or another machine's idea of now.
+/// SPEC E5.
 fn has_waited_too_long(facts: &Facts<'_>, limit: f64) -> bool {
-    const DAY: f64 = 86_400.0;
-    let Some(start) = facts.request_start.filter(|_| limit > 0.0) else {
-        return false;
-    };
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |now| now.as_secs_f64());
-    let waited = now - start;
-    waited > limit && waited < DAY
+    limit > 0.0 && waited(facts.request_start).is_some_and(|waited| waited > limit)
 }
 
-/// The peer of the front server, for a request that has no environ.
-fn remote_address(params: &[u8]) -> String {
-    last_param(params, b"REMOTE_ADDR").escape_ascii().to_string()
-}
-
-/// Method and path of a request that has no environ, as far as they can be read.
-pub fn method_and_path(params: &[u8]) -> (&[u8], Vec<u8>) {
-    let path = [last_param(params, b"SCRIPT_NAME"), last_param(params, b"PATH_INFO")].concat();
-    (last_param(params, b"REQUEST_METHOD"), path)
-}
-
-/// The value of a param, the last one if there are several (SPEC A19); empty if there is none.
-fn last_param<'a>(params: &'a [u8], name: &[u8]) -> &'a [u8] {
-    let pairs = Pairs::new(params).flatten().filter(|pair| pair.0 == name);
-    pairs.last().map_or(b"", |pair| pair.1)
-}
-
-/// Answers instead of the application; the size of the page's body.
-pub fn refuse(mut connection: Box<Connection>, rejection: &Rejection) -> u64 {
+/// Answers instead of the application; status, and the size of the page's body.
+pub fn refuse(mut connection: Box<Connection>, rejection: &Rejection) -> (u16, u64) {
+    let code = rejection.code();
     let page = reject::page(rejection.status());
     let ending = match rejection {
         Rejection::UnknownRole(_) => Ending::UnknownRole,
@@ -384,11 +372,11 @@ pub fn refuse(mut connection: Box<Connection>, rejection: &Rejection) -> u64 {
         connection.close_after_response();
     }
     // A peer that doesn't take a few hundred bytes at once isn't waited for.
-    let is_head = last_param(connection.params(), b"REQUEST_METHOD") == b"HEAD";
+    let is_head = connection.param(b"REQUEST_METHOD") == b"HEAD";
     let sent = connection.send(&mut Payload::new(&[page.answer(is_head)]), Some(ending));
     if !matches!(sent, Ok(true)) {
-        return 0;
+        return (code, 0);
     }
     connection.done();
-    page.body_length(is_head)
+    (code, page.body_length(is_head))
 }

@@ -13,16 +13,20 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+use pool::log::escape_bytes;
 use pool::scoreboard::now_ms;
 use pool::settings::Entry;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpid, kill_process};
 
+use crate::access::Access;
 use crate::connection::{Connection, Step};
 use crate::reactor::Reactor;
-use crate::thread::{Shared, Station, method_and_path, refuse};
+use crate::request_id::RequestId;
+use crate::thread::{Shared, Station, refuse, request_name};
 use crate::wsgi::reject::{self, Rejection};
+use crate::wsgi::respond::Outcome;
 use crate::wsgi::traceback;
 use crate::{RequestTimeout, ffi};
 
@@ -60,6 +64,8 @@ pub struct Watchdog {
     taken: u64,
     /// Without a leader: when what still runs is cut.
     stop_at: Option<Instant>,
+    /// Numbers for requests that no thread has had.
+    requests: RequestId,
 }
 
 impl Watchdog {
@@ -71,6 +77,8 @@ impl Watchdog {
             timed_out: vec![None; shared.stations.len()],
             taken: 0,
             stop_at: None,
+            // Behind those of the threads.
+            requests: RequestId::new(shared.stations.len()),
         }
     }
 
@@ -150,11 +158,7 @@ impl Watchdog {
         let now = now_ms();
         for connection in reactor.expired(now) {
             if connection.waits_for_body() {
-                // No thread has had it, so it has no number yet.
-                let (method, path) = method_and_path(connection.params());
-                let request = format!("{} {}", method.escape_ascii(), path.escape_ascii());
-                Rejection::BodyTimeout.log(&pool::log::escape(&request));
-                refuse(connection, &Rejection::BodyTimeout);
+                self.refuse_stalled(connection);
             } else {
                 connection.log_expiry();
             }
@@ -171,12 +175,32 @@ impl Watchdog {
         }
     }
 
+    /// The body has stopped coming, before a thread had the request.
+    fn refuse_stalled(&self, connection: Box<Connection>) {
+        self.requests.begin();
+        let (method, path) = connection.method_and_path();
+        let id = self.requests.current().unwrap_or_default();
+        let request = format!("{id} {} {}", escape_bytes(method), escape_bytes(&path));
+        Rejection::BodyTimeout.log(&request);
+        let access = self.shared.settings.log.access.then(|| {
+            let mut access = Access::begin(Some(id), connection.peer());
+            access.asks_for(method, &path);
+            access.comes_from(connection.param(b"REMOTE_ADDR"));
+            access
+        });
+        let (status, bytes) = refuse(connection, &Rejection::BodyTimeout);
+        if let Some(access) = access {
+            access.log(status, bytes, Outcome::Refused);
+        }
+        self.requests.end();
+    }
+
     /// Ends this process where a leader would kill it.
     fn end_if_due(&self, now: u64) {
         if self.stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
             for station in &self.shared.stations {
                 if self.shared.slot(station).busy_since_ms().is_some() {
-                    let request = self.shared.slot(station).request_line();
+                    let request = request_name(&self.shared, station);
                     tracing::error!(request, "cut: it still ran at the end of --stop-timeout");
                 }
             }
@@ -187,7 +211,7 @@ impl Watchdog {
         for (station, timed_out) in self.shared.stations.iter().zip(&self.timed_out) {
             let since = self.shared.slot(station).busy_since_ms();
             if since.is_some_and(|since| *timed_out == Some(since) && now.saturating_sub(since) >= longest) {
-                let request = self.shared.slot(station).request_line();
+                let request = request_name(&self.shared, station);
                 tracing::error!(
                     request,
                     "the process ends: a request did not end within --kill-timeout after its time limit"
@@ -253,9 +277,8 @@ impl Watchdog {
             return;
         }
         self.timed_out[index] = Some(since);
-        let request = self.shared.slot(station).request_line();
-        let id = station.request.current().unwrap_or_default();
-        let page = reject::page("504 Gateway Timeout");
+        let request = request_name(&self.shared, station);
+        let page = reject::page(reject::TIMED_OUT);
         let answered = station.exchange.take_over(serial, |is_head| page.answer(is_head));
         let stack = match interrupt(&self.shared, index, since).recv_timeout(PYTHON_WAIT) {
             Ok(stack) => stack,
@@ -263,7 +286,7 @@ impl Watchdog {
             Err(RecvTimeoutError::Disconnected) => String::new(),
         };
         tracing::error!(
-            request = %format_args!("{id} {request}"),
+            %request,
             answered_504 = answered,
             stack = %pool::log::block(&stack),
             "a request runs longer than --request-timeout allows"

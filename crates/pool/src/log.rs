@@ -119,6 +119,12 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
+/// The same for bytes that need not be text.
+pub fn escape_bytes(bytes: &[u8]) -> String {
+    // One more than there is room for: the cut gets its mark.
+    escape(&bytes[..bytes.len().min(MAX_LINE + 1)].escape_ascii().to_string())
+}
+
 /// Several lines, such as a traceback, to stand behind an event's message: indented, so that none can be taken for an
 /// event of its own.
 pub fn block(text: &str) -> String {
@@ -142,5 +148,13 @@ mod tests {
     fn line_over_the_limit_is_cut() {
         assert_eq!(escape(&"x".repeat(MAX_LINE)).len(), MAX_LINE);
         assert_eq!(escape(&"x".repeat(MAX_LINE + 1)).len(), MAX_LINE + 3);
+        assert_eq!(escape_bytes(&[b'x'; MAX_LINE]), "x".repeat(MAX_LINE));
+        assert_eq!(escape_bytes(&[b'x'; MAX_LINE + 1]), "x".repeat(MAX_LINE) + "...");
+        assert_eq!(escape_bytes(&[b'x'; 10 * MAX_LINE]), "x".repeat(MAX_LINE) + "...");
+    }
+
+    #[test]
+    fn bytes_are_escaped() {
+        assert_eq!(escape_bytes(b"/caf\xc3\xa9\n\x1b[31m"), r"/caf\xc3\xa9\n\x1b[31m");
     }
 }

@@ -27,15 +27,16 @@ pub struct Slot {
     busy: AtomicU32,
     /// When the running request began: milliseconds of the coarse monotonic clock.
     since_ms: AtomicU64,
-    /// Requests begun by the thread since it started.
-    pub requests: AtomicU64,
+    /// Number of the running or last request among the thread's.
+    serial: AtomicU64,
+    /// Of the whole; what is kept may be shorter.
     line_length: AtomicU32,
     line: [AtomicU64; LINE_WORDS],
 }
 
 impl Slot {
-    /// A request begins. `method` and `path` are kept as far as there is room.
-    pub fn begin(&self, now_ms: u64, method: &[u8], path: &[u8]) {
+    /// The request with this number begins. `method` and `path` are kept as far as there is room.
+    pub fn begin(&self, now_ms: u64, serial: u64, method: &[u8], path: &[u8]) {
         let mut line = [0u8; LINE_WORDS * 8];
         let mut length = 0;
         for part in [method, b" ", path] {
@@ -49,9 +50,9 @@ impl Slot {
                 Relaxed,
             );
         }
-        self.line_length.store(length as u32, Relaxed);
+        self.line_length.store((method.len() + 1 + path.len()) as u32, Relaxed);
         self.since_ms.store(now_ms, Relaxed);
-        self.requests.store(self.requests.load(Relaxed) + 1, Relaxed);
+        self.serial.store(serial, Relaxed);
         // After the start: a reader that sees the one must see the other.
         self.busy.store(1, Release);
     }
@@ -65,20 +66,27 @@ impl Slot {
         (self.busy.load(Acquire) == 1).then(|| self.since_ms.load(Relaxed))
     }
 
-    /// Method and path of the running or last request, escaped for a log.
+    /// Number of the running or last request; 0 if there was none.
+    pub fn serial(&self) -> u64 {
+        self.serial.load(Relaxed)
+    }
+
+    /// Method and path of the running or last request, escaped for a log; dots at the end if they were longer.
     pub fn request_line(&self) -> String {
         let mut bytes = Vec::with_capacity(LINE_WORDS * 8);
         for word in &self.line {
             bytes.extend_from_slice(&word.load(Relaxed).to_ne_bytes());
         }
-        bytes.truncate(self.line_length.load(Relaxed) as usize);
-        bytes.escape_ascii().to_string()
+        let length = self.line_length.load(Relaxed) as usize;
+        let cut = if length > bytes.len() { "..." } else { "" };
+        bytes.truncate(length);
+        format!("{}{cut}", bytes.escape_ascii())
     }
 
     /// Gives the slot to a thread of the worker `pid` (0: to nobody).
     pub fn assign(&self, pid: i32) {
         self.busy.store(0, Relaxed);
-        self.requests.store(0, Relaxed);
+        self.serial.store(0, Relaxed);
         self.pid.store(pid, Relaxed);
     }
 }
@@ -160,20 +168,24 @@ mod tests {
         let (worker, leader) = (Scoreboard::map(&fd).unwrap(), Scoreboard::map(&fd).unwrap());
         assert_eq!(leader.slots().len(), 3);
         worker.slots()[1].assign(42);
-        worker.slots()[1].begin(1234, b"GET", b"/caf\xc3\xa9\n");
+        worker.slots()[1].begin(1234, 7, b"GET", b"/caf\xc3\xa9\n");
         let seen = &leader.slots()[1];
         assert_eq!((seen.pid.load(Relaxed), seen.busy_since_ms()), (42, Some(1234)));
-        assert_eq!(seen.request_line(), r"GET /caf\xc3\xa9\n");
+        assert_eq!(
+            (seen.serial(), seen.request_line().as_str()),
+            (7, r"GET /caf\xc3\xa9\n")
+        );
         worker.slots()[1].end();
         assert_eq!(seen.busy_since_ms(), None);
     }
 
     #[test]
-    fn request_line_over_the_slots_size_is_cut() {
+    fn request_line_over_the_slots_size_is_cut_and_marked() {
         let scoreboard = Scoreboard::map(Scoreboard::create(1).unwrap()).unwrap();
-        scoreboard.slots()[0].begin(0, b"POST", &[b'x'; 1000]);
-        assert_eq!(scoreboard.slots()[0].request_line().len(), LINE_WORDS * 8);
-        scoreboard.slots()[0].begin(0, b"GET", b"/");
+        scoreboard.slots()[0].begin(0, 1, b"POST", &[b'x'; 1000]);
+        let line = scoreboard.slots()[0].request_line();
+        assert!(line.len() == LINE_WORDS * 8 + 3 && line.ends_with("xxx..."), "{line}");
+        scoreboard.slots()[0].begin(0, 2, b"GET", b"/");
         assert_eq!(scoreboard.slots()[0].request_line(), "GET /");
     }
 }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub authorization_from_redirect: bool,
     /// Whose X-Forwarded-For, -Proto and -Port are believed; `None`: nobody's.
     pub trusted_proxies: Option<TrustedProxies>,
+    /// Responses lose the headers by which an application has the web server send a file (SPEC F5).
+    pub strip_sendfile_headers: bool,
     /// Show tracebacks in error pages. Only `wsgi-fpm dev` sets it (SPEC F6).
     pub debug: bool,
     /// Wrap the application in `wsgiref.validate`.

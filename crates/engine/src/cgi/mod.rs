@@ -7,16 +7,17 @@ mod streams;
 mod variables;
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use pool::log::escape;
+use pool::log::{escape, escape_bytes};
 use pool::settings::Settings;
 use pyo3::prelude::*;
 
+use crate::access::Access;
 use crate::carrier::CarrierError;
 use crate::crash::Answers;
 use crate::exchange::Exchange;
@@ -25,9 +26,11 @@ use crate::worker;
 use crate::wsgi::call::{Caller, constants};
 use crate::wsgi::environ::EnvironBuilder;
 use crate::wsgi::errors::Errors;
+use crate::wsgi::forwarded;
 use crate::wsgi::reject::{self, Rejection};
 use crate::wsgi::respond::Outcome;
 use streams::{Streams, take_standard_streams};
+use variables::Variables;
 
 const FAILURE: i32 = 1;
 const INTERNAL_ERROR: &str = "500 Internal Server Error";
@@ -47,15 +50,13 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     }
     let unread = Arc::new(AtomicU64::new(pool::cgi::content_length()));
     let rest = input.try_clone();
-    let code = match answer(py, settings, input, &output, &unread) {
-        Ok(code) => code,
-        Err(Refusal { status, code }) => {
-            if let Err(error) = refuse(&output, status) {
-                tracing::info!(%error, "the web server does not take the answer");
-            }
-            code
-        }
-    };
+    let request = Request::new(settings);
+    let mut access = settings.log.access.then(|| request.access());
+    let answered = answer(py, settings, &request, access.as_mut(), (input, &output), &unread);
+    let answered = answered.unwrap_or_else(|refusal| refuse(&output, &refusal));
+    if let Some(access) = access {
+        access.log(answered.status, answered.bytes, answered.outcome);
+    }
     // mod_cgid gives both streams as one socket, and may still be sending a body that nobody has read.
     let (most, longest) = (settings.limits.drain_bytes, settings.limits.drain_timeout);
     pool::drain::finish(&output, most, longest);
@@ -65,61 +66,117 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     if let Ok(rest) = rest {
         pool::drain::empty(rest, most.min(unread.load(Ordering::Relaxed)), longest);
     }
-    code
+    i32::from(answered.outcome == Outcome::Failed)
 }
 
-/// The answer to a request that does not reach the application.
-struct Refusal {
-    status: &'static str,
-    code: i32,
+/// The request as it stands in the environment.
+struct Request {
+    id: Arc<RequestId>,
+    serial: u64,
+    variables: Variables,
 }
 
-/// A failure of this side, which was logged.
-const FAILED: Refusal = Refusal {
-    status: INTERNAL_ERROR,
-    code: FAILURE,
-};
+impl Request {
+    fn new(settings: &Settings) -> Self {
+        let id = Arc::new(RequestId::new(0));
+        Self {
+            serial: id.begin(),
+            id,
+            variables: variables::request(&settings.cgi_variables),
+        }
+    }
+
+    fn variable(&self, name: &[u8]) -> Option<&[u8]> {
+        let mut variables = self.variables.iter();
+        variables
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_slice())
+    }
+
+    fn method(&self) -> &[u8] {
+        self.variable(b"REQUEST_METHOD").unwrap_or_default()
+    }
+
+    /// As the web server splits it.
+    fn path(&self) -> Vec<u8> {
+        let parts = [&b"SCRIPT_NAME"[..], b"PATH_INFO"].map(|name| self.variable(name).unwrap_or_default());
+        parts.concat()
+    }
+
+    fn access(&self) -> Access {
+        let mut access = Access::begin(self.id.current(), "cgi".into());
+        access.asks_for(self.method(), &self.path());
+        access.comes_from(self.variable(b"REMOTE_ADDR").unwrap_or_default());
+        access
+    }
+
+    /// Names it in the log.
+    fn name(&self, path: &[u8]) -> String {
+        let id = self.id.current().unwrap_or_default();
+        format!("{id} {} {}", escape_bytes(self.method()), escape_bytes(path))
+    }
+}
+
+/// What became of the request.
+struct Answered {
+    status: u16,
+    bytes: u64,
+    outcome: Outcome,
+}
+
+/// Why the request does not reach the application. It was logged.
+enum Refusal {
+    /// This side fails.
+    Failed,
+    Rejected(Rejection),
+}
 
 /// `unread` goes down with what is read of the body.
 fn answer(
     py: Python<'_>,
     settings: &Settings,
-    input: OwnedFd,
-    output: &OwnedFd,
+    request: &Request,
+    mut access: Option<&mut Access>,
+    (input, output): (OwnedFd, &OwnedFd),
     unread: &Arc<AtomicU64>,
-) -> Result<i32, Refusal> {
-    let started = Instant::now();
-    let failed = |error: io::Error| {
-        tracing::error!(%error, "the request can't be answered");
-        FAILED
+) -> Result<Answered, Refusal> {
+    let sent_path = request.path();
+    let failed = |error: &dyn std::fmt::Display| {
+        let error = escape(&error.to_string());
+        tracing::error!(
+            request = request.name(&sent_path),
+            error,
+            "the request can't be answered"
+        );
+        Refusal::Failed
     };
-    worker::prepare_paths(py, settings).map_err(failed)?;
+    worker::prepare_paths(py, settings).map_err(|error| failed(&error))?;
     let app = worker::load(py, settings).map_err(|(reason, detail)| {
-        tracing::error!(traceback = %pool::log::block(&detail), "{reason}");
-        FAILED
+        tracing::error!(
+            request = request.name(&sent_path),
+            traceback = %pool::log::block(&detail),
+            "{reason}"
+        );
+        Refusal::Failed
     })?;
-    let variables = variables::request(&settings.cgi_variables);
-    if !variables.iter().any(|(name, _)| name == b"REQUEST_METHOD") {
+    if request.variable(b"REQUEST_METHOD").is_none() {
         tracing::error!("REQUEST_METHOD is not set: this is no CGI request (RFC 3875 section 4.1.12)");
-        return Err(FAILED);
+        return Err(Refusal::Failed);
     }
-    let id = Arc::new(RequestId::new(0));
-    let serial = id.begin();
-    let python = |error: PyErr| {
-        tracing::error!(error = escape(&error.to_string()), "the request can't be answered");
-        FAILED
-    };
-    let errors = Py::new(py, Errors::new(Arc::clone(&id))).map_err(python)?;
-    errors.get().lend(serial);
+    let python = |error: PyErr| failed(&error);
+    let errors = Py::new(py, Errors::new(Arc::clone(&request.id))).map_err(python)?;
+    errors.get().lend(request.serial);
     let constants = constants(py, settings, &errors).map_err(python)?;
     let mut environs = EnvironBuilder::new(constants, settings);
-    let pairs = variables
+    let pairs = request
+        .variables
         .iter()
         .map(|(name, value)| Ok::<_, Infallible>((name.as_slice(), value.as_slice())));
-    let output = output.try_clone().map_err(failed)?;
-    let mut streams = Streams::new(input, output, &settings.limits, Arc::clone(unread)).map_err(failed)?;
+    let output = output.try_clone().map_err(|error| failed(&error))?;
+    let streams = Streams::new(input, output, &settings.limits, Arc::clone(unread));
+    let mut streams = streams.map_err(|error| failed(&error))?;
     // A body without a length is collected first, so that the application can be told its length (SPEC C46).
-    let collected = match variables::is_chunked(&variables) {
+    let collected = match variables::is_chunked(&request.variables) {
         true => Some(streams.collect(settings.limits.body_timeout)),
         false => None,
     };
@@ -128,55 +185,65 @@ fn answer(
         .and_then(|collected| collected.as_ref().ok())
         .copied();
     let built = environs.build(py, pairs, length);
+    let refused = |rejection: Rejection, path: &[u8]| {
+        rejection.log(&request.name(path));
+        Refusal::Rejected(rejection)
+    };
+    let (environ, facts) = built.map_err(|rejection| refused(rejection, &sent_path))?;
     let (script_name, path_info) = environs.path();
     let path = [script_name, path_info].concat();
-    let name = |method: &[u8]| {
-        let id = id.current().unwrap_or_default();
-        format!("{id} {} {}", method.escape_ascii(), path.escape_ascii())
-    };
-    let refused = |rejection: Rejection, method: &[u8]| {
-        rejection.log(&name(method));
-        let code = i32::from(matches!(rejection, Rejection::Internal(_)));
-        Refusal {
-            status: rejection.status(),
-            code,
-        }
-    };
-    let (environ, facts) = built.map_err(|rejection| refused(rejection, b"-"))?;
+    if let Some(access) = &mut access {
+        access.asks_for(facts.method, &path);
+        access.comes_from(&forwarded::remote_address(&environ));
+        access.sent_at(facts.request_start);
+    }
     match collected {
-        Some(Err(CarrierError::BodyStall(_))) => return Err(refused(Rejection::BodyTimeout, facts.method)),
-        Some(Err(error)) => return Err(failed(io::Error::other(error))),
+        Some(Err(CarrierError::BodyStall(_))) => return Err(refused(Rejection::BodyTimeout, &path)),
+        Some(Err(error)) => return Err(failed(&error)),
         _ => {}
     }
     let length = facts.content_length.unwrap_or(0);
     if length > settings.limits.body_max {
-        return Err(refused(Rejection::BodyTooLarge, facts.method));
+        return Err(refused(Rejection::BodyTooLarge, &path));
     }
     streams.set_length(length);
     let exchange = Exchange::new(&settings.limits, 0, Answers::nobodys());
     let is_head = facts.method == b"HEAD";
     let ticket = exchange.begin(Box::new(streams), is_head);
-    let request = || name(facts.method);
+    let name = || request.name(&path);
+    let called_at = Instant::now();
     let called = Caller::new(py, app, settings)
-        .call(&environ, ticket, is_head, &request)
+        .call(&environ, ticket, is_head, &name)
         .map_err(python)?;
-    errors.get().flush_partial();
-    if settings.log.access {
-        tracing::info!(
-            target: pool::log::ACCESS,
-            request = %request(),
-            status = called.status,
-            bytes = called.bytes,
-            ms = started.elapsed().as_micros() as f64 / 1000.0,
-            outcome = ?called.outcome,
-        );
+    if let Some(access) = access {
+        access.called_at(called_at);
     }
-    Ok(i32::from(called.outcome == Outcome::Failed))
+    errors.get().flush_partial();
+    Ok(Answered {
+        status: called.status,
+        bytes: called.bytes,
+        outcome: called.outcome,
+    })
 }
 
 /// Sends a page of the gateway's own.
-fn refuse(output: &OwnedFd, status: &str) -> io::Result<()> {
-    use std::io::Write;
+fn refuse(output: &OwnedFd, refusal: &Refusal) -> Answered {
+    let (status, outcome) = match refusal {
+        Refusal::Failed => (INTERNAL_ERROR, Outcome::Failed),
+        Refusal::Rejected(rejection @ Rejection::Internal(_)) => (rejection.status(), Outcome::Failed),
+        Refusal::Rejected(rejection) => (rejection.status(), Outcome::Refused),
+    };
     let is_head = std::env::var_os("REQUEST_METHOD").is_some_and(|method| method == "HEAD");
-    std::fs::File::from(output.try_clone()?).write_all(reject::page(status).answer(is_head))
+    let page = reject::page(status);
+    let sent = output
+        .try_clone()
+        .and_then(|output| std::fs::File::from(output).write_all(page.answer(is_head)));
+    if let Err(error) = &sent {
+        tracing::info!(%error, "the web server does not take the answer");
+    }
+    Answered {
+        status: status[..3].parse().unwrap_or(500),
+        bytes: sent.map_or(0, |()| page.body_length(is_head)),
+        outcome,
+    }
 }

@@ -3,12 +3,12 @@
 //! Never blocks and knows no Python. Between requests it is parked in the reactor; while a request runs it is the
 //! exchange's carrier.
 
+mod asked;
 mod hub;
 mod incoming;
 mod outgoing;
 mod sending;
 
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +17,7 @@ use std::time::Duration;
 use fastcgi::record::{ProtocolStatus, role};
 use fastcgi::{BeginRequest, Event, Pairs, encode};
 use pool::handover::{Handover, Passage};
-use pool::log::escape;
 use pool::scoreboard::now_ms;
-use rustix::net::getpeername;
 
 use crate::body::Body;
 use crate::carrier::CarrierError;
@@ -398,24 +396,6 @@ impl Connection {
     /// The params of the request that can start.
     pub fn params(&self) -> &[u8] {
         self.codec.params()
-    }
-
-    /// Method and path of the present request, as far as they can be read: for the log.
-    pub fn request_line(&self) -> String {
-        let param = |wanted: &[u8]| {
-            let pairs = Pairs::new(self.codec.params()).flatten();
-            let values = pairs.filter(|(name, _)| *name == wanted).map(|(_, value)| value);
-            values.last().unwrap_or_default()
-        };
-        let path = [param(b"SCRIPT_NAME"), param(b"PATH_INFO")].concat();
-        let line = format!("{} {}", param(b"REQUEST_METHOD").escape_ascii(), path.escape_ascii());
-        escape(line.trim())
-    }
-
-    /// Who has connected: an address, or nothing for a unix socket.
-    fn peer(&self) -> Option<String> {
-        let address = getpeername(&self.fd).ok().flatten()?;
-        SocketAddr::try_from(address).ok().map(|address| address.to_string())
     }
 
     pub fn params_too_large(&self) -> bool {

@@ -18,6 +18,7 @@ use rustix::process::{
 };
 
 use crate::output::Output;
+use crate::request_id;
 use crate::watchdog::Farewell;
 use crate::worker::ToLeader;
 
@@ -220,11 +221,11 @@ impl Workers {
     /// One line for the end, and one for each request that it cost.
     pub fn log_death(&self, death: &Death, expected: bool) {
         let Death { pid, how, .. } = death;
-        for slot in self.slots_of(*pid) {
+        for (index, slot) in self.slots_of(*pid) {
             if slot.busy_since_ms().is_some() {
                 tracing::error!(
                     worker = pid,
-                    request = %slot.request_line(),
+                    request = %self.request_name(index),
                     "a request died with its worker, which {how}"
                 );
             }
@@ -287,9 +288,9 @@ impl Workers {
 
     /// Says what a stop cuts off.
     pub fn log_cut(&self) {
-        for slot in self.scoreboard.slots() {
+        for (index, slot) in self.scoreboard.slots().iter().enumerate() {
             if slot.busy_since_ms().is_some() {
-                let (worker, request) = (slot.pid.load(Relaxed), slot.request_line());
+                let (worker, request) = (slot.pid.load(Relaxed), self.request_name(index));
                 tracing::error!(worker, %request, "cut off: still running after --stop-timeout");
             }
         }
@@ -305,14 +306,14 @@ impl Workers {
         let now = now_ms();
         for worker in self.seats.iter().filter_map(|seat| seat.worker.as_ref()) {
             let pid = worker.pid.as_raw_nonzero().get();
-            let stuck = |slot: &&Slot| {
+            let stuck = |(_, slot): &(usize, &Slot)| {
                 slot.busy_since_ms()
                     .is_some_and(|since| now.saturating_sub(since) > limit)
             };
-            if let Some(slot) = self.slots_of(pid).find(stuck) {
+            if let Some((index, _)) = self.slots_of(pid).find(stuck) {
                 tracing::error!(
                     worker = pid,
-                    request = %slot.request_line(),
+                    request = %self.request_name(index),
                     "a worker is killed: the request is stuck after --request-timeout and --kill-timeout"
                 );
                 worker.kill();
@@ -320,12 +321,21 @@ impl Workers {
         }
     }
 
-    fn slots_of(&self, pid: i32) -> impl Iterator<Item = &Slot> {
+    /// Number, method and path of the request in a slot.
+    fn request_name(&self, index: usize) -> String {
+        let slot = &self.scoreboard.slots()[index];
+        let id = request_id::name(slot.pid.load(Relaxed), index % self.threads, slot.serial());
+        format!("{id} {}", slot.request_line())
+    }
+
+    /// Each with its place on the scoreboard.
+    fn slots_of(&self, pid: i32) -> impl Iterator<Item = (usize, &Slot)> {
         debug_assert_eq!(self.scoreboard.slots().len() % self.threads, 0);
         self.scoreboard
             .slots()
             .iter()
-            .filter(move |slot| slot.pid.load(Relaxed) == pid)
+            .enumerate()
+            .filter(move |(_, slot)| slot.pid.load(Relaxed) == pid)
     }
 }
 

@@ -6,6 +6,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::errors::Errors;
 use super::file_wrapper::FileWrapper;
+use super::head::HeadRules;
 use super::input::Input;
 use super::respond::{Outcome, Responder};
 use super::response::Response;
@@ -36,8 +37,7 @@ pub fn constants<'py>(py: Python<'py>, settings: &Settings, errors: &Py<Errors>)
 pub struct Caller {
     app: Py<PyAny>,
     input_key: Py<PyAny>,
-    /// Longest head of a response.
-    response_head: usize,
+    head_rules: HeadRules,
     /// Show tracebacks to the client.
     debug: bool,
     /// Memory for the next response's head.
@@ -58,7 +58,7 @@ impl Caller {
         Self {
             app,
             input_key: PyString::intern(py, "wsgi.input").into_any().unbind(),
-            response_head: settings.limits.response_head,
+            head_rules: HeadRules::new(settings),
             debug: settings.debug,
             spare: Vec::new(),
         }
@@ -79,7 +79,7 @@ impl Caller {
         let py = environ.py();
         environ.set_item(&self.input_key, Bound::new(py, Input::new(ticket.clone()))?)?;
         let response = Response::new(is_head, std::mem::take(&mut self.spare));
-        let start = Bound::new(py, StartResponse::new(ticket, response, self.response_head))?;
+        let start = Bound::new(py, StartResponse::new(ticket, response, self.head_rules))?;
         let responder = Responder {
             app: &self.app,
             debug: self.debug,

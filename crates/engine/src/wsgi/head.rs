@@ -1,5 +1,6 @@
 //! A response's head: status and headers, checked as they are stored (SPEC C8 to C14, C27, C35, F4).
 
+use pool::settings::Settings;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
@@ -16,6 +17,28 @@ pub struct Head {
     pub content_length: Option<u64>,
     has_location: bool,
 }
+
+/// What a head may have.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadRules {
+    /// Bytes, at most.
+    pub max_size: usize,
+    /// Headers that make the front server send a file, or do other things that no application should decide, are left
+    /// out (SPEC F5).
+    pub strip_sendfile: bool,
+}
+
+impl HeadRules {
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            max_size: settings.limits.response_head,
+            strip_sendfile: settings.strip_sendfile_headers,
+        }
+    }
+}
+
+/// Begins of the names of such headers, in lower case: nginx's, Apache's and lighttpd's.
+const SENDFILE: [&[u8]; 3] = [b"x-accel-", b"x-sendfile", b"x-lighttpd-send-"];
 
 /// Apache's limit for a line of a script's head.
 const MAX_LINE: usize = 8190;
@@ -53,7 +76,7 @@ impl Head {
         buffer: Vec<u8>,
         status: &Bound<'_, PyAny>,
         headers: &Bound<'_, PyAny>,
-        max_size: usize,
+        rules: HeadRules,
     ) -> PyResult<Self> {
         let mut head = Self::empty(buffer);
         head.bytes.clear();
@@ -62,8 +85,9 @@ impl Head {
             PyTypeError::new_err(format!("headers must be a list of tuples, not {}", type_name(headers)))
         })?;
         for index in 0..headers.len() {
-            head.add(&headers.get_item(index)?)?;
+            head.add(&headers.get_item(index)?, rules.strip_sendfile)?;
         }
+        let max_size = rules.max_size;
         if head.bytes.len() + 2 > max_size {
             let size = head.bytes.len();
             return Err(PyValueError::new_err(format!(
@@ -97,7 +121,7 @@ impl Head {
         Ok(())
     }
 
-    fn add(&mut self, header: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn add(&mut self, header: &Bound<'_, PyAny>, strip_sendfile: bool) -> PyResult<()> {
         let not_a_pair = || PyTypeError::new_err("a header must be a tuple of two str: (name, value)");
         let pair = header.cast::<PyTuple>().map_err(|_| not_a_pair())?;
         if pair.len() != 2 {
@@ -133,6 +157,12 @@ impl Head {
                 "header {} is longer than {MAX_LINE} bytes, which Apache refuses",
                 name.repr()?
             )));
+        }
+        if strip_sendfile && is_sendfile(&self.bytes[start..name_end]) {
+            let name = self.bytes[start..name_end].escape_ascii();
+            tracing::debug!(%name, "a header was left out: --strip-sendfile-headers");
+            self.bytes.truncate(start);
+            return Ok(());
         }
         self.inspect(start, name_end, value_start)?;
         self.bytes.extend_from_slice(b"\r\n");
@@ -215,6 +245,14 @@ impl Head {
             );
         }
     }
+}
+
+fn is_sendfile(name: &[u8]) -> bool {
+    let begins = |start: &[u8]| {
+        name.get(..start.len())
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(start))
+    };
+    SENDFILE.iter().any(|start| begins(start))
 }
 
 /// Name of an object's type, for messages.

@@ -10,7 +10,7 @@ pub mod file_wrapper;
 pub mod forwarded;
 pub mod head;
 pub mod input;
-mod params;
+pub mod params;
 mod paths;
 pub mod reject;
 pub mod respond;

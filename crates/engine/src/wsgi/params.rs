@@ -1,5 +1,7 @@
 //! What single params mean: which of them the gateway acts on, and how their values are read (SPEC B).
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::reject::Rejection;
 
 /// What the environ builder does with a param.
@@ -31,6 +33,8 @@ pub enum Role {
 pub fn role_of(name: &[u8]) -> Role {
     match name {
         b"" | b"PATH" | b"LD_LIBRARY_PATH" => Role::Drop,
+        // What can't be a CGI variable, or would pass for the gateway's own key (SPEC B3).
+        _ if name.starts_with(b"wsgi.") || name.iter().any(|&b| b == 0 || b == b'=' || !b.is_ascii()) => Role::Drop,
         // httpoxy (SPEC B10), and what speaks of the connection between client and front server (SPEC B5, B11).
         b"HTTP_PROXY" | b"HTTP_CONTENT_TYPE" | b"HTTP_CONTENT_LENGTH" => Role::Drop,
         b"HTTP_TRANSFER_ENCODING"
@@ -58,8 +62,6 @@ pub fn role_of(name: &[u8]) -> Role {
         b"REQUEST_START" => Role::RequestStart,
         b"HTTP_REMOTE_USER" | b"HTTP_AUTHORIZATION" | b"HTTP_X_REAL_IP" | b"HTTP_FORWARDED" => Role::PassUnique,
         _ if name.starts_with(b"HTTP_X_FORWARDED_") => Role::PassUnique,
-        // What can't be a CGI variable, or would pass for the gateway's own key (SPEC B3).
-        _ if name.starts_with(b"wsgi.") || name.iter().any(|&b| b == 0 || b == b'=' || !b.is_ascii()) => Role::Drop,
         _ => Role::Pass,
     }
 }
@@ -88,6 +90,17 @@ pub fn parse_request_start(value: &[u8]) -> Option<f64> {
         1e11.. => number / 1e3,
         _ => number,
     })
+}
+
+/// Seconds since the front server took the request, by its own clock, which is ours if it runs on this machine. What is no
+/// time of the last day is nonsense, or another machine's idea of now.
+pub fn waited(request_start: Option<f64>) -> Option<f64> {
+    const DAY: f64 = 86_400.0;
+    let start = request_start?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |now| now.as_secs_f64());
+    Some(now - start).filter(|waited| (0.0..DAY).contains(waited))
 }
 
 /// SPEC B12.

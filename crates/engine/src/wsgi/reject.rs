@@ -1,6 +1,12 @@
 //! Requests that never reach the application, and the pages that the gateway sends itself (SPEC E).
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use pool::scoreboard::now_ms;
 use pyo3::PyErr;
+
+/// What the watchdog answers for a request that runs too long (SPEC E4).
+pub const TIMED_OUT: &str = "504 Gateway Timeout";
 
 /// Why a request isn't given to the application.
 #[derive(Debug)]
@@ -37,6 +43,11 @@ impl Rejection {
         }
     }
 
+    /// The number in the status.
+    pub fn code(&self) -> u16 {
+        self.status()[..3].parse().unwrap_or(500)
+    }
+
     /// Whether the connection can't be trusted or isn't worth keeping afterwards (SPEC E9).
     pub fn closes(&self) -> bool {
         matches!(
@@ -65,9 +76,15 @@ impl Rejection {
             }
             Self::NotFound => tracing::info!(%request, reason = "not below the mount (--mount)", "refused with 404"),
             Self::Overloaded => {
+                static OVERLOADS: Seldom = Seldom::new();
+                // Overload is the worst time for a line for each request.
+                let Some(left_out) = OVERLOADS.is_due(now_ms()) else {
+                    return;
+                };
                 tracing::warn!(
                     %request,
                     reason = "it waited longer than --queue-timeout allows",
+                    left_out,
                     "refused with 503"
                 );
             }
@@ -80,6 +97,37 @@ impl Rejection {
 impl From<PyErr> for Rejection {
     fn from(error: PyErr) -> Self {
         Self::Internal(error)
+    }
+}
+
+/// An event that is logged once a second at most.
+struct Seldom {
+    /// When it was logged last, by `now_ms`; 0: never.
+    logged_ms: AtomicU64,
+    left_out: AtomicU64,
+}
+
+/// Time between two lines.
+const SELDOM_MS: u64 = 1000;
+
+impl Seldom {
+    const fn new() -> Self {
+        Self {
+            logged_ms: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
+        }
+    }
+
+    /// It has happened: whether to log it, and how often it was left out since the last time.
+    fn is_due(&self, now_ms: u64) -> Option<u64> {
+        let last = self.logged_ms.load(Relaxed);
+        let due = last == 0 || now_ms.saturating_sub(last) >= SELDOM_MS;
+        // Of several threads one logs.
+        if due && self.logged_ms.compare_exchange(last, now_ms, Relaxed, Relaxed).is_ok() {
+            return Some(self.left_out.swap(0, Relaxed));
+        }
+        self.left_out.fetch_add(1, Relaxed);
+        None
     }
 }
 
@@ -125,4 +173,16 @@ pub fn page(status: &str) -> Page {
         ""
     };
     Page::new(status, "text/plain", retry, &format!("{status}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seldom_is_once_a_second_with_the_number_left_out() {
+        let seldom = Seldom::new();
+        let due: Vec<_> = [5, 6, 1004, 1005, 1006, 5000].map(|now| seldom.is_due(now)).into();
+        assert_eq!(due, [Some(0), None, None, Some(2), None, Some(1)]);
+    }
 }

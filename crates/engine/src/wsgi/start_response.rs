@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyAssertionError, PyOSError, PyRuntimeError, PyTypeError,
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use super::head::{Head, type_name};
+use super::head::{Head, HeadRules, type_name};
 use super::response::Response;
 use crate::carrier::CarrierError;
 use crate::exchange::Ticket;
@@ -17,7 +17,7 @@ use crate::exchange::Ticket;
 pub struct StartResponse {
     pub ticket: Ticket,
     pub response: Mutex<Response>,
-    max_head: usize,
+    rules: HeadRules,
 }
 
 /// The legacy `write` callable.
@@ -27,11 +27,11 @@ pub struct Write {
 }
 
 impl StartResponse {
-    pub fn new(ticket: Ticket, response: Response, max_head: usize) -> Self {
+    pub fn new(ticket: Ticket, response: Response, rules: HeadRules) -> Self {
         Self {
             ticket,
             response: Mutex::new(response),
-            max_head,
+            rules,
         }
     }
 
@@ -78,7 +78,7 @@ impl StartResponse {
             response.start_called = true;
             response.head.take().map(|head| head.bytes).unwrap_or_default()
         });
-        let head = Head::new(buffer, status, response_headers, this.max_head)?;
+        let head = Head::new(buffer, status, response_headers, this.rules)?;
         this.with(|response| response.head = Some(head));
         Bound::new(
             py,

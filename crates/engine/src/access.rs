@@ -1,0 +1,104 @@
+//! The access log: one line for each request, whoever has answered it (SPEC E15).
+//!
+//! Query, cookies and credentials never get here. Values of others are one word each: no path can pass for a field.
+
+use std::time::{Duration, Instant};
+
+use pool::log::{ACCESS, escape_bytes};
+
+use crate::wsgi::params::waited;
+use crate::wsgi::reject;
+use crate::wsgi::respond::Outcome;
+
+/// A request that gets a line, while it runs.
+pub struct Access {
+    started: Instant,
+    request: String,
+    peer: String,
+    remote: String,
+    method: String,
+    path: String,
+    queue_ms: Option<f64>,
+    in_application: Duration,
+}
+
+impl Access {
+    /// The request `request` is taken up. `peer`: who has sent it to this process.
+    pub fn begin(request: Option<String>, peer: String) -> Self {
+        let nothing = || word(b"");
+        Self {
+            started: Instant::now(),
+            request: request.unwrap_or_else(nothing),
+            peer,
+            remote: nothing(),
+            method: nothing(),
+            path: nothing(),
+            queue_ms: None,
+            in_application: Duration::ZERO,
+        }
+    }
+
+    pub fn asks_for(&mut self, method: &[u8], path: &[u8]) {
+        (self.method, self.path) = (word(method), word(path));
+    }
+
+    /// The peer of the front server.
+    pub fn comes_from(&mut self, remote: &[u8]) {
+        self.remote = word(remote);
+    }
+
+    /// The front server says when it took the request.
+    pub fn sent_at(&mut self, request_start: Option<f64>) {
+        self.queue_ms = waited(request_start).map(|seconds| milliseconds(Duration::from_secs_f64(seconds)));
+    }
+
+    /// The application was called, at that time, and its response is over.
+    pub fn called_at(&mut self, called: Instant) {
+        self.in_application = called.elapsed();
+    }
+
+    /// `status`: 0 if nothing was sent; `bytes`: of the body.
+    pub fn log(self, status: u16, bytes: u64, outcome: Outcome) {
+        let (status, bytes) = match outcome {
+            // Not what the application meant to send.
+            Outcome::TimedOut => (504, reject::page(reject::TIMED_OUT).body_length(self.method == "HEAD")),
+            _ => (status, bytes),
+        };
+        tracing::info!(
+            target: ACCESS,
+            request = %self.request,
+            peer = %self.peer,
+            remote = %self.remote,
+            method = %self.method,
+            path = %self.path,
+            status,
+            bytes,
+            ms = milliseconds(self.started.elapsed()),
+            app_ms = milliseconds(self.in_application),
+            queue_ms = self.queue_ms,
+            outcome = ?outcome,
+        );
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
+fn word(bytes: &[u8]) -> String {
+    match bytes {
+        b"" => "-".into(),
+        bytes => escape_bytes(bytes).replace(' ', "\\x20"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::word;
+
+    #[test]
+    fn word_has_no_end_within() {
+        assert_eq!(word(b"/a b\tc status=200\n"), r"/a\x20b\tc\x20status=200\n");
+        assert_eq!(word(b""), "-");
+    }
+}

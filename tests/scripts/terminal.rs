@@ -1,0 +1,64 @@
+//! Started by hand on a terminal: SPEC D9.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::process::{Command, ExitStatus};
+use std::thread;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::script::{Script, wait_exit};
+
+/// Runs a command with a terminal for its three streams; its end, and what it has written there.
+#[track_caller]
+fn on_a_terminal(mut command: Command) -> (ExitStatus, String) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let ours: OwnedFd = rustix::fs::open(&*name, flags, Mode::empty()).unwrap();
+    let copy = || ours.try_clone().unwrap();
+    command.stdin(copy()).stdout(copy()).stderr(copy());
+    let mut child = command.spawn().unwrap();
+    // The command holds its side of the terminal, too.
+    drop((command, ours));
+    let screen = thread::spawn(move || {
+        let mut text = Vec::new();
+        // Ends with an error when nobody has the other side open any more.
+        let _ = File::from(terminal).read_to_end(&mut text);
+        text
+    });
+    let status = wait_exit(&mut child);
+    (status, String::from_utf8_lossy(&screen.join().unwrap()).into_owned())
+}
+
+#[test]
+fn d9_command_cgi_without_variables_says_what_to_use() {
+    let script = Script::raw("shop.py", include_str!("app.py"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
+    command
+        .env_clear()
+        .args(["cgi", "shop:application", "--chdir"])
+        .arg(script.directory.path());
+    let (status, screen) = on_a_terminal(command);
+    assert_eq!(status.code(), Some(2), "{screen}");
+    for part in ["REQUEST_METHOD", "a web server starts this command", "use dev"] {
+        assert!(screen.contains(part), "{part} in {screen}");
+    }
+    assert!(!screen.contains("Status:"), "no CGI response: {screen}");
+}
+
+#[test]
+fn d9_script_without_variables_says_what_to_type() {
+    let script = Script::new("");
+    let (status, screen) = on_a_terminal(script.command());
+    assert_eq!(status.code(), Some(2), "{screen}");
+    assert!(
+        screen.contains("wsgi-fpm dev ") && screen.contains("wsgi-fpm serve "),
+        "{screen}"
+    );
+    assert!(!screen.contains("Status:"), "{screen}");
+}
