@@ -15,7 +15,7 @@ use crate::support::net::Address;
 use crate::support::spawn_fcgi::Spawned;
 use crate::support::tied::Tied;
 use crate::support::units::expect_systemd_to_accept;
-use crate::support::wait::{SOON, until};
+use crate::support::wait::{SOON, until, until_some};
 use crate::support::web_server::{path, write};
 
 fn process(address: &Address) -> String {
@@ -51,6 +51,9 @@ fn sigterm_lets_the_running_request_finish() {
     assert_eq!(connection.read_response(1).ok().text(), "slow");
     until("the process is gone", SOON, || !Path::new("/proc").join(&pid).exists());
 }
+
+/// Of a script, by default.
+const THREADS: usize = 4;
 
 /// Ends what the file of pids names, with the shell.
 const UNTIL_TOLD: &str = r#"
@@ -88,11 +91,27 @@ fn processes_of_the_option_f_share_the_socket_and_say_nothing() {
         text.lines().map(str::to_owned).collect()
     };
     until("three processes are there", SOON, || started().len() == 3);
+    // One that is idle may take everything: they serve when others are busy.
+    let gate = directory.path().join("gate");
+    let called = directory.path().join("gate.called");
+    let mut busy = Vec::new();
     let mut serving = BTreeSet::new();
     until("each of them serves", SOON, || {
+        if busy.len() < 3 * THREADS - 1 {
+            let mut connection = Raw::connect(&address).unwrap();
+            connection.send(&Request::get(&format!("/gated?gate={}", gate.display())).bytes());
+            let taken_by = || fs::read_to_string(&called).ok().filter(|pid| !pid.is_empty());
+            serving.insert(until_some("it is taken", SOON, taken_by));
+            fs::remove_file(&called).unwrap();
+            busy.push(connection);
+        }
         serving.insert(process(&address));
         serving == started()
     });
+    write(&gate, b"", 0o644);
+    for mut connection in busy {
+        connection.read_response(1).ok();
+    }
     Raw::connect(&address)
         .unwrap()
         .exchange(&Request::get("/speaks?what=lost"))

@@ -30,6 +30,9 @@ fn entry(fd: i32, id: u16, is_head: bool) -> u64 {
 }
 
 const HEAD_BIT: u32 = 62;
+/// How long front servers may take to read their answers and close: 250 ms for all together.
+const DRAIN_TICK_MS: c_int = 5;
+const DRAIN_TURNS: u32 = 50;
 
 impl Answers {
     /// The response of the request `id` on `fd` has not begun.
@@ -79,11 +82,13 @@ extern "C" fn on_crash(signal: c_int) {
     let is_owner = unsafe { libc::getpid() } == OWNER.load(Ordering::Acquire);
     if let (true, Some(answers), Some(pages)) = (is_owner, ANSWERS.get(), PAGES.get()) {
         close_listener();
+        let mut patience = DRAIN_TURNS;
         for answer in &answers.0 {
             let value = answer.swap(0, Ordering::AcqRel);
             if value != 0 {
-                let is_head = value >> HEAD_BIT & 1;
-                send((value >> 16) as u32 as i32, value as u16, &pages[is_head as usize]);
+                let (fd, is_head) = ((value >> 16) as u32 as i32, value >> HEAD_BIT & 1);
+                send(fd, value as u16, &pages[is_head as usize]);
+                drain(fd, &mut patience);
             }
         }
     }
@@ -134,6 +139,35 @@ fn send(fd: i32, id: u16, page: &[u8]) {
             length,
             libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
         );
-        libc::shutdown(fd, libc::SHUT_RDWR);
+        libc::shutdown(fd, libc::SHUT_WR);
+    }
+}
+
+/// Receives until the front server has closed the connection, or for as long as `patience` lasts. One that still sends
+/// when this process ends would get an error before it reads the answer.
+fn drain(fd: i32, patience: &mut u32) {
+    let mut thrown_away = [0u8; 4096];
+    while *patience > 0 {
+        *patience -= 1;
+        let mut ready = libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: poll and recv are async-signal-safe and get this function's own variables.
+        let received = unsafe {
+            match libc::poll(&raw mut ready, 1, DRAIN_TICK_MS) {
+                0 => continue,
+                _ => libc::recv(
+                    fd,
+                    thrown_away.as_mut_ptr().cast(),
+                    thrown_away.len(),
+                    libc::MSG_DONTWAIT,
+                ),
+            }
+        };
+        if received <= 0 {
+            return;
+        }
     }
 }
