@@ -62,12 +62,14 @@ lint: ## check formatting, clippy and the examples' syntax
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --test compat --locked -- -D warnings
-	python3 scripts/check_syntax.py examples scripts tests/compat
+	python3 scripts/check_syntax.py benches examples scripts tests/compat
 	for script in scripts/*.sh .ci/run; do bash -n $$script; done
 
-bench: ## say how speed is measured
-	@echo 'Speed is measured against other servers in one run, since two runs on a busy machine cannot be compared:'
-	@echo 'nginx, wrk, uWSGI, gunicorn and granian are needed. README.md, "Figures", says which cases and how.'
+# Half an hour on a quiet machine; numbers of a busy one mean nothing.
+bench: build ## measure against other servers, in the cases of the README
+	@scripts/test-packages.sh bench
+	@scripts/venv.sh $(cache)/bench-venv benches/requirements.txt
+	@scripts/bench.sh $(CARGO_TARGET_DIR)/release/wsgi-fpm $(cache)/bench-venv
 
 clean: ## remove everything that was built or downloaded
 	cargo clean

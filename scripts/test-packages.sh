@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks, on Debian and Ubuntu; names it elsewhere. With `compat` also what
-# tests/compat needs.
+# Installs what the tests need and the machine lacks, on Debian and Ubuntu; names it elsewhere. With `compat` or `bench`
+# also what tests/compat or benches needs.
 set -euo pipefail
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -17,8 +17,11 @@ command -v openssl >/dev/null || missing+=(openssl)
 # The system's own Python is one that the tests serve with.
 [ -x /usr/bin/python3 ] || missing+=(python3)
 /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-if [ "${1:-}" = compat ]; then
-    # Quixote has a part in C and no wheel.
+if [ "${1:-}" = bench ]; then
+    command -v wrk >/dev/null || missing+=(wrk)
+fi
+if [ -n "${1:-}" ]; then
+    # Quixote has a part in C and no wheel; uWSGI is all C.
     "${PYTHON:-python3}" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
         missing+=(python3-dev)
 fi

@@ -6,7 +6,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod aborts;
 mod access_log;
+mod allowed_peers;
 mod environ;
 mod environ_front;
 mod environ_paths;
@@ -22,6 +24,7 @@ mod iteration;
 mod lifecycle;
 mod limits;
 mod loading;
+mod management;
 mod map;
 mod peers;
 mod pep3333;

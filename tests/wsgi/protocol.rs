@@ -1,28 +1,27 @@
-//! FastCGI against the real process: SPEC A. The codec's own tests go through every split and field; these show that
-//! sockets, threads and Python change nothing about it.
+//! FastCGI's records and streams against the real process: SPEC A. The codec's own tests go through every split and field;
+//! these show that sockets, threads and Python change nothing about it.
 
 use crate::support::fcgi_client::{
-    ABORT_REQUEST, BEGIN_REQUEST, DATA, END_REQUEST, GET_VALUES, GET_VALUES_RESULT, PARAMS, Raw, Record, Request,
-    Response, STDERR, STDIN, STDOUT, UNKNOWN_TYPE, begin_request, padded, pair, record, stream,
+    ABORT_REQUEST, BEGIN_REQUEST, DATA, END_REQUEST, GET_VALUES_RESULT, PARAMS, Raw, Request, STDERR, STDIN, STDOUT,
+    UNKNOWN_TYPE, begin_request, padded, record, stream,
 };
-use crate::support::net::Address;
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
-static APPS: Shared = Shared::new(|| Gateway::app("failures"));
-static INPUT: Shared = Shared::new(|| Gateway::app("input"));
+pub static APPS: Shared = Shared::new(|| Gateway::app("failures"));
+pub static INPUT: Shared = Shared::new(|| Gateway::app("input"));
 
-fn hello() -> Request {
+pub fn hello() -> Request {
     Request::get("/hello").keep_conn()
 }
 
 /// Asserts that the connection still serves requests.
 #[track_caller]
-fn works(connection: &mut Raw) {
+pub fn works(connection: &mut Raw) {
     assert_eq!(connection.exchange(&hello()).ok().text(), "hello");
 }
 
-fn called(key: &str) -> bool {
+pub fn called(key: &str) -> bool {
     APPS.get(&format!("/recorded?{key}")).ok().text().contains("called")
 }
 
@@ -118,34 +117,6 @@ fn f15_nothing_after_a_bad_record_is_served() {
 }
 
 #[test]
-fn a5_unknown_management_type_is_answered_once_under_id_0() {
-    let mut connection = APPS.connect();
-    for kind in [0, 12, 255] {
-        connection.send(&record(kind, 0, b"what is this"));
-        let reply = connection.expect_record();
-        assert_eq!(
-            reply,
-            Record {
-                kind: UNKNOWN_TYPE,
-                id: 0,
-                content: vec![kind, 0, 0, 0, 0, 0, 0, 0],
-            }
-        );
-    }
-    works(&mut connection);
-}
-
-#[test]
-fn a5_unknown_management_type_inside_a_request_is_answered() {
-    let mut connection = APPS.connect();
-    let request = hello();
-    connection.send(&[request.begin_bytes(), record(99, 0, b"x")].concat());
-    assert_eq!(connection.expect_record().kind, UNKNOWN_TYPE);
-    connection.send(&[request.params_bytes(), request.stdin_bytes()].concat());
-    connection.read_response(1).ok();
-}
-
-#[test]
 fn a6_unknown_type_of_a_request_is_ignored() {
     let request = hello();
     let pairs = request.pairs();
@@ -181,78 +152,6 @@ fn a7_types_that_only_applications_send_are_ignored() {
         }
     }
     works(&mut connection);
-}
-
-/// Sends GET_VALUES for `names` and gives the pairs of the one answer.
-#[track_caller]
-fn values(connection: &mut Raw, names: &[&str]) -> Vec<u8> {
-    let asked: Vec<u8> = names.iter().flat_map(|name| pair(name.as_bytes(), b"")).collect();
-    connection.send(&record(GET_VALUES, 0, &asked));
-    let reply = connection.expect_record();
-    assert_eq!((reply.kind, reply.id), (GET_VALUES_RESULT, 0));
-    reply.content
-}
-
-#[test]
-fn a8_get_values_answers_what_was_asked_and_known() {
-    let mut connection = APPS.connect();
-    assert_eq!(values(&mut connection, &[]), b"");
-    assert_eq!(values(&mut connection, &["FCGI_UNKNOWN"]), b"");
-    assert_eq!(
-        values(&mut connection, &["FCGI_MPXS_CONNS"]),
-        pair(b"FCGI_MPXS_CONNS", b"0")
-    );
-    let all = values(
-        &mut connection,
-        &["FCGI_MAX_CONNS", "FCGI_UNKNOWN", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"],
-    );
-    let text = String::from_utf8(all).unwrap();
-    for name in ["FCGI_MAX_CONNS", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"] {
-        let (_, after) = text.split_once(name).unwrap_or_else(|| panic!("{name} in {text:?}"));
-        assert!(after.starts_with(|c: char| c.is_ascii_digit()), "{text:?}");
-    }
-    assert!(!text.contains("FCGI_UNKNOWN"));
-    works(&mut connection);
-}
-
-#[test]
-fn a8_get_values_is_answered_while_python_is_held() {
-    let gateway = Gateway::app("failures").start();
-    let mut idle = gateway.connect();
-    works(&mut idle);
-    let fifo = gateway.directory.path().join("fifo");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &fifo,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-        0,
-    )
-    .unwrap();
-    let mut holding = gateway.connect();
-    holding.send(&Request::get(&format!("/holds_gil?{}", fifo.display())).bytes());
-    // Opening waits until the application has opened the other end.
-    let writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
-    let mut fresh = gateway.connect();
-    for connection in [&mut idle, &mut fresh] {
-        assert_eq!(values(connection, &["FCGI_MPXS_CONNS"]), pair(b"FCGI_MPXS_CONNS", b"0"));
-    }
-    drop(writer);
-    assert_eq!(holding.read_response(1).ok().text(), "held");
-    works(&mut idle);
-}
-
-#[test]
-fn a8_get_values_inside_a_request_is_answered() {
-    let mut connection = APPS.connect();
-    connection.send(&Request::get("/waits?a8").keep_conn().bytes());
-    until("the application is called", SOON, || called("a8"));
-    assert_eq!(
-        values(&mut connection, &["FCGI_MPXS_CONNS"]),
-        pair(b"FCGI_MPXS_CONNS", b"0")
-    );
-    APPS.get("/open_gate?a8").ok();
-    connection.read_response(1).ok();
 }
 
 #[test]
@@ -432,89 +331,6 @@ fn a17_pair_that_overruns_the_stream_is_answered_with_400() {
 }
 
 #[test]
-fn a22_connection_that_ends_before_the_params_never_starts_the_application() {
-    let bytes = Request::get("/waits?a22").head_bytes();
-    for cut in [4, 8, 16, 20, bytes.len() / 2, bytes.len() - 8, bytes.len() - 1] {
-        let mut connection = APPS.connect();
-        connection.send(&bytes[..cut]);
-        drop(connection);
-    }
-    APPS.get("/hello").ok();
-    assert!(!called("a22"));
-}
-
-#[test]
-fn a22_connection_that_ends_while_the_application_runs_harms_nobody() {
-    let mut connection = APPS.connect();
-    connection.send(&Request::get("/waits?a22-running").bytes());
-    until("the application is called", SOON, || called("a22-running"));
-    drop(connection);
-    APPS.get("/open_gate?a22-running").ok();
-    until("the application ends", SOON, || {
-        APPS.get("/recorded?a22-running").text().contains("done")
-    });
-    APPS.get("/hello").ok();
-}
-
-#[test]
-fn a23_abort_before_the_params_end_ends_the_request_without_the_application() {
-    let mut connection = APPS.connect();
-    let request = Request::get("/waits?a23-early").keep_conn();
-    connection.send(
-        &[
-            request.begin_bytes(),
-            record(PARAMS, 1, &request.pairs()),
-            record(ABORT_REQUEST, 1, b""),
-        ]
-        .concat(),
-    );
-    let response = connection.read_response(1);
-    assert_eq!((response.records.len(), response.end), (1, Some((0, 0))), "{response}");
-    works(&mut connection);
-    assert!(!called("a23-early"));
-}
-
-#[test]
-fn a23_abort_while_the_application_reads_fails_the_read_and_ends_once() {
-    let mut connection = INPUT.connect();
-    let request = Request::post("/read_fails?a23", vec![b'x'; 1 << 20]).keep_conn();
-    connection.send(&request.head_bytes());
-    connection.send(&request.stdin_bytes()[..200_000 / 65543 * 65543]);
-    let recorded = || INPUT.get("/recorded?a23").text();
-    until("the application is called", SOON, || recorded().contains("called"));
-    connection.send(&record(ABORT_REQUEST, 1, b""));
-    until("read() raises", SOON, || recorded().contains("OSError"));
-    // Nothing of what the application has returned since.
-    let response = connection.read_response(1);
-    assert_eq!((response.records.len(), response.end), (1, Some((0, 0))), "{response}");
-    works(&mut connection);
-}
-
-#[test]
-fn a23_abort_while_the_application_answers_stops_it_and_ends_once() {
-    let gateway = Gateway::app("iteration").start();
-    let mut connection = gateway.connect();
-    connection.send(&Request::get("/closing_endless?a23").keep_conn().bytes());
-    connection.read_until_body_has(&mut Response::default(), b"x");
-    connection.send(&record(ABORT_REQUEST, 1, b""));
-    let response = connection.read_response(1);
-    assert_eq!(response.end, Some((0, 0)), "{response}");
-    until("close() runs", SOON, || {
-        gateway.get("/recorded?a23").text().ends_with(r#""close"]"#)
-    });
-    works(&mut connection);
-}
-
-#[test]
-fn a23_abort_of_an_unknown_or_ended_request_is_ignored() {
-    let mut connection = APPS.connect();
-    connection.send(&record(ABORT_REQUEST, 9, b""));
-    works(&mut connection);
-    connection.send(&record(ABORT_REQUEST, 1, b""));
-    works(&mut connection);
-}
-
-#[test]
 fn a26_connection_without_keep_conn_is_closed_after_the_response() {
     let mut connection = APPS.connect();
     connection.exchange(&Request::get("/hello")).ok();
@@ -640,60 +456,4 @@ fn many_peers_at_once_each_get_their_own_answers() {
             });
         }
     });
-}
-
-const ADDRESSES: &str = "FCGI_WEB_SERVER_ADDRS";
-
-#[test]
-fn a31_listed_peers_are_served() {
-    let gateway = Gateway::app("input")
-        .tcp("127.0.0.1")
-        .variable(ADDRESSES, "192.0.2.1,127.0.0.1")
-        .start();
-    gateway.get("/hello").ok();
-}
-
-#[test]
-fn a31_unlisted_peers_are_closed_at_once() {
-    let gateway = Gateway::app("input")
-        .tcp("127.0.0.1")
-        .variable(ADDRESSES, "192.0.2.1")
-        .start();
-    let mut connection = gateway.connect();
-    connection.expect_close();
-    let mut connection = gateway.connect();
-    // The close may come before the bytes have left.
-    let _ = connection.try_send(&Request::get("/hello").bytes());
-    let rest = connection.read_to_end();
-    assert!(rest.records.is_empty(), "{rest}");
-}
-
-#[test]
-fn a31_peers_on_unix_sockets_are_closed_at_once() {
-    let gateway = Gateway::app("input").variable(ADDRESSES, "127.0.0.1").start();
-    gateway.connect().expect_close();
-}
-
-#[test]
-fn a31_ipv4_mapped_peers_are_recognised() {
-    if std::net::TcpListener::bind(("::", 0)).is_err() {
-        println!("skipped: no IPv6 on this machine");
-        return;
-    }
-    let gateway = Gateway::app("input").tcp("::").variable(ADDRESSES, "127.0.0.1").start();
-    let Address::Tcp(address) = &gateway.address else {
-        unreachable!("the test asked for TCP")
-    };
-    let mapped = Address::Tcp(([127, 0, 0, 1], address.port()).into());
-    let mut connection = Raw::connect(&mapped).unwrap();
-    connection.exchange(&Request::get("/hello")).ok();
-}
-
-#[test]
-fn a31_empty_or_malformed_list_is_a_reason_not_to_start() {
-    for list in ["", "1.2.3", "127.0.0.1,nonsense", ","] {
-        let (status, log) = Gateway::app("input").tcp("127.0.0.1").variable(ADDRESSES, list).fail();
-        assert!(!status.success(), "{list:?}");
-        assert!(log.text().contains(ADDRESSES), "{list:?}: {}", log.text());
-    }
 }

@@ -1,0 +1,106 @@
+//! Management records: SPEC A5, A8.
+
+use crate::protocol::{APPS, called, hello, works};
+use crate::support::fcgi_client::{GET_VALUES, GET_VALUES_RESULT, Raw, Record, Request, UNKNOWN_TYPE, pair, record};
+use crate::support::process::Gateway;
+use crate::support::wait::{SOON, until};
+
+#[test]
+fn a5_unknown_management_type_is_answered_once_under_id_0() {
+    let mut connection = APPS.connect();
+    for kind in [0, 12, 255] {
+        connection.send(&record(kind, 0, b"what is this"));
+        let reply = connection.expect_record();
+        assert_eq!(
+            reply,
+            Record {
+                kind: UNKNOWN_TYPE,
+                id: 0,
+                content: vec![kind, 0, 0, 0, 0, 0, 0, 0],
+            }
+        );
+    }
+    works(&mut connection);
+}
+
+#[test]
+fn a5_unknown_management_type_inside_a_request_is_answered() {
+    let mut connection = APPS.connect();
+    let request = hello();
+    connection.send(&[request.begin_bytes(), record(99, 0, b"x")].concat());
+    assert_eq!(connection.expect_record().kind, UNKNOWN_TYPE);
+    connection.send(&[request.params_bytes(), request.stdin_bytes()].concat());
+    connection.read_response(1).ok();
+}
+
+/// Sends GET_VALUES for `names` and gives the pairs of the one answer.
+#[track_caller]
+fn values(connection: &mut Raw, names: &[&str]) -> Vec<u8> {
+    let asked: Vec<u8> = names.iter().flat_map(|name| pair(name.as_bytes(), b"")).collect();
+    connection.send(&record(GET_VALUES, 0, &asked));
+    let reply = connection.expect_record();
+    assert_eq!((reply.kind, reply.id), (GET_VALUES_RESULT, 0));
+    reply.content
+}
+
+#[test]
+fn a8_get_values_answers_what_was_asked_and_known() {
+    let mut connection = APPS.connect();
+    assert_eq!(values(&mut connection, &[]), b"");
+    assert_eq!(values(&mut connection, &["FCGI_UNKNOWN"]), b"");
+    assert_eq!(
+        values(&mut connection, &["FCGI_MPXS_CONNS"]),
+        pair(b"FCGI_MPXS_CONNS", b"0")
+    );
+    let all = values(
+        &mut connection,
+        &["FCGI_MAX_CONNS", "FCGI_UNKNOWN", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"],
+    );
+    let text = String::from_utf8(all).unwrap();
+    for name in ["FCGI_MAX_CONNS", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"] {
+        let (_, after) = text.split_once(name).unwrap_or_else(|| panic!("{name} in {text:?}"));
+        assert!(after.starts_with(|c: char| c.is_ascii_digit()), "{text:?}");
+    }
+    assert!(!text.contains("FCGI_UNKNOWN"));
+    works(&mut connection);
+}
+
+#[test]
+fn a8_get_values_is_answered_while_python_is_held() {
+    let gateway = Gateway::app("failures").start();
+    let mut idle = gateway.connect();
+    works(&mut idle);
+    let fifo = gateway.directory.path().join("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let mut holding = gateway.connect();
+    holding.send(&Request::get(&format!("/holds_gil?{}", fifo.display())).bytes());
+    // Opening waits until the application has opened the other end.
+    let writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    let mut fresh = gateway.connect();
+    for connection in [&mut idle, &mut fresh] {
+        assert_eq!(values(connection, &["FCGI_MPXS_CONNS"]), pair(b"FCGI_MPXS_CONNS", b"0"));
+    }
+    drop(writer);
+    assert_eq!(holding.read_response(1).ok().text(), "held");
+    works(&mut idle);
+}
+
+#[test]
+fn a8_get_values_inside_a_request_is_answered() {
+    let mut connection = APPS.connect();
+    connection.send(&Request::get("/waits?a8").keep_conn().bytes());
+    until("the application is called", SOON, || called("a8"));
+    assert_eq!(
+        values(&mut connection, &["FCGI_MPXS_CONNS"]),
+        pair(b"FCGI_MPXS_CONNS", b"0")
+    );
+    APPS.get("/open_gate?a8").ok();
+    connection.read_response(1).ok();
+}
