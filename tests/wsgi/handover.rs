@@ -113,7 +113,12 @@ fn requests_of_a_connection_are_counted_over_generations() {
 
 #[test]
 fn e7_no_request_of_busy_kept_connections_is_lost_in_reloads() {
-    let gateway = Gateway::app("processes").workers(2).threads(2).start();
+    // A fast machine sends as many as a connection may bring.
+    let gateway = Gateway::app("processes")
+        .workers(2)
+        .threads(2)
+        .option("--connection-requests", "1000000000")
+        .start();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..8 {

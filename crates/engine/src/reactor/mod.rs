@@ -204,7 +204,7 @@ impl<C: Parked> Reactor<C> {
         let next = self.next();
         if others_took || next.is_none() {
             self.place.learn(false);
-        } else if others_serve && next.is_some() {
+        } else if others_serve {
             self.place.learn(true);
         }
         next

@@ -123,9 +123,14 @@ impl Place {
                 return slept.map(|()| false);
             }
             let stalled = idle && worker.something_waits();
-            if stalled || slept == Err(Errno::INTR) || !self.is_calm() || worker.draining() {
+            let ended = ended(slept);
+            if stalled || ended.is_err() || !self.is_calm() || worker.draining() {
                 self.ticking.store(false, Ordering::SeqCst);
-                return ended(slept).map(|()| stalled);
+                if ended.is_err() {
+                    // This thread may be blocked next: another one has to look.
+                    self.wake_sleeper();
+                }
+                return ended.map(|()| stalled);
             }
         }
     }
@@ -138,6 +143,13 @@ impl Place {
         let slept = futex::wait(&self.state, futex::Flags::PRIVATE, state, None);
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
         ended(slept)
+    }
+
+    fn wake_sleeper(&self) {
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            // An error would mean that the address is none.
+            let _ = futex::wake(&self.state, futex::Flags::PRIVATE, 1);
+        }
     }
 }
 
@@ -154,9 +166,8 @@ impl Drop for Occupied<'_> {
         let place = self.0;
         place.state.store(FREE, Ordering::SeqCst);
         let somebody_looks = place.is_calm() && place.ticking.load(Ordering::SeqCst);
-        if !somebody_looks && place.sleepers.load(Ordering::SeqCst) > 0 {
-            // An error would mean that the address is none.
-            let _ = futex::wake(&place.state, futex::Flags::PRIVATE, 1);
+        if !somebody_looks {
+            place.wake_sleeper();
         }
     }
 }
