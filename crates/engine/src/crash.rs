@@ -7,7 +7,7 @@
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use fastcgi::encode;
 
@@ -17,6 +17,8 @@ pub struct Answers(Vec<AtomicU64>);
 static ANSWERS: OnceLock<Answers> = OnceLock::new();
 /// What is sent, and to HEAD.
 static PAGES: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
+/// This process is dying.
+static CRASHED: AtomicBool = AtomicBool::new(false);
 /// A listener that nobody else serves.
 static LISTENER: AtomicI32 = AtomicI32::new(-1);
 /// The process whose requests these are: children of the application inherit the handler, not the right to answer.
@@ -77,10 +79,16 @@ pub fn close_with(listener: &OwnedFd) {
     LISTENER.store(listener.as_raw_fd(), Ordering::Release);
 }
 
+/// Whether this process is dying, and waits only for its answers to be read: nothing new may be taken.
+pub fn has_crashed() -> bool {
+    CRASHED.load(Ordering::Relaxed)
+}
+
 extern "C" fn on_crash(signal: c_int) {
     // SAFETY: getpid is async-signal-safe and has no preconditions.
     let is_owner = unsafe { libc::getpid() } == OWNER.load(Ordering::Acquire);
     if let (true, Some(answers), Some(pages)) = (is_owner, ANSWERS.get(), PAGES.get()) {
+        CRASHED.store(true, Ordering::Release);
         close_listener();
         let mut patience = DRAIN_TURNS;
         for answer in &answers.0 {

@@ -10,6 +10,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SocketFlags, accept_with};
 
 use super::{LISTENER_BIT, Next, Parked, Reactor};
+use crate::crash;
 
 pub(super) struct Listeners {
     /// Emptied when the worker drains, so that nobody connects to a socket that nobody serves.
@@ -29,6 +30,11 @@ impl<C: Parked> Reactor<C> {
     pub(super) fn accept(&self) -> Option<Next<C>> {
         let mut hints = self.hints.load(Ordering::Relaxed);
         while hints != 0 {
+            if crash::has_crashed() {
+                self.stop_listening();
+                self.nudge();
+                return None;
+            }
             let number = hints.trailing_zeros() as usize;
             if self.open() >= self.max_open {
                 self.stop_listening();
