@@ -65,7 +65,7 @@ lint: ## check formatting, clippy and the examples' syntax
 	python3 scripts/check_syntax.py benches examples scripts tests/compat
 	for script in scripts/*.sh .ci/run; do bash -n $$script; done
 
-# Half an hour on a quiet machine; numbers of a busy one mean nothing.
+# Six minutes on a quiet machine; numbers of a busy one mean nothing.
 bench: build ## measure against other servers, in the cases of the README
 	@scripts/test-packages.sh bench
 	@scripts/venv.sh $(cache)/bench-venv benches/requirements.txt
