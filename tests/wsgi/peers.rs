@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::fcgi_client::{GET_VALUES, GET_VALUES_RESULT, Raw, Request, UNKNOWN_TYPE, pair, record};
+use crate::support::fcgi_client::{GET_VALUES, GET_VALUES_RESULT, Raw, Request, STDIN, UNKNOWN_TYPE, pair, record};
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
@@ -142,6 +142,33 @@ fn f10_unread_body_beyond_drain_bytes_is_no_longer_received_and_the_log_says_so(
     connection.send(&rest[..rest.len() - 8]);
     gateway.log.wait_for_line(&["INFO", "--drain-bytes"]);
     connection.expect_close();
+}
+
+#[test]
+fn f10_peer_that_never_stops_sending_after_its_response_is_closed_after_the_drain_timeout() {
+    let gateway = Gateway::app("input")
+        .option("--drain-bytes", "1000g")
+        .option("--drain-timeout", "300ms")
+        .start();
+    let request = Request::post("/ignored", vec![b'x'; 110_000]);
+    let mut connection = gateway.connect();
+    connection.send(&request.bytes()[..request.head_bytes().len() + 100_000]);
+    assert_eq!(connection.read_response(1).code(), 413);
+    let more = record(STDIN, 1, &[b'x'; 65_528]);
+    until("the connection is closed", SOON, || connection.try_send(&more).is_err());
+}
+
+#[test]
+fn f10_worker_with_all_its_connections_leaves_the_next_one_to_another() {
+    let gateway = Gateway::app("processes")
+        .workers(2)
+        .option("--connections", "1")
+        .start();
+    let request = Request::get("/pid").keep_conn();
+    let mut first = gateway.connect();
+    let served = first.exchange(&request).ok().text();
+    let mut second = gateway.connect();
+    assert_ne!(second.exchange(&request).ok().text(), served);
 }
 
 #[test]
