@@ -42,12 +42,27 @@ fn script_that_the_unit_does_not_name_is_not_run() {
     assert_eq!(get(&fcgiwrap, "other.cgi", "/").code(), 403);
 }
 
+/// Writes an empty line to standard error, and goes on when it has been read: a reader that finds the response there too
+/// takes that first.
+const EMPTY_LINE: &str = r"
+import fcntl, os, termios, time
+
+os.write(2, b'\n')
+end = time.monotonic() + 20
+while any(fcntl.ioctl(2, termios.FIONREAD, bytes(4))) and time.monotonic() < end:
+    time.sleep(0.002)
+
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [b'whole']
+";
+
 /// docs/nginx.md says so, and why the unit has no -f.
 #[test]
 fn empty_line_on_standard_error_spoils_the_response_with_the_option_f() {
     let says = format!(
-        "#!/usr/bin/env wsgi-fpm\n# /// wsgi-fpm\n# python = {:?}\n# ///\nimport os\n\nos.write(2, b'\\n')\n\n\n\
-         def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'whole']\n",
+        "#!/usr/bin/env wsgi-fpm\n# /// wsgi-fpm\n# python = {:?}\n# ///\n{EMPTY_LINE}",
         interpreter()
     );
     let Some(fcgiwrap) = start(("-c 8", "-c 1"), &says) else {

@@ -33,6 +33,7 @@ pub enum Quirk {
     HidesShortBodies,
     LosesSocketOfEndedProcess,
     IsSilentAboutEndedProcess,
+    ForgetsProcesses,
 }
 
 impl Quirk {
@@ -75,6 +76,9 @@ impl Quirk {
             Self::HidesShortBodies => "a response that is shorter than its `Content-Length` may look whole",
             Self::LosesSocketOfEndedProcess => "after a crash requests get 502 until the process was started again",
             Self::IsSilentAboutEndedProcess => "no log says that a process was killed in the middle of a request",
+            Self::ForgetsProcesses => {
+                "a process that is silent for too long may not be ended, nor its death be logged, if an older one ends meanwhile"
+            }
             Self::RefusesLargeUnknownLength => "an upload of unknown length over about 15 KiB is answered with 400",
         }
     }

@@ -88,11 +88,7 @@ impl Tied {
     /// Waits until the process has ended by itself or by a signal of the test.
     #[track_caller]
     pub fn wait_for_end(&self, deadline: Duration) {
-        let stat = format!("/proc/{}/stat", self.pid.as_raw_nonzero());
-        wait::until("the process has ended", deadline, || {
-            // The keeper reaps it later: until then it is a zombie.
-            std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
-        });
+        wait::until_ended(self.pid.as_raw_nonzero(), deadline);
     }
 }
 

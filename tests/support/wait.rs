@@ -1,5 +1,7 @@
 //! Waiting for a condition with a deadline.
 
+use std::fmt::Display;
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,4 +31,17 @@ pub fn until_some<T>(what: &str, deadline: Duration, mut condition: impl FnMut()
 #[track_caller]
 pub fn until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
     until_some(what, deadline, || condition().then_some(()));
+}
+
+/// Waits until the process `pid` has ended and closed what it had open. It may still be a zombie: whoever adopts a process
+/// reaps it when he likes.
+///
+/// # Panics
+/// As [`until_some`].
+#[track_caller]
+pub fn until_ended(pid: impl Display, deadline: Duration) {
+    let stat = format!("/proc/{pid}/stat");
+    until("the process has ended", deadline, || {
+        fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
+    });
 }

@@ -196,8 +196,10 @@ def reads(environ, start_response):
 
 
 def dies(environ, start_response):
-    """The worker ends by a signal in the middle of a request."""
+    """The worker ends by a signal in the middle of a request; its number is in the file `pid`, if there is one."""
     how = query(environ, "by")
+    if query(environ, "pid"):
+        Path(query(environ, "pid")).write_text(str(os.getpid()))
     if how == "SIGSEGV":
         ctypes.string_at(0)
     os.kill(os.getpid(), getattr(signal, how))
