@@ -174,19 +174,10 @@ fn expect_curl_to_fail(place: &Place, target: &str) {
 
 /// E4.
 fn request_over_its_time_is_a_504(front: &Front) {
-    if front.has(Quirk::ForgetsProcesses) {
-        // Others end here at any time: crate::lighttpd has it with a web server of its own.
-        return;
-    }
     let page = front.own("gated");
     let never = front.file("never");
     let target = format!("{page}?gate={}", never.display());
     let response = front.mounted.get(&target).expect(504);
-    if front.server.entry == Entry::Cgi {
-        // Only the web server watches over it.
-        assert_ne!(response.text(), "504 Gateway Timeout\n");
-        return;
-    }
     assert_eq!(response.text(), "504 Gateway Timeout\n");
     front.mounted.log.wait_for_line(&["--request-timeout", &page]);
 }

@@ -157,7 +157,7 @@ fn silent_cgi_process_is_ended_and_a_killed_one_is_logged() {
     let path = path().into_string().unwrap();
     let replacements = [
         ("/usr/local/bin:/usr/bin:/bin", &*path),
-        ("\"read-timeout\" => 300", "\"read-timeout\" => 1"),
+        ("\"read-timeout\" => 330", "\"read-timeout\" => 1"),
     ];
     let Some(lighttpd) = cgi("", &replacements, script("plain", "")) else {
         return;

@@ -26,6 +26,7 @@ const ENGINE: &[&str] = &[
     "preload",
     "output",
     "access",
+    "interrupt",
     "thread",
     "watchdog",
     "worker",

@@ -142,6 +142,26 @@ def stubborn(environ, start_response):
             pass
 
 
+def closes_never(environ, start_response):
+    class Body(list):
+        def close(self):
+            stubborn(environ, start_response)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return Body([b"whole"])
+
+
+def waits(environ, start_response):
+    """In Python again and again; what ends it is noted."""
+    try:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            time.sleep(0.005)
+    except BaseException as error:
+        note(type(error).__name__)
+        raise
+    return text(start_response, "waited")
+
+
 def variable(environ, start_response):
     return text(start_response, os.environ.get(environ["QUERY_STRING"], "absent"))
 

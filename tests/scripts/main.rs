@@ -13,3 +13,4 @@ mod fastcgi;
 mod script;
 mod stopping;
 mod terminal;
+mod time_limit;

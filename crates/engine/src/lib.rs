@@ -14,6 +14,7 @@ mod crash;
 mod exchange;
 mod ffi;
 mod forked;
+mod interrupt;
 mod leader;
 mod output;
 mod preload;

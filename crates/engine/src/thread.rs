@@ -20,6 +20,7 @@ use crate::bell::Bell;
 use crate::carrier::{Carrier, Ending, Payload};
 use crate::connection::{self, Connection, Hub, Step};
 use crate::exchange::Exchange;
+use crate::interrupt::take_back;
 use crate::reactor::Next;
 use crate::request_id::RequestId;
 use crate::wsgi::call::{self, Caller};
@@ -175,10 +176,7 @@ impl Server {
     fn end_request(&self, py: Python<'_>) {
         let station = self.station();
         if station.interrupted.swap(false, Ordering::Relaxed) {
-            // RequestTimeout may not have been raised yet: it must not hit the next request.
-            if let Err(error) = ffi::raise_in_thread(py, station.ident.load(Ordering::Relaxed), None) {
-                tracing::error!(%error, "RequestTimeout can't be taken back");
-            }
+            take_back(py, station.ident.load(Ordering::Relaxed));
         }
         station.request.end();
         self.shared.slot(station).end();

@@ -10,25 +10,24 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use pool::log::escape_bytes;
 use pool::scoreboard::now_ms;
 use pool::settings::Entry;
-use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::access::Access;
 use crate::connection::{Connection, Step};
+use crate::ffi;
+use crate::interrupt::{PYTHON_WAIT, interrupt};
 use crate::reactor::Reactor;
 use crate::request_id::RequestId;
 use crate::thread::{Shared, Station, refuse, request_name};
 use crate::wsgi::reject::{self, Rejection};
 use crate::wsgi::respond::Outcome;
-use crate::wsgi::traceback;
-use crate::{RequestTimeout, ffi};
 
 /// How often it looks while something is to be watched. Timeouts are late by up to this.
 const TICK: Duration = Duration::from_millis(250);
@@ -36,9 +35,6 @@ const TICK: Duration = Duration::from_millis(250);
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// Asks faulthandler for all threads' stacks. Linux itself never sends it, and applications don't know it.
 pub const STACK_SIGNAL: Signal = Signal::STKFLT;
-/// How long a thread may hold the GIL before it counts as one that does not give it back. Threads that run Python do so
-/// every 5 ms.
-const PYTHON_WAIT: Duration = Duration::from_secs(1);
 /// How long faulthandler's stacks may take to appear.
 const STACK_WAIT: Duration = Duration::from_millis(200);
 
@@ -280,7 +276,7 @@ impl Watchdog {
         let request = request_name(&self.shared, station);
         let page = reject::page(reject::TIMED_OUT);
         let answered = station.exchange.take_over(serial, |is_head| page.answer(is_head));
-        let stack = match interrupt(&self.shared, index, since).recv_timeout(PYTHON_WAIT) {
+        let stack = match interrupt_station(&self.shared, index, since).recv_timeout(PYTHON_WAIT) {
             Ok(stack) => stack,
             Err(RecvTimeoutError::Timeout) => self.stack_without_python(station),
             Err(RecvTimeoutError::Disconnected) => String::new(),
@@ -321,36 +317,14 @@ impl Watchdog {
     }
 }
 
-/// Raises RequestTimeout in a thread, if it still has the request; before that, its stack is sent. In a thread of its own:
-/// the GIL may be held for long, and the watchdog must not wait for it.
-fn interrupt(shared: &Arc<Shared>, index: usize, since: u64) -> Receiver<String> {
-    let shared = Arc::clone(shared);
-    // One stack: sending it never waits.
-    let (stack, received) = sync_channel(1);
-    let raise = move || {
-        Python::attach(|py| {
-            let station = &shared.stations[index];
-            if shared.slot(station).busy_since_ms() == Some(since) {
-                let text = traceback::of_thread(py, station.ident.load(Ordering::Relaxed));
-                // The watchdog may have stopped waiting.
-                let _ = stack.send(text.unwrap_or_else(|error| error.to_string()));
-            }
-            // No Python runs from here on: the thread can't get from one request to the next.
-            if shared.slot(station).busy_since_ms() != Some(since) {
-                return;
-            }
-            station.interrupted.store(true, Ordering::Relaxed);
-            let exception = py.get_type::<RequestTimeout>();
-            let ident = station.ident.load(Ordering::Relaxed);
-            if let Err(error) = ffi::raise_in_thread(py, ident, Some(exception.as_any())) {
-                tracing::error!(%error, "RequestTimeout can't be raised");
-            }
-        });
-    };
-    if let Err(error) = std::thread::Builder::new().name("interrupt".into()).spawn(raise) {
-        tracing::error!(%error, "RequestTimeout can't be raised");
-    }
-    received
+/// Raises RequestTimeout in a thread that has had a request since `since`, if it still has; its stack before that.
+fn interrupt_station(shared: &Arc<Shared>, index: usize, since: u64) -> Receiver<String> {
+    let (asking, raising) = (Arc::clone(shared), Arc::clone(shared));
+    interrupt(
+        shared.stations[index].ident.load(Ordering::Relaxed),
+        move || asking.slot(&asking.stations[index]).busy_since_ms() == Some(since),
+        move || raising.stations[index].interrupted.store(true, Ordering::Relaxed),
+    )
 }
 
 /// Receives what is there. A request that could start waits for a thread.

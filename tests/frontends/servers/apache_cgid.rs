@@ -61,7 +61,6 @@ pub fn unbuffered(front: Front) -> Front {
 /// What a place has that is not in the shipped file.
 pub fn additional(place: &str) -> String {
     match place {
-        "mounted" => "CGIDScriptTimeout 3".to_owned(),
         "old" => format!("SetEnv REQUEST_START {}", a_minute_ago()),
         _ => String::new(),
     }

@@ -91,14 +91,6 @@ fn site(place: &str) -> String {
                 "fastcgi_pass unix:/run/example.sock",
                 if place == "streaming" { &streaming } else { &pass },
             ),
-            (
-                "fastcgi_read_timeout 300s",
-                if place == "mounted" {
-                    "fastcgi_read_timeout 3s"
-                } else {
-                    "fastcgi_read_timeout 300s"
-                },
-            ),
             ("listen 80;", "listen 127.0.0.1:%PORT0%;"),
             ("listen [::]:80;", ""),
             (

@@ -1,12 +1,15 @@
 //! CGI: one request, in the environment and the standard streams of this process (SPEC D, RFC 3875).
 //!
-//! Everything here counts for the start of each request, so nothing is imported and no thread is started.
+//! Everything here counts for the start of each request, so nothing is imported, and the one thread that is started does
+//! nothing but sleep.
 
 mod signals;
 mod streams;
+mod time_limit;
 mod variables;
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -30,6 +33,7 @@ use crate::wsgi::forwarded;
 use crate::wsgi::reject::{self, Rejection};
 use crate::wsgi::respond::Outcome;
 use streams::{Streams, take_standard_streams};
+use time_limit::TimeLimit;
 use variables::Variables;
 
 const FAILURE: i32 = 1;
@@ -52,8 +56,22 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     let rest = input.try_clone();
     let request = Request::new(settings);
     let mut access = settings.log.access.then(|| request.access());
-    let answered = answer(py, settings, &request, access.as_mut(), (input, &output), &unread);
-    let answered = answered.unwrap_or_else(|refusal| refuse(&output, &refusal));
+    let output = Arc::new(output);
+    let limit = TimeLimit::begin(py, &settings.limits, &output, &request);
+    let answered = limit.map_err(|error| request.failed(&error)).and_then(|limit| {
+        let answered = answer(
+            py,
+            settings,
+            &request,
+            access.as_mut(),
+            &limit,
+            (input, &output),
+            &unread,
+        );
+        limit.end(py);
+        answered
+    });
+    let answered = answered.unwrap_or_else(|refusal| refuse(&output, &request, &refusal));
     if let Some(access) = access {
         access.log(answered.status, answered.bytes, answered.outcome);
     }
@@ -66,7 +84,7 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     if let Ok(rest) = rest {
         pool::drain::empty(rest, most.min(unread.load(Ordering::Relaxed)), longest);
     }
-    i32::from(answered.outcome == Outcome::Failed)
+    i32::from(matches!(answered.outcome, Outcome::Failed | Outcome::TimedOut))
 }
 
 /// The request as it stands in the environment.
@@ -110,6 +128,21 @@ impl Request {
         access
     }
 
+    fn is_head(&self) -> bool {
+        self.method() == b"HEAD"
+    }
+
+    /// This side fails to answer it.
+    fn failed(&self, error: &dyn Display) -> Refusal {
+        let error = escape(&error.to_string());
+        tracing::error!(
+            request = self.name(&self.path()),
+            error,
+            "the request can't be answered"
+        );
+        Refusal::Failed
+    }
+
     /// Names it in the log.
     fn name(&self, path: &[u8]) -> String {
         let id = self.id.current().unwrap_or_default();
@@ -137,20 +170,13 @@ fn answer(
     settings: &Settings,
     request: &Request,
     mut access: Option<&mut Access>,
+    limit: &TimeLimit,
     (input, output): (OwnedFd, &OwnedFd),
     unread: &Arc<AtomicU64>,
 ) -> Result<Answered, Refusal> {
     let sent_path = request.path();
-    let failed = |error: &dyn std::fmt::Display| {
-        let error = escape(&error.to_string());
-        tracing::error!(
-            request = request.name(&sent_path),
-            error,
-            "the request can't be answered"
-        );
-        Refusal::Failed
-    };
-    worker::prepare_paths(py, settings).map_err(|error| failed(&error))?;
+    let failed = |error| request.failed(&error);
+    worker::prepare_paths(py, settings).map_err(failed)?;
     let app = worker::load(py, settings).map_err(|(reason, detail)| {
         tracing::error!(
             request = request.name(&sent_path),
@@ -163,7 +189,7 @@ fn answer(
         tracing::error!("REQUEST_METHOD is not set: this is no CGI request (RFC 3875 section 4.1.12)");
         return Err(Refusal::Failed);
     }
-    let python = |error: PyErr| failed(&error);
+    let python = |error: PyErr| request.failed(&error);
     let errors = Py::new(py, Errors::new(Arc::clone(&request.id))).map_err(python)?;
     errors.get().lend(request.serial);
     let constants = constants(py, settings, &errors).map_err(python)?;
@@ -172,9 +198,9 @@ fn answer(
         .variables
         .iter()
         .map(|(name, value)| Ok::<_, Infallible>((name.as_slice(), value.as_slice())));
-    let output = output.try_clone().map_err(|error| failed(&error))?;
+    let output = output.try_clone().map_err(failed)?;
     let streams = Streams::new(input, output, &settings.limits, Arc::clone(unread));
-    let mut streams = streams.map_err(|error| failed(&error))?;
+    let mut streams = streams.map_err(failed)?;
     // A body without a length is collected first, so that the application can be told its length (SPEC C46).
     let collected = match variables::is_chunked(&request.variables) {
         true => Some(streams.collect(settings.limits.body_timeout)),
@@ -199,7 +225,7 @@ fn answer(
     }
     match collected {
         Some(Err(CarrierError::BodyStall(_))) => return Err(refused(Rejection::BodyTimeout, &path)),
-        Some(Err(error)) => return Err(failed(&error)),
+        Some(Err(error)) => return Err(request.failed(&error)),
         _ => {}
     }
     let length = facts.content_length.unwrap_or(0);
@@ -210,6 +236,7 @@ fn answer(
     let exchange = Exchange::new(&settings.limits, 0, Answers::nobodys());
     let is_head = facts.method == b"HEAD";
     let ticket = exchange.begin(Box::new(streams), is_head);
+    limit.runs(&exchange);
     let name = || request.name(&path);
     let called_at = Instant::now();
     let called = Caller::new(py, app, settings)
@@ -227,13 +254,13 @@ fn answer(
 }
 
 /// Sends a page of the gateway's own.
-fn refuse(output: &OwnedFd, refusal: &Refusal) -> Answered {
+fn refuse(output: &OwnedFd, request: &Request, refusal: &Refusal) -> Answered {
     let (status, outcome) = match refusal {
         Refusal::Failed => (INTERNAL_ERROR, Outcome::Failed),
         Refusal::Rejected(rejection @ Rejection::Internal(_)) => (rejection.status(), Outcome::Failed),
         Refusal::Rejected(rejection) => (rejection.status(), Outcome::Refused),
     };
-    let is_head = std::env::var_os("REQUEST_METHOD").is_some_and(|method| method == "HEAD");
+    let is_head = request.is_head();
     let page = reject::page(status);
     let sent = output
         .try_clone()

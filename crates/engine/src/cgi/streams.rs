@@ -228,7 +228,7 @@ impl Carrier for Streams {
         }
     }
 
-    /// Nobody else waits: there is no watchdog here.
+    /// Nobody asks for it: what waits to send for too long is ended with the process.
     fn hang_up(&mut self) {}
 
     fn crash_address(&self) -> Option<(RawFd, u16)> {

@@ -1,0 +1,156 @@
+//! `request_timeout` where one process is one request (SPEC E4). Of the web servers that run CGI scripts some watch over what
+//! a script sends, and some over nothing.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use pool::settings::Limits;
+use pyo3::prelude::*;
+
+use super::Request;
+use crate::exchange::Exchange;
+use crate::ffi;
+use crate::interrupt::{PYTHON_WAIT, interrupt, take_back};
+use crate::wsgi::reject;
+
+/// Watches over the request of this process, in a thread that has nothing else to do.
+pub struct TimeLimit {
+    watch: Arc<Watch>,
+    /// `threading.get_ident()` of the thread that has the request.
+    ident: u64,
+}
+
+struct Watch {
+    phase: Mutex<Phase>,
+    /// RequestTimeout was raised in the thread, or is about to be.
+    interrupted: AtomicBool,
+}
+
+/// How far the request is.
+enum Phase {
+    /// The application is imported, and the request looked at: nobody but the gateway answers.
+    Starting {
+        output: Arc<OwnedFd>,
+        is_head: bool,
+    },
+    /// The application has it.
+    Running {
+        exchange: Arc<Exchange>,
+        serial: u64,
+    },
+    Over,
+}
+
+impl TimeLimit {
+    /// The request's time begins.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn begin(py: Python<'_>, limits: &Limits, output: &Arc<OwnedFd>, request: &Request) -> PyResult<Self> {
+        let ident = py.import("_thread")?.call_method0("get_ident")?.extract()?;
+        let phase = match limits.request_timeout.is_zero() {
+            true => Phase::Over,
+            false => Phase::Starting {
+                output: Arc::clone(output),
+                is_head: request.is_head(),
+            },
+        };
+        let watch = Arc::new(Watch {
+            phase: Mutex::new(phase),
+            interrupted: AtomicBool::new(false),
+        });
+        if !limits.request_timeout.is_zero() {
+            let (watching, limits, request) = (Arc::clone(&watch), *limits, request.name(&request.path()));
+            let thread = thread::Builder::new().name("time-limit".into()).stack_size(STACK);
+            if let Err(error) = thread.spawn(move || watching.run(&limits, ident, &request)) {
+                // Shared hosts count threads.
+                tracing::warn!(%error, "the request has no time limit");
+                *watch.phase() = Phase::Over;
+            }
+        }
+        Ok(Self { watch, ident })
+    }
+
+    /// From here on the exchange says who answers.
+    pub fn runs(&self, exchange: &Arc<Exchange>) {
+        let mut phase = self.watch.phase();
+        if matches!(*phase, Phase::Starting { .. }) {
+            *phase = Phase::Running {
+                exchange: Arc::clone(exchange),
+                serial: exchange.serial(),
+            };
+        }
+    }
+
+    /// The application has done what it could, or will not get the request.
+    pub fn end(&self, py: Python<'_>) {
+        *self.watch.phase() = Phase::Over;
+        if self.watch.interrupted.load(Ordering::Relaxed) {
+            take_back(py, self.ident);
+        }
+    }
+}
+
+impl Watch {
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(self: Arc<Self>, limits: &Limits, ident: u64, request: &str) {
+        thread::sleep(limits.request_timeout);
+        let page = reject::page(reject::TIMED_OUT);
+        let phase = self.phase();
+        let (exchange, serial) = match &*phase {
+            Phase::Over => return,
+            Phase::Running { exchange, serial } => (Arc::clone(exchange), *serial),
+            Phase::Starting { output, is_head } => {
+                // With the lock: nobody else answers any more.
+                let sent = output.try_clone().map(File::from);
+                let sent = sent.and_then(|mut output| output.write_all(page.answer(*is_head)));
+                self.log(request, sent.is_ok(), ident);
+                ffi::exit_now(1);
+            }
+        };
+        drop(phase);
+        let answered = exchange.take_over(serial, |is_head| page.answer(is_head));
+        self.log(request, answered, ident);
+        thread::sleep(limits.kill_timeout);
+        let phase = self.phase();
+        if !matches!(*phase, Phase::Over) {
+            tracing::error!(
+                request,
+                "the process ends: its request did not end within --kill-timeout after its time limit"
+            );
+            ffi::exit_now(1);
+        }
+    }
+
+    /// Says that the time is over and what the thread does, and raises RequestTimeout there.
+    fn log(self: &Arc<Self>, request: &str, answered: bool, ident: u64) {
+        let (asking, raising) = (Arc::clone(self), Arc::clone(self));
+        let stack = interrupt(
+            ident,
+            move || !matches!(asking.phase.try_lock().as_deref(), Ok(Phase::Over)),
+            move || raising.interrupted.store(true, Ordering::Relaxed),
+        );
+        let stack = match stack.recv_timeout(PYTHON_WAIT) {
+            Ok(stack) => stack,
+            Err(RecvTimeoutError::Timeout) => "unknown: something holds the GIL".to_owned(),
+            Err(RecvTimeoutError::Disconnected) => String::new(),
+        };
+        tracing::error!(
+            request,
+            answered_504 = answered,
+            stack = %pool::log::block(&stack),
+            "a request runs longer than --request-timeout allows"
+        );
+    }
+}
+
+/// Bytes. For formatting a line of the log.
+const STACK: usize = 256 * 1024;

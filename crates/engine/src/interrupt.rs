@@ -1,0 +1,54 @@
+//! Ending a request whose time is over from outside: RequestTimeout in its thread (SPEC E4).
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+use crate::wsgi::traceback;
+use crate::{RequestTimeout, ffi};
+
+/// How long a thread may hold the GIL before it counts as one that does not give it back. Threads that run Python do so
+/// every 5 ms.
+pub const PYTHON_WAIT: Duration = Duration::from_secs(1);
+
+/// Raises RequestTimeout in the thread `ident` (its `threading.get_ident()`) if it `has_request` still, after `about_to_raise`;
+/// before that, its stack is sent. In a thread of its own: the GIL may be held for long, and the caller must not wait for
+/// it longer than [`PYTHON_WAIT`].
+pub fn interrupt(
+    ident: u64,
+    has_request: impl Fn() -> bool + Send + 'static,
+    about_to_raise: impl FnOnce() + Send + 'static,
+) -> Receiver<String> {
+    // One stack: sending it never waits.
+    let (stack, received) = sync_channel(1);
+    let raise = move || {
+        Python::attach(|py| {
+            if has_request() {
+                let text = traceback::of_thread(py, ident);
+                // The caller may have stopped waiting.
+                let _ = stack.send(text.unwrap_or_else(|error| error.to_string()));
+            }
+            // No Python runs from here on: the thread can't get from one request to the next.
+            if !has_request() {
+                return;
+            }
+            about_to_raise();
+            let exception = py.get_type::<RequestTimeout>();
+            if let Err(error) = ffi::raise_in_thread(py, ident, Some(exception.as_any())) {
+                tracing::error!(%error, "RequestTimeout can't be raised");
+            }
+        });
+    };
+    if let Err(error) = std::thread::Builder::new().name("interrupt".into()).spawn(raise) {
+        tracing::error!(%error, "RequestTimeout can't be raised");
+    }
+    received
+}
+
+/// Takes back a RequestTimeout that may not have been raised yet: it must not hit what the thread does next.
+pub fn take_back(py: Python<'_>, ident: u64) {
+    if let Err(error) = ffi::raise_in_thread(py, ident, None) {
+        tracing::error!(%error, "RequestTimeout can't be taken back");
+    }
+}
