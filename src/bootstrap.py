@@ -42,4 +42,8 @@ def main():
     return engine.main() if settings is None else engine.serve(settings)
 
 
+# Since 3.11 CPython keeps frames in chunks of 16 KiB, and maps and unmaps memory each time that a call crosses the end of
+# one, perhaps in every turn of a loop. A frame that needs more than that gets a chunk of 256 KiB, half of it for whom it calls.
+if sys.version_info >= (3, 11):
+    main.__code__ = main.__code__.replace(co_stacksize=16384)
 sys.exit(main())

@@ -1,10 +1,11 @@
 //! What the application sees of a CGI request, and how the process ends (SPEC D).
 
 use std::os::unix::ffi::OsStringExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::script::Script;
 use crate::script::finish;
+use crate::support::python;
 
 #[test]
 fn d1_variables_are_bytes_as_latin_1_in_every_locale() {
@@ -244,4 +245,38 @@ fn script_may_import_a_module_of_its_own_name() {
     let script = Script::named("app.fcgi", "", "from app import application\n");
     std::fs::write(script.file("app.py"), include_str!("app.py")).unwrap();
     assert_eq!(script.get("/key?REQUEST_METHOD").ok(), "'GET'");
+}
+
+const COLLECTOR: &str = "import gc\n\n\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    \
+                         return [('%s %s' % (gc.get_threshold(), gc.get_freeze_count() > 0)).encode()]\n";
+
+/// It is held back while the script is imported.
+#[test]
+fn garbage_collector_is_as_usual_when_the_application_is_called() {
+    let usual = "import gc\nusual = gc.get_threshold()\n";
+    let python = python::default().unwrap_or_else(|| "python3".into());
+    let output = Command::new(python)
+        .args(["-c", &format!("{usual}print(usual, True)")])
+        .output()
+        .unwrap();
+    let answer = Script::named("app.cgi", "", COLLECTOR).get("/");
+    assert_eq!(answer.ok(), String::from_utf8(output.stdout).unwrap().trim_end());
+}
+
+#[test]
+fn garbage_collector_that_the_script_has_set_stays_so() {
+    let source = format!("import gc\ngc.set_threshold(123, 4, 5)\n{COLLECTOR}");
+    assert_eq!(Script::named("app.cgi", "", &source).get("/").ok(), "(123, 4, 5) False");
+}
+
+/// As in every Python program.
+#[test]
+fn finalizer_in_a_cycle_runs_at_the_end() {
+    let source = "import os\n\nnotes = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'notes')\nnotes = \
+                  os.open(notes, os.O_CREAT | os.O_WRONLY)\n\n\nclass Last:\n    def __del__(self, write=os.write, \
+                  notes=notes):\n        write(notes, b'last')\n\n\nlast = Last()\nlast.itself = last\ndel last\n\n\n\
+                  def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'']\n";
+    let script = Script::named("app.cgi", "", source);
+    script.get("/").ok();
+    assert_eq!(script.notes(), "last");
 }

@@ -1,8 +1,9 @@
 //! CGI: one request, in the environment and the standard streams of this process (SPEC D, RFC 3875).
 //!
-//! Everything here counts for the start of each request, so nothing is imported, and the one thread that is started does
-//! nothing but sleep.
+//! Everything here counts for the start of each request, so only built-in modules are imported, and the one thread that is
+//! started does nothing but sleep.
 
+mod collector;
 mod signals;
 mod streams;
 mod time_limit;
@@ -32,6 +33,7 @@ use crate::wsgi::errors::Errors;
 use crate::wsgi::forwarded;
 use crate::wsgi::reject::{self, Rejection};
 use crate::wsgi::respond::Outcome;
+use collector::Collector;
 use streams::{Streams, take_standard_streams};
 use time_limit::TimeLimit;
 use variables::Variables;
@@ -177,6 +179,8 @@ fn answer(
     let sent_path = request.path();
     let failed = |error| request.failed(&error);
     worker::prepare_paths(py, settings).map_err(failed)?;
+    let python = |error: PyErr| request.failed(&error);
+    let collector = Collector::hold_back(py).map_err(python)?;
     let app = worker::load(py, settings).map_err(|(reason, detail)| {
         tracing::error!(
             request = request.name(&sent_path),
@@ -189,7 +193,7 @@ fn answer(
         tracing::error!("REQUEST_METHOD is not set: this is no CGI request (RFC 3875 section 4.1.12)");
         return Err(Refusal::Failed);
     }
-    let python = |error: PyErr| request.failed(&error);
+    collector.resume().map_err(python)?;
     let errors = Py::new(py, Errors::new(Arc::clone(&request.id))).map_err(python)?;
     errors.get().lend(request.serial);
     let constants = constants(py, settings, &errors).map_err(python)?;
