@@ -47,6 +47,20 @@ fn every_python_serves() {
     }
 }
 
+/// Since 3.11 they did not: see src/bootstrap.py.
+#[test]
+fn calls_cost_the_same_however_deep_they_are() {
+    for python in python::available() {
+        let gateway = Gateway::app("depths").python(&python.path).threads(2).start();
+        let slowdowns = std::thread::scope(|scope| {
+            let ask = || gateway.get("/").ok().text().parse::<f64>().unwrap();
+            [scope.spawn(ask), scope.spawn(ask)].map(|asked| asked.join().unwrap())
+        });
+        let alike = slowdowns.iter().all(|slowdown| *slowdown < 15.0);
+        assert!(alike, "{slowdowns:?} in the two threads of {python:?}");
+    }
+}
+
 #[test]
 fn every_pythons_virtual_environment_serves() {
     for python in python::available() {

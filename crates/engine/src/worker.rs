@@ -136,6 +136,7 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
 /// Starts the other threads and serves in this one, Python's main thread, until the worker has drained.
 fn serve(py: Python<'_>, shared: &Arc<Shared>, application: Py<PyAny>, link: &UnixStream) -> PyResult<()> {
     let thread_class = py.import("threading")?.getattr("Thread")?;
+    let with_room = with_room(py)?;
     let mut threads = Vec::new();
     for index in 1..shared.stations.len() {
         let server = Mutex::new(Server::new(py, shared, index, application.clone_ref(py))?);
@@ -148,7 +149,8 @@ fn serve(py: Python<'_>, shared: &Arc<Shared>, application: Py<PyAny>, link: &Un
             },
         )?;
         let options = PyDict::new(py);
-        options.set_item("target", target)?;
+        options.set_item("target", &with_room)?;
+        options.set_item("args", (target,))?;
         options.set_item("name", format!("wsgi-fpm-{index}"))?;
         options.set_item("daemon", true)?;
         let thread = thread_class.call((), Some(&options))?;
@@ -167,6 +169,15 @@ fn serve(py: Python<'_>, shared: &Arc<Shared>, application: Py<PyAny>, link: &Un
         shared.slot(station).assign(0);
     }
     Ok(())
+}
+
+/// A function that calls another one, in a frame with room for all that this calls in turn. The bootstrap has one for the
+/// main thread, and says why.
+fn with_room(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let names = PyDict::new(py);
+    let source = c"def serve(run):\n    run()\n\n\nserve.__code__ = serve.__code__.replace(co_stacksize=16384)\n";
+    py.run(source, Some(&names), None)?;
+    names.as_any().get_item("serve")
 }
 
 /// Standard streams, stacks for the watchdog, and what a child of the application must know.
