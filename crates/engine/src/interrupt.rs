@@ -46,6 +46,25 @@ pub fn interrupt(
     received
 }
 
+/// Says in the log that the time of `request` is over; `stack`: what it was doing. `answered`: its client has got a 504.
+pub fn report(request: &str, answered: bool, stack: &str) {
+    tracing::error!(
+        request,
+        answered_504 = answered,
+        stack = %pool::log::block(stack),
+        "a request runs longer than --request-timeout allows"
+    );
+}
+
+/// Ends this process, whose `request` goes on although its time has been over for `--kill-timeout`.
+pub fn kill(request: &str) -> ! {
+    tracing::error!(
+        request,
+        "the process ends: a request did not end within --kill-timeout after its time limit"
+    );
+    ffi::exit_now(1)
+}
+
 /// Takes back a RequestTimeout that may not have been raised yet: it must not hit what the thread does next.
 pub fn take_back(py: Python<'_>, ident: u64) {
     if let Err(error) = ffi::raise_in_thread(py, ident, None) {

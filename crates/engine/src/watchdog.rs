@@ -22,7 +22,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use crate::access::Access;
 use crate::connection::{Connection, Step};
 use crate::ffi;
-use crate::interrupt::{PYTHON_WAIT, interrupt};
+use crate::interrupt::{PYTHON_WAIT, interrupt, kill, report};
 use crate::reactor::Reactor;
 use crate::request_id::RequestId;
 use crate::thread::{Shared, Station, refuse, request_name};
@@ -208,11 +208,7 @@ impl Watchdog {
             let since = self.shared.slot(station).busy_since_ms();
             if since.is_some_and(|since| *timed_out == Some(since) && now.saturating_sub(since) >= longest) {
                 let request = request_name(&self.shared, station);
-                tracing::error!(
-                    request,
-                    "the process ends: a request did not end within --kill-timeout after its time limit"
-                );
-                ffi::exit_now(1);
+                kill(&request);
             }
         }
     }
@@ -281,12 +277,7 @@ impl Watchdog {
             Err(RecvTimeoutError::Timeout) => self.stack_without_python(station),
             Err(RecvTimeoutError::Disconnected) => String::new(),
         };
-        tracing::error!(
-            %request,
-            answered_504 = answered,
-            stack = %pool::log::block(&stack),
-            "a request runs longer than --request-timeout allows"
-        );
+        report(&request, answered, &stack);
         station.exchange.end_sending(serial);
         self.shared.hub.reactor.wake();
     }

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use super::Request;
 use crate::exchange::Exchange;
 use crate::ffi;
-use crate::interrupt::{PYTHON_WAIT, interrupt, take_back};
+use crate::interrupt::{PYTHON_WAIT, interrupt, kill, report, take_back};
 use crate::wsgi::reject;
 
 /// Watches over the request of this process, in a thread that has nothing else to do.
@@ -122,11 +122,7 @@ impl Watch {
         thread::sleep(limits.kill_timeout);
         let phase = self.phase();
         if !matches!(*phase, Phase::Over) {
-            tracing::error!(
-                request,
-                "the process ends: its request did not end within --kill-timeout after its time limit"
-            );
-            ffi::exit_now(1);
+            kill(request);
         }
     }
 
@@ -143,12 +139,7 @@ impl Watch {
             Err(RecvTimeoutError::Timeout) => "unknown: something holds the GIL".to_owned(),
             Err(RecvTimeoutError::Disconnected) => String::new(),
         };
-        tracing::error!(
-            request,
-            answered_504 = answered,
-            stack = %pool::log::block(&stack),
-            "a request runs longer than --request-timeout allows"
-        );
+        report(request, answered, &stack);
     }
 }
 
