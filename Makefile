@@ -46,7 +46,7 @@ test: ## install what the tests need and run all of them
 	@scripts/test-packages.sh
 	@scripts/venv.sh $(cache)/test-venv examples/django/requirements.txt examples/flask/requirements.txt
 	cargo build --workspace --all-targets --locked
-	WSGI_FPM_TEST_VENV=$(cache)/test-venv cargo test --workspace --locked --no-fail-fast
+	WSGI_FPM_TEST_VENV=$(cache)/test-venv scripts/count-tests.sh cargo test --workspace --locked --no-fail-fast
 
 # Apart from the others, since it needs a hundred packages from PyPI; without one of them it fails.
 test-compat: ## run frameworks and applications of others behind nginx and Apache
@@ -54,7 +54,7 @@ test-compat: ## run frameworks and applications of others behind nginx and Apach
 	@scripts/test-packages.sh compat
 	@PYTHON_AT_LEAST=3.11 scripts/venv.sh $(cache)/compat-venv tests/compat/requirements/*.txt
 	cargo build --workspace --all-targets --locked
-	WSGI_FPM_COMPAT_VENV=$(cache)/compat-venv cargo test --test compat --locked
+	WSGI_FPM_COMPAT_VENV=$(cache)/compat-venv scripts/count-tests.sh cargo test --test compat --locked
 
 lint: ## check formatting, clippy and the examples' syntax
 	@scripts/tools.sh

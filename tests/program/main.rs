@@ -6,6 +6,7 @@ mod support;
 
 mod command_line;
 mod config_writer;
+mod count_tests;
 mod dev;
 mod listeners;
 mod options;
