@@ -1,11 +1,13 @@
 //! What a reload does to connections: another worker goes on with them, and no request is lost (SPEC E7).
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 
 use crate::support::fcgi_client::{Raw, Request};
+use crate::support::net::Address;
 use crate::support::process::Gateway;
 use crate::support::wait::{SOON, until};
 
@@ -36,6 +38,25 @@ fn reload_begins(gateway: &Gateway) {
 
 fn is_ready(line: &str) -> bool {
     line.contains(" ready ")
+}
+
+/// Whether the process has the gateway's listening socket open.
+fn listens(gateway: &Gateway, pid: &str) -> bool {
+    let Address::Unix(path) = &gateway.address else {
+        panic!("no unix socket")
+    };
+    // "Num RefCount Protocol Flags Type St Inode Path", where the flag is __SO_ACCEPTCON.
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let listener = sockets
+        .lines()
+        .find_map(|line| match *line.split_whitespace().collect::<Vec<_>>() {
+            [_, _, _, "00010000", _, _, inode, name] if Path::new(name) == path => Some(format!("socket:[{inode}]")),
+            _ => None,
+        });
+    let listener = listener.expect("a listening socket");
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    open.filter_map(|fd| std::fs::read_link(fd.path()).ok())
+        .any(|target| target == Path::new(&listener))
 }
 
 #[test]
@@ -80,10 +101,14 @@ fn connection_of_a_running_request_is_handed_over_when_it_ends() {
     let file = format!("{}/gate", gateway.directory.path().display());
     connection.send(&Request::get(&format!("/waits?{file}")).keep_conn().bytes());
     let called = format!("{file}.called");
-    until("it runs", SOON, || std::path::Path::new(&called).exists());
+    until("it runs", SOON, || Path::new(&called).exists());
     reload_begins(&gateway);
     let new = gateway.get("/pid").ok().text();
     assert_ne!(new, old);
+    // Until the word has reached it, the old worker goes on as before.
+    until("the old worker has been told to retire", SOON, || {
+        !listens(&gateway, &old)
+    });
     std::fs::write(&file, "").unwrap();
     assert_eq!(connection.read_response(1).ok().text(), "waited");
     assert_eq!(pid(&mut connection), new);
