@@ -152,6 +152,8 @@ impl Supervisor {
             Hosting::Embedded { libpython } => debug!(libpython = %libpython.display(), "Python is embedded"),
             Hosting::Exec => debug!("Python runs in its own executable"),
         }
+        // The command line has been read.
+        pool::title::set(&format!("wsgi-fpm: supervisor ({})", self.pool.settings.pool));
         self.start()?;
         loop {
             let restart_at = self.restart_at;

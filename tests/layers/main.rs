@@ -109,6 +109,7 @@ const UNSAFE: &[(&str, &str)] = &[
         "CPython's C API, where pyo3 has nothing safe",
     ),
     ("crates/pool/src/scoreboard.rs", "shared memory"),
+    ("crates/pool/src/title.rs", "writing over the process's own arguments"),
     ("src/host.rs", "loading libpython and calling its main function"),
     ("src/supervisor/inherited.rs", "naming a descriptor by its number"),
 ];

@@ -20,6 +20,15 @@ fn a30_listening_socket_means_fastcgi() {
 }
 
 #[test]
+fn process_is_shown_by_the_name_of_its_script() {
+    let pid = |server: &Server| server.get("/pid").ok().text();
+    let script = Script::new("");
+    let server = script.fastcgi();
+    let line = std::fs::read_to_string(format!("/proc/{}/cmdline", pid(&server))).unwrap();
+    assert_eq!(line.trim_end_matches('\0'), "wsgi-fpm: app.fcgi");
+}
+
+#[test]
 fn a30_listening_socket_means_fastcgi_even_among_cgi_variables() {
     let script = Script::new("");
     let path = script.file("socket");

@@ -38,4 +38,5 @@ mod script_filename;
 mod sharing;
 mod start_response;
 mod timeouts;
+mod titles;
 mod validate;

@@ -90,6 +90,7 @@ impl Leader {
         pool::log::start(&settings.log, log);
         // A name for ps and top; nothing depends on it.
         let _ = rustix::thread::set_name(c"wsgi-fpm leader");
+        pool::title::set(&format!("wsgi-fpm: pool {}, leader", settings.pool));
         // Importing the application may take for ever: the supervisor's end must not go unnoticed.
         set_parent_process_death_signal(Some(Signal::KILL))?;
         worker::prepare_paths(py, &settings)?;

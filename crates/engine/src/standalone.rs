@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use pool::scoreboard::Scoreboard;
 use pool::settings::Settings;
@@ -28,6 +29,9 @@ pub fn run(py: Python<'_>, settings: Settings) -> i32 {
     }
     // A name for ps and top; nothing depends on it.
     let _ = rustix::thread::set_name(c"wsgi-fpm");
+    let file = Path::new(&settings.app).file_name();
+    let app = file.map_or(settings.app.as_str().into(), |file| file.to_string_lossy());
+    pool::title::set(&format!("wsgi-fpm: {app}"));
     match serve(py, settings, listener) {
         Ok(code) => code,
         Err((reason, detail)) => {

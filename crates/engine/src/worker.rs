@@ -49,6 +49,8 @@ pub struct Birth {
 
 /// Runs the worker in the process that was forked for it; returns its exit code.
 pub fn run(py: Python<'_>, birth: Birth) -> i32 {
+    let number = birth.index + 1;
+    pool::title::set(&format!("wsgi-fpm: pool {}, worker {number}", birth.settings.pool));
     let link = match birth.link.try_clone() {
         Ok(link) => link,
         Err(error) => {

@@ -1,4 +1,4 @@
-//! What the supervisor and the engine agree on: settings, control messages, the scoreboard, the log's form, and how sockets end.
+//! What the supervisor and the engine agree on: settings, control messages, the scoreboard, the log's form, how sockets end, and titles.
 //!
 //! Knows neither FastCGI nor Python. Both the program and the engine import it; it imports neither.
 
@@ -10,3 +10,4 @@ pub mod log;
 pub mod proxies;
 pub mod scoreboard;
 pub mod settings;
+pub mod title;
