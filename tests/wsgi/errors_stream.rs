@@ -33,6 +33,23 @@ fn c49_write_takes_text_only() {
 }
 
 #[test]
+fn c49_stream_is_what_loggers_and_io_take() {
+    assert_eq!(
+        APPS.get("/as_text_stream?c49-io").ok().text(),
+        "[False, False, False, True, False, 'utf-8', False, 22, 'TypeError', 'TypeError']"
+    );
+    for said in [
+        "caf\u{e9} in bytes",
+        "no \u{fffd} utf-8",
+        "through io",
+        "after close",
+        "through logging",
+    ] {
+        APPS.log.wait_for_line(&[&format!("c49-io {said}")]);
+    }
+}
+
+#[test]
 fn c49_lines_of_several_threads_do_not_mix() {
     APPS.get("/crowd?c49-crowd").ok();
     for thread in 0..8 {

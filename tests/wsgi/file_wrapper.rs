@@ -49,9 +49,19 @@ fn c53_content_length_stops_the_file() {
 
 #[test]
 fn c53_file_shorter_than_its_content_length_never_ends_as_if_it_were_whole() {
-    let response = APPS.get("/too_short");
-    assert_eq!(response.body().len(), content().len());
+    let response = APPS.get("/too_short_written");
+    assert_eq!(response.body().len(), content().len() + "first;".len());
     assert_ne!(response.end, Some((0, 0)));
+}
+
+#[test]
+fn c53_file_that_is_known_to_be_shorter_than_its_content_length_is_a_500() {
+    APPS.get("/too_short").error_page(500);
+    APPS.log.wait_for_line(&[
+        "ERROR",
+        "/too_short",
+        "the body has 512000 bytes, Content-Length says 512001",
+    ]);
 }
 
 #[test]

@@ -287,6 +287,64 @@ fn c48_input_shows_nothing_of_the_socket() {
 }
 
 #[test]
+fn c48_input_says_what_it_can_do() {
+    let expression = "[i.readable(), i.writable(), i.seekable(), i.isatty(), i.closed, i.close(), i.closed]";
+    assert_eq!(
+        calls_on(b"x", expression),
+        "[True, False, False, False, False, None, False]"
+    );
+}
+
+#[test]
+fn c48_io_can_be_put_around_the_input() {
+    let body = "caf\u{e9}\r\none\ntwo".as_bytes();
+    assert_eq!(
+        calls_on(body, "list(__import__('io').TextIOWrapper(i, 'utf-8'))"),
+        "['caf\u{e9}\\n', 'one\\n', 'two']"
+    );
+    let buffered = "[(b.readline(), b.peek(1)[:1], b.read()) for b in [__import__('io').BufferedReader(i)]]";
+    assert_eq!(
+        calls_on(body, buffered),
+        "[(b'caf\\xc3\\xa9\\r\\n', b'o', b'one\\ntwo')]"
+    );
+    // What was put around it is gone; the input is not closed.
+    let around = "[__import__('io').TextIOWrapper(i, 'utf-8').close(), i.read()]";
+    assert_eq!(calls_on(b"body", around), "[None, b'body']");
+}
+
+#[test]
+fn c48_readinto_fills_what_it_is_given() {
+    let expression = "[(i.readinto(b), bytes(b), i.readinto1(memoryview(b)[2:]), bytes(b), i.readinto(b), i.readinto(bytearray()), \
+                      attempt(lambda: i.readinto(b'fixed')), attempt(lambda: i.readinto('text'))) for b in [bytearray(4)]]";
+    assert_eq!(
+        calls_on(b"abcdef", expression),
+        "[(4, b'abcd', 2, b'abef', 0, 0, ('TypeError', False), ('TypeError', False))]"
+    );
+}
+
+#[test]
+fn c48_read1_gives_what_is_there() {
+    assert_eq!(
+        calls_on(
+            b"abcdef",
+            "[i.read1(2), i.read1(0), i.read1(), i.read1(-1), i.read1(5)]"
+        ),
+        "[b'ab', b'', b'cdef', b'', b'']"
+    );
+    // A part of the body has come, enough for a thread to start: it does not wait for the rest.
+    let mut connection = APPS.connect();
+    let whole = vec![b'x'; 200_000];
+    let request = Request::post("/first_read1", whole.clone());
+    let bytes = request.bytes();
+    connection.send(&bytes[..bytes.len() - 100_000]);
+    let mut response = Response::default();
+    connection.read_until_body_has(&mut response, b"some;");
+    connection.send(&bytes[bytes.len() - 100_000..]);
+    connection.read_more(&mut response, 1);
+    assert_eq!(response.ok().text(), "some;200000");
+}
+
+#[test]
 fn c48_close_does_nothing() {
     assert_eq!(
         calls_on(b"body", "[i.read(1), getattr(i, 'close', lambda: None)(), i.read()]"),

@@ -93,7 +93,7 @@ fn c3_head_waits_for_the_first_block_that_is_not_empty() {
 
 #[test]
 fn c20_item_of_a_wrong_type_is_a_500_when_it_comes_first() {
-    for kind in ["str", "int", "bytearray", "memoryview", "none", "list", "float"] {
+    for kind in ["str", "int", "every second", "none", "list", "float"] {
         let response = APPS.get(&format!("/wrong_first_item?{kind}")).error_page(500);
         assert_eq!(response.end, Some((1, 0)));
     }
@@ -102,7 +102,7 @@ fn c20_item_of_a_wrong_type_is_a_500_when_it_comes_first() {
 
 #[test]
 fn c20_item_of_a_wrong_type_cuts_the_response_when_it_comes_later() {
-    for kind in ["str", "int", "bytearray", "memoryview", "none", "list", "float"] {
+    for kind in ["str", "int", "every second", "none", "list", "float"] {
         let response = APPS.get(&format!("/wrong_second_item?{kind}")).cut();
         assert_eq!(response.text(), "a");
     }
@@ -127,7 +127,6 @@ fn c21_result_that_is_no_iterable_of_bytes_is_a_500_naming_its_type() {
         ("none", "NoneType"),
         ("int", "int"),
         ("str", "str"),
-        ("bytes", "bytes"),
         ("function", "function"),
     ] {
         let mark = APPS.log.mark();
@@ -306,13 +305,34 @@ fn c28_body_of_exactly_its_content_length_ends_normally() {
 
 #[test]
 fn c29_body_under_its_content_length_never_ends_as_if_it_were_whole() {
-    for target in ["/too_short", "/too_short_generator"] {
+    for target in ["/too_short_written", "/too_short_generator"] {
         let response = APPS.get(target);
         assert_eq!((response.code(), response.text().as_str()), (200, "four"), "{response}");
         // E8a: the declared length tells the front server, so that END_REQUEST may follow, but as a failure.
         assert_ne!(response.end, Some((0, 0)), "{response}");
         let line = APPS.log.wait_for_line(&["ERROR", target, "10"]);
         assert!(line.contains('4'), "bytes sent and expected: {line}");
+    }
+}
+
+#[test]
+fn c29_body_that_is_known_to_be_too_short_before_anything_was_sent_is_a_500() {
+    for (target, length) in [
+        ("/too_short", 4),
+        ("/too_short_tuple", 4),
+        ("/too_short_bytes", 4),
+        ("/too_short_empty", 0),
+        ("/too_short_without_blocks", 0),
+    ] {
+        let target = format!("{target}?c29-known");
+        let response = APPS.get(&target).error_page(500);
+        assert_eq!(response.end, Some((1, 0)));
+        let said = format!("the body has {length} bytes, Content-Length says 10");
+        let target = target.split('?').next().unwrap();
+        APPS.log.wait_for_line(&["ERROR", target, &said]);
+        // Whoever asks for the head alone gets what it would be.
+        let head = APPS.send(&Request::new("HEAD", target)).ok();
+        assert_eq!(head.header("Content-Length").as_deref(), Some("10"), "{target}");
     }
 }
 

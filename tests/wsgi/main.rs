@@ -21,6 +21,7 @@ mod handover;
 mod headers;
 mod input;
 mod iteration;
+mod lenient;
 mod lifecycle;
 mod limits;
 mod loading;

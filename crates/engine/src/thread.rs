@@ -9,7 +9,7 @@ use std::time::Instant;
 use fastcgi::record::role;
 use fastcgi::{BeginRequest, Pairs};
 use pool::log::escape;
-use pool::scoreboard::{Slot, now_ms};
+use pool::scoreboard::{Scoreboard, Slot, now_ms};
 use pool::settings::{ListenerKind, Settings};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -48,7 +48,7 @@ pub struct Station {
 pub struct Shared {
     pub settings: Settings,
     pub hub: Arc<Hub>,
-    pub scoreboard: pool::scoreboard::Scoreboard,
+    pub scoreboard: Arc<Scoreboard>,
     pub stations: Vec<Station>,
     /// Wakes the watchdog.
     pub bell: Bell,
@@ -111,7 +111,7 @@ impl Server {
         Ok(Self {
             shared: Arc::clone(shared),
             index,
-            caller: Caller::new(py, app, settings),
+            caller: Caller::new(py, app, settings, Some(Arc::clone(&shared.scoreboard))),
             environs: EnvironBuilder::new(constants, settings),
             errors,
         })

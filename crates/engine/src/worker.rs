@@ -122,7 +122,7 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
     let shared = Arc::new(Shared {
         settings,
         hub,
-        scoreboard,
+        scoreboard: Arc::new(scoreboard),
         stations,
         bell,
     });

@@ -97,6 +97,12 @@ pub fn now_ms() -> u64 {
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
+/// What stands before the slots.
+#[repr(C, align(64))]
+struct Front {
+    told: AtomicU32,
+}
+
 /// The mapping of one pool's slots: worker after worker, thread after thread.
 pub struct Scoreboard {
     memory: NonNull<c_void>,
@@ -115,7 +121,7 @@ impl Scoreboard {
     /// The system's, if it has no memory or no memfd.
     pub fn create(slots: usize) -> io::Result<OwnedFd> {
         let fd = memfd_create("wsgi-fpm-scoreboard", MemfdFlags::CLOEXEC)?;
-        ftruncate(&fd, (slots * size_of::<Slot>()) as u64)?;
+        ftruncate(&fd, (size_of::<Front>() + slots * size_of::<Slot>()) as u64)?;
         Ok(fd)
     }
 
@@ -125,8 +131,12 @@ impl Scoreboard {
     /// The system's, if `fd` can't be mapped.
     pub fn map(fd: impl AsFd) -> io::Result<Self> {
         let length = fstat(&fd)?.st_size as usize;
+        let slots = length
+            .checked_sub(size_of::<Front>())
+            .ok_or(io::ErrorKind::InvalidData)?
+            / size_of::<Slot>();
         // SAFETY: a new shared mapping at an address that the kernel chooses aliases nothing of this process; zeroed
-        // memory is a valid Slot, and the memfd is never truncated, so no access faults.
+        // memory is a valid Front and a valid Slot, and the memfd is never truncated, so no access faults.
         let memory = unsafe {
             mmap(
                 std::ptr::null_mut(),
@@ -138,15 +148,22 @@ impl Scoreboard {
             )?
         };
         let memory = NonNull::new(memory).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self {
-            memory,
-            slots: length / size_of::<Slot>(),
-        })
+        Ok(Self { memory, slots })
     }
 
     pub fn slots(&self) -> &[Slot] {
-        // SAFETY: the mapping is page-aligned, holds `slots` slots of atomics and lives as long as `self`.
-        unsafe { std::slice::from_raw_parts(self.memory.cast::<Slot>().as_ptr(), self.slots) }
+        // SAFETY: the mapping is page-aligned, holds a Front and behind it `slots` slots of atomics, which Front's size
+        // keeps aligned, and lives as long as `self`.
+        unsafe {
+            let first = self.memory.byte_add(size_of::<Front>()).cast::<Slot>();
+            std::slice::from_raw_parts(first.as_ptr(), self.slots)
+        }
+    }
+
+    /// Bits for what is logged once for an application, whichever thread of whichever worker sees it first.
+    pub fn told(&self) -> &AtomicU32 {
+        // SAFETY: the mapping is page-aligned, begins with a Front, which is atomic, and lives as long as `self`.
+        unsafe { &self.memory.cast::<Front>().as_ref().told }
     }
 }
 
@@ -154,7 +171,12 @@ impl Drop for Scoreboard {
     fn drop(&mut self) {
         // SAFETY: `memory` came from mmap with this length, and no slot outlives `self`. Nothing is left to do should
         // the kernel refuse.
-        let _ = unsafe { munmap(self.memory.as_ptr(), self.slots * size_of::<Slot>()) };
+        let _ = unsafe {
+            munmap(
+                self.memory.as_ptr(),
+                size_of::<Front>() + self.slots * size_of::<Slot>(),
+            )
+        };
     }
 }
 
@@ -177,6 +199,15 @@ mod tests {
         );
         worker.slots()[1].end();
         assert_eq!(seen.busy_since_ms(), None);
+    }
+
+    #[test]
+    fn what_was_told_is_known_to_all_and_stands_apart_from_the_slots() {
+        let fd = Scoreboard::create(1).unwrap();
+        let (one, other) = (Scoreboard::map(&fd).unwrap(), Scoreboard::map(&fd).unwrap());
+        one.told().store(u32::MAX, Relaxed);
+        assert_eq!(other.told().load(Relaxed), u32::MAX);
+        assert_eq!((other.slots().len(), other.slots()[0].pid.load(Relaxed)), (1, 0));
     }
 
     #[test]

@@ -118,7 +118,7 @@ def breaks(environ, start_response):
 def short(environ, start_response):
     """Less than the declared length."""
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "1000")])
-    return [b"only this"]
+    yield b"only this"
 
 
 def silent(environ, start_response):

@@ -22,6 +22,40 @@ def lines(environ, start_response):
     return [b"written"]
 
 
+def as_text_stream(environ, start_response):
+    """What loggers and io ask of a text stream."""
+    import io
+    import logging
+
+    name, errors = key(environ), environ["wsgi.errors"]
+    answers = [
+        errors.closed,
+        errors.isatty(),
+        errors.readable(),
+        errors.writable(),
+        errors.seekable(),
+        errors.encoding,
+        errors.buffer.closed,
+        errors.buffer.write(memoryview((name + " caf\xe9 in bytes\n").encode())),
+    ]
+    errors.buffer.write(bytearray(name.encode() + b" no \xff utf-8\n"))
+    errors.buffer.flush()
+    for wrong in ("text", 5):
+        try:
+            errors.buffer.write(wrong)
+        except TypeError:
+            answers.append("TypeError")
+    errors.close()
+    text = io.TextIOWrapper(errors.buffer, encoding="utf-8")
+    text.write(name + " through io\n")
+    text.close()
+    errors.write(name + " after close\n")
+    handler = logging.StreamHandler(errors)
+    handler.emit(logging.LogRecord("x", 20, "x", 1, name + " through logging", (), None))
+    start_response("200 OK", TEXT)
+    return [repr(answers).encode()]
+
+
 def unterminated(environ, start_response):
     environ["wsgi.errors"].write(key(environ) + " without newline")
     environ["wsgi.errors"].flush()

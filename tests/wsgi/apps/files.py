@@ -67,6 +67,12 @@ def too_short(environ, start_response):
     return environ["wsgi.file_wrapper"](made())
 
 
+def too_short_written(environ, start_response):
+    write = start_response("200 OK", BINARY + [("Content-Length", str(len(CONTENT) + 7))])
+    write(b"first;")
+    return environ["wsgi.file_wrapper"](made())
+
+
 def after_write(environ, start_response):
     start_response("200 OK", BINARY)(b"first;")
     return environ["wsgi.file_wrapper"](io.BytesIO(b"then the file"))

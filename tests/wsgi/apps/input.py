@@ -53,6 +53,14 @@ def progress(environ, start_response):
     yield "rest {}".format(len(environ["wsgi.input"].read())).encode()
 
 
+def first_read1(environ, start_response):
+    """What read1() gives at once; then how much there was in all."""
+    first = environ["wsgi.input"].read1()
+    start_response("200 OK", TEXT)
+    yield b"some;" if first else b"nothing;"
+    yield str(len(first) + len(environ["wsgi.input"].read())).encode()
+
+
 def read_fails(environ, start_response):
     """Reads to the end and reports how that went, under the key too: the client may be gone."""
     name = key(environ)

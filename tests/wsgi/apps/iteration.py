@@ -319,8 +319,7 @@ def close_attribute_none(environ, start_response):
 WRONG = {
     "str": "text",
     "int": 1,
-    "bytearray": bytearray(b"x"),
-    "memoryview": memoryview(b"x"),
+    "every second": memoryview(b"x-y-")[::2],
     "none": None,
     "list": [b"x"],
     "float": 1.5,
@@ -345,7 +344,7 @@ def wrong_second_item_of_list(environ, start_response):
 
 def wrong_result(environ, start_response):
     start_response("200 OK", TEXT)
-    return {"none": None, "int": 1, "str": "text", "bytes": b"text", "function": wrong_result}[key(environ)]
+    return {"none": None, "int": 1, "str": "text", "function": wrong_result}[key(environ)]
 
 
 # -- Content-Length
@@ -372,6 +371,32 @@ def write_too_long(environ, start_response):
 def too_short(environ, start_response):
     start_response("200 OK", TEXT + [("Content-Length", "10")])
     return [b"four"]
+
+
+def too_short_tuple(environ, start_response):
+    start_response("200 OK", TEXT + [("Content-Length", "10")])
+    return b"fo", b"ur"
+
+
+def too_short_bytes(environ, start_response):
+    start_response("200 OK", TEXT + [("Content-Length", "10")])
+    return b"four"
+
+
+def too_short_empty(environ, start_response):
+    start_response("200 OK", TEXT + [("Content-Length", "10")])
+    return []
+
+
+def too_short_without_blocks(environ, start_response):
+    start_response("200 OK", TEXT + [("Content-Length", "10")])
+    yield b""
+
+
+def too_short_written(environ, start_response):
+    write = start_response("200 OK", TEXT + [("Content-Length", "10")])
+    write(b"fo")
+    return [b"ur"]
 
 
 def too_short_generator(environ, start_response):

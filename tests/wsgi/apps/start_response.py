@@ -25,21 +25,27 @@ def attempt(environ, start_response):
     return [b"accepted"]
 
 
-def attempt_twice(environ, start_response):
-    """The same after a first call that raised."""
+def refused_between(environ, start_response):
+    """One that is accepted, one with exc_info that raises, one without."""
+    start_response("200 OK", TEXT)
     outcomes = []
-    for status in ("not a status", "200 OK"):
+    for arguments in (("not a status", TEXT), ("200 OK", [("X-Third", "1")])):
         try:
-            start_response(status, TEXT)
+            if not outcomes:
+                try:
+                    raise RuntimeError
+                except RuntimeError:
+                    start_response(*arguments, sys.exc_info())
+            else:
+                start_response(*arguments)
         except Exception as error:
             outcomes.append(type(error).__name__)
         else:
             outcomes.append("accepted")
-    if outcomes[1] != "accepted":
-        try:
-            raise RuntimeError
-        except RuntimeError:
-            start_response("200 OK", TEXT, sys.exc_info())
+    try:
+        raise RuntimeError
+    except RuntimeError:
+        start_response("200 OK", TEXT, sys.exc_info())
     return [" ".join(outcomes).encode()]
 
 

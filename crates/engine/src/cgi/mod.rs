@@ -243,7 +243,7 @@ fn answer(
     limit.runs(&exchange);
     let name = || request.name(&path);
     let called_at = Instant::now();
-    let called = Caller::new(py, app, settings)
+    let called = Caller::new(py, app, settings, None)
         .call(&environ, ticket, is_head, &name)
         .map_err(python)?;
     if let Some(access) = access {

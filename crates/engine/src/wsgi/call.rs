@@ -1,5 +1,8 @@
 //! One request through the application, whatever brought it: the environ's constant part, and the call.
 
+use std::sync::Arc;
+
+use pool::scoreboard::Scoreboard;
 use pool::settings::{Entry, Settings};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -8,6 +11,7 @@ use super::errors::Errors;
 use super::file_wrapper::FileWrapper;
 use super::head::HeadRules;
 use super::input::Input;
+use super::lenient::Leniency;
 use super::respond::{Outcome, Responder};
 use super::response::Response;
 use super::start_response::StartResponse;
@@ -38,6 +42,7 @@ pub struct Caller {
     app: Py<PyAny>,
     input_key: Py<PyAny>,
     head_rules: HeadRules,
+    leniency: Leniency,
     /// Show tracebacks to the client.
     debug: bool,
     /// Memory for the next response's head.
@@ -54,11 +59,13 @@ pub struct Called {
 }
 
 impl Caller {
-    pub fn new(py: Python<'_>, app: Py<PyAny>, settings: &Settings) -> Self {
+    /// `board`: that of all threads that serve the application.
+    pub fn new(py: Python<'_>, app: Py<PyAny>, settings: &Settings, board: Option<Arc<Scoreboard>>) -> Self {
         Self {
             app,
             input_key: PyString::intern(py, "wsgi.input").into_any().unbind(),
             head_rules: HeadRules::new(settings),
+            leniency: Leniency::new(settings.validate, board),
             debug: settings.debug,
             spare: Vec::new(),
         }
@@ -84,11 +91,16 @@ impl Caller {
             app: &self.app,
             debug: self.debug,
             request,
+            leniency: &self.leniency,
         };
         let outcome = responder.run(py, environ.as_any(), &start);
-        let (status, bytes, spare) = start
-            .get()
-            .with(|response| (response.status(), response.body_sent, response.buffer()));
+        let (status, bytes, untold, spare) = start.get().with(|response| {
+            let untold = std::mem::take(&mut response.deviations);
+            (response.status(), response.body_sent, untold, response.buffer())
+        });
+        if !untold.is_empty() {
+            self.leniency.tell(untold, request);
+        }
         self.spare = spare;
         Ok(Called { status, bytes, outcome })
     }

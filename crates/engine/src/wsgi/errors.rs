@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyBytes, PyMemoryView, PyString};
 
 use crate::request_id::RequestId;
 
@@ -50,9 +50,7 @@ impl Errors {
         tracing::info!(target: pool::log::APP, %request, "{line}");
     }
 
-    fn append(&self, py: Python<'_>, text: &Bound<'_, PyString>) {
-        let text = text.to_string_lossy();
-        let text: &str = &text;
+    fn append(&self, py: Python<'_>, text: &str) {
         py.detach(|| {
             let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
             let Some((lines, rest)) = text.rsplit_once('\n') else {
@@ -84,18 +82,110 @@ impl Drop for Errors {
 impl Errors {
     #[pyo3(signature = (text, /))]
     fn write(&self, text: &Bound<'_, PyString>) -> PyResult<usize> {
-        self.append(text.py(), text);
+        self.append(text.py(), &text.to_string_lossy());
         text.len()
     }
 
     fn writelines(&self, lines: &Bound<'_, PyAny>) -> PyResult<()> {
         for line in lines.try_iter()? {
-            self.append(lines.py(), line?.cast::<PyString>()?);
+            self.append(lines.py(), &line?.cast::<PyString>()?.to_string_lossy());
         }
         Ok(())
     }
 
     fn flush(&self, py: Python<'_>) {
         py.detach(|| self.flush_partial());
+    }
+
+    /// The stream is the server's: closing it has no effect.
+    fn close(&self) {}
+
+    // What else loggers and `io` ask a text stream for.
+
+    #[getter]
+    fn closed(&self) -> bool {
+        false
+    }
+
+    #[getter]
+    fn encoding(&self) -> &'static str {
+        "utf-8"
+    }
+
+    #[getter]
+    fn name(&self) -> &'static str {
+        "<wsgi.errors>"
+    }
+
+    #[getter]
+    fn buffer(slf: Py<Self>) -> ErrorsBuffer {
+        ErrorsBuffer { errors: slf }
+    }
+
+    fn isatty(&self) -> bool {
+        false
+    }
+
+    fn readable(&self) -> bool {
+        false
+    }
+
+    fn writable(&self) -> bool {
+        true
+    }
+
+    fn seekable(&self) -> bool {
+        false
+    }
+}
+
+/// The same stream for who writes bytes: UTF-8, what is none replaced.
+#[pyclass(frozen, module = "wsgi_fpm")]
+struct ErrorsBuffer {
+    errors: Py<Errors>,
+}
+
+#[pymethods]
+impl ErrorsBuffer {
+    #[pyo3(signature = (data, /))]
+    fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let bytes = PyMemoryView::from(data)?
+            .call_method0("tobytes")?
+            .cast_into::<PyBytes>()?;
+        let text = String::from_utf8_lossy(bytes.as_bytes());
+        self.errors.get().append(data.py(), &text);
+        Ok(bytes.as_bytes().len())
+    }
+
+    fn flush(&self, py: Python<'_>) {
+        self.errors.get().flush(py);
+    }
+
+    fn close(&self) {}
+
+    #[getter]
+    fn closed(&self) -> bool {
+        false
+    }
+
+    #[getter]
+    fn name(&self) -> &'static str {
+        "<wsgi.errors>"
+    }
+
+    fn isatty(&self) -> bool {
+        false
+    }
+
+    fn readable(&self) -> bool {
+        false
+    }
+
+    fn writable(&self) -> bool {
+        true
+    }
+
+    fn seekable(&self) -> bool {
+        false
     }
 }

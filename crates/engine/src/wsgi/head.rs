@@ -5,6 +5,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
+use super::lenient::{Deviation, Deviations};
 use super::params::is_token;
 use crate::ffi;
 
@@ -16,6 +17,8 @@ pub struct Head {
     pub status: u16,
     pub content_length: Option<u64>,
     has_location: bool,
+    /// What is served although it is against PEP 3333.
+    pub deviations: Deviations,
 }
 
 /// What a head may have.
@@ -26,6 +29,8 @@ pub struct HeadRules {
     /// Headers that make the front server send a file, or do other things that no application should decide, are left
     /// out (SPEC F5).
     pub strip_sendfile: bool,
+    /// Nothing that is against PEP 3333.
+    pub strict: bool,
 }
 
 impl HeadRules {
@@ -33,6 +38,7 @@ impl HeadRules {
         Self {
             max_size: settings.limits.response_head,
             strip_sendfile: settings.strip_sendfile_headers,
+            strict: settings.validate,
         }
     }
 }
@@ -59,6 +65,14 @@ const HOP_BY_HOP: [&str; 10] = [
     "upgrade",
 ];
 
+/// What a header means to the gateway.
+enum Meaning {
+    None,
+    ContentLength,
+    /// What the web server decides by itself.
+    Connection,
+}
+
 impl Head {
     /// No head yet, but memory for one.
     pub fn empty(buffer: Vec<u8>) -> Self {
@@ -80,12 +94,21 @@ impl Head {
     ) -> PyResult<Self> {
         let mut head = Self::empty(buffer);
         head.bytes.clear();
-        head.set_status(status)?;
-        let headers = headers.cast::<PyList>().map_err(|_| {
-            PyTypeError::new_err(format!("headers must be a list of tuples, not {}", type_name(headers)))
-        })?;
-        for index in 0..headers.len() {
-            head.add(&headers.get_item(index)?, rules.strip_sendfile)?;
+        head.set_status(status, rules)?;
+        if let Ok(headers) = headers.cast::<PyList>() {
+            for index in 0..headers.len() {
+                head.add(&headers.get_item(index)?, rules)?;
+            }
+        } else if let Ok(headers) = headers.cast::<PyTuple>() {
+            head.deviate(Deviation::HeadersInTuple, rules)?;
+            for header in headers {
+                head.add(&header, rules)?;
+            }
+        } else {
+            return Err(PyTypeError::new_err(format!(
+                "headers must be a list of tuples, not {}",
+                type_name(headers)
+            )));
         }
         let max_size = rules.max_size;
         if head.bytes.len() + 2 > max_size {
@@ -97,8 +120,18 @@ impl Head {
         Ok(head)
     }
 
+    /// # Errors
+    /// It is not served.
+    fn deviate(&mut self, deviation: Deviation, rules: HeadRules) -> PyResult<()> {
+        if rules.strict {
+            return Err(deviation.error());
+        }
+        self.deviations.add(deviation);
+        Ok(())
+    }
+
     /// `Status: NNN reason` (SPEC C8).
-    fn set_status(&mut self, status: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn set_status(&mut self, status: &Bound<'_, PyAny>, rules: HeadRules) -> PyResult<()> {
         let status = status
             .cast::<PyString>()
             .map_err(|_| PyTypeError::new_err(format!("status must be a str, not {}", type_name(status))))?;
@@ -106,8 +139,10 @@ impl Head {
         let start = self.bytes.len();
         ffi::push_latin1(&mut self.bytes, status)?;
         let text = &self.bytes[start..];
-        let valid = matches!(text, [b'2'..=b'5', tens, ones, b' ', reason @ ..]
-            if tens.is_ascii_digit() && ones.is_ascii_digit() && !reason.iter().any(u8::is_ascii_control));
+        let has_reason = text.len() > 3;
+        let valid = matches!(text, [b'2'..=b'9', tens, ones, rest @ ..]
+            if tens.is_ascii_digit() && ones.is_ascii_digit()
+                && (rest.is_empty() || rest[0] == b' ' && !rest.iter().any(u8::is_ascii_control)));
         if !valid {
             return Err(PyValueError::new_err(format!(
                 "status must look like \"200 OK\" (200 to 599, without control characters), not {}",
@@ -117,13 +152,28 @@ impl Head {
         self.status = text[..3]
             .iter()
             .fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
+        if !has_reason {
+            self.deviate(Deviation::StatusWithoutReason, rules)?;
+            // RFC 3875 section 6.3.3 wants the space.
+            self.bytes.push(b' ');
+        }
+        if self.status > 599 {
+            self.deviate(Deviation::StatusOver599, rules)?;
+        }
         self.bytes.extend_from_slice(b"\r\n");
         Ok(())
     }
 
-    fn add(&mut self, header: &Bound<'_, PyAny>, strip_sendfile: bool) -> PyResult<()> {
-        let not_a_pair = || PyTypeError::new_err("a header must be a tuple of two str: (name, value)");
-        let pair = header.cast::<PyTuple>().map_err(|_| not_a_pair())?;
+    fn add(&mut self, header: &Bound<'_, PyAny>, rules: HeadRules) -> PyResult<()> {
+        if let Ok(pair) = header.cast::<PyTuple>() {
+            return self.add_pair(pair, rules);
+        }
+        let pair = header.cast::<PyList>().map_err(|_| not_a_pair())?;
+        self.deviate(Deviation::HeaderInList, rules)?;
+        self.add_pair(&pair.to_tuple(), rules)
+    }
+
+    fn add_pair(&mut self, pair: &Bound<'_, PyTuple>, rules: HeadRules) -> PyResult<()> {
         if pair.len() != 2 {
             return Err(not_a_pair());
         }
@@ -151,44 +201,57 @@ impl Head {
                 name.repr()?
             )));
         }
-        self.trim_value(value_start);
+        let trimmed = self.trim_value(value_start);
         if self.bytes.len() - start > MAX_LINE {
             return Err(PyValueError::new_err(format!(
                 "header {} is longer than {MAX_LINE} bytes, which Apache refuses",
                 name.repr()?
             )));
         }
-        if strip_sendfile && is_sendfile(&self.bytes[start..name_end]) {
+        if rules.strip_sendfile && is_sendfile(&self.bytes[start..name_end]) {
             let name = self.bytes[start..name_end].escape_ascii();
             tracing::debug!(%name, "a header was left out: --strip-sendfile-headers");
             self.bytes.truncate(start);
             return Ok(());
         }
-        self.inspect(start, name_end, value_start)?;
+        match self.inspect(start, name_end, value_start)? {
+            Meaning::None => {}
+            Meaning::ContentLength if trimmed => self.deviate(Deviation::LengthWithSpaces, rules)?,
+            Meaning::ContentLength => {}
+            Meaning::Connection => {
+                self.deviate(Deviation::ConnectionHeader, rules)?;
+                self.bytes.truncate(start);
+                return Ok(());
+            }
+        }
         self.bytes.extend_from_slice(b"\r\n");
         Ok(())
     }
 
-    fn trim_value(&mut self, start: usize) {
+    /// Whether there was anything to trim.
+    fn trim_value(&mut self, start: usize) -> bool {
         let value = &self.bytes[start..];
         let trimmed = value.trim_ascii();
-        if trimmed.len() != value.len() {
-            let from = start + value.len() - value.trim_ascii_start().len();
-            let length = trimmed.len();
-            self.bytes.copy_within(from..from + length, start);
-            self.bytes.truncate(start + length);
+        if trimmed.len() == value.len() {
+            return false;
         }
+        let from = start + value.len() - value.trim_ascii_start().len();
+        let length = trimmed.len();
+        self.bytes.copy_within(from..from + length, start);
+        self.bytes.truncate(start + length);
+        true
     }
 
     /// Headers with a meaning for the gateway, or none that it may have.
-    fn inspect(&mut self, start: usize, name_end: usize, value_start: usize) -> PyResult<()> {
+    fn inspect(&mut self, start: usize, name_end: usize, value_start: usize) -> PyResult<Meaning> {
         let name = &self.bytes[start..name_end];
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         // The first letter decides for most headers.
         match name[0] | 0x20 {
+            b'c' if is("connection") && says_nothing_new(&self.bytes[value_start..]) => Ok(Meaning::Connection),
             b'c' | b'k' | b'p' | b't' | b'u' if HOP_BY_HOP.iter().any(|hop| is(hop)) => {
                 Err(PyValueError::new_err(format!(
-                    "header {} is hop-by-hop: the front server's, not the application's (PEP 3333)",
+                    "header {} speaks of the connection, which is the web server's: leave it out (PEP 3333, hop-by-hop headers)",
                     name.escape_ascii()
                 )))
             }
@@ -202,16 +265,16 @@ impl Head {
                     return Err(PyValueError::new_err("two different Content-Length headers"));
                 }
                 self.content_length = Some(length);
-                Ok(())
+                Ok(Meaning::ContentLength)
             }
             b's' if is("status") => Err(PyValueError::new_err(
                 "a header must not be named Status: give the status to start_response",
             )),
             b'l' if is("location") => {
                 self.has_location = true;
-                Ok(())
+                Ok(Meaning::None)
             }
-            _ => Ok(()),
+            _ => Ok(Meaning::None),
         }
     }
 
@@ -245,6 +308,18 @@ impl Head {
             );
         }
     }
+}
+
+fn not_a_pair() -> PyErr {
+    PyTypeError::new_err("a header must be a tuple of two str: (name, value)")
+}
+
+/// Whether the value of a Connection header only wishes what the web server decides by itself, and names no other header.
+fn says_nothing_new(value: &[u8]) -> bool {
+    value.split(|&byte| byte == b',').all(|option| {
+        let option = option.trim_ascii();
+        option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive")
+    })
 }
 
 fn is_sendfile(name: &[u8]) -> bool {

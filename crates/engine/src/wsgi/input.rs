@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
 use super::start_response::carrier_error;
 use crate::body::Body;
@@ -18,6 +18,8 @@ pub struct Input {
 /// Up to this size the result's memory is taken at once; larger ones grow with what arrives, never by what was
 /// declared (SPEC A17).
 const AT_ONCE: usize = 1024 * 1024;
+/// What `read1` gives at most, unless it is told.
+const READ1: u64 = 64 * 1024;
 
 impl Input {
     pub fn new(ticket: Ticket) -> Self {
@@ -87,6 +89,17 @@ impl Input {
                     return Ok(PyBytes::new(py, &parts));
                 }
                 continue;
+            }
+            self.ticket.receive(py).map_err(carrier_error)?;
+        }
+    }
+
+    /// What is there now, at most `most` bytes; waits only if nothing is.
+    fn read_some<'py>(&self, py: Python<'py>, most: u64) -> PyResult<Bound<'py, PyBytes>> {
+        loop {
+            let (available, complete) = self.look(most.min(1))?;
+            if available > 0 || complete || most == 0 {
+                return self.take(py, most.min(available) as usize);
             }
             self.ticket.receive(py).map_err(carrier_error)?;
         }
@@ -175,4 +188,55 @@ impl Input {
 
     /// The stream is the server's: closing it has no effect (SPEC C48).
     fn close(&self) {}
+
+    // What `io.BufferedReader` and `io.TextIOWrapper` ask for, that they may be put around it.
+
+    #[pyo3(signature = (size=None, /))]
+    fn read1<'py>(&self, py: Python<'py>, size: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyBytes>> {
+        let most = match size_of(size)? {
+            u64::MAX => READ1,
+            most => most,
+        };
+        self.read_some(py, most)
+    }
+
+    #[pyo3(signature = (buffer, /))]
+    fn readinto(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let py = buffer.py();
+        let space = PyMemoryView::from(buffer)?.call_method1("cast", ("B",))?;
+        let data = self.read_some(py, space.len()? as u64)?;
+        let length = data.as_bytes().len();
+        space.set_item(PySlice::new(py, 0, length as isize, 1), &data)?;
+        // A bytearray can't grow again before.
+        space.call_method0("release")?;
+        Ok(length)
+    }
+
+    fn readinto1(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.readinto(buffer)
+    }
+
+    /// Before they close what they were put around.
+    fn flush(&self) {}
+
+    #[getter]
+    fn closed(&self) -> bool {
+        false
+    }
+
+    fn readable(&self) -> bool {
+        true
+    }
+
+    fn writable(&self) -> bool {
+        false
+    }
+
+    fn seekable(&self) -> bool {
+        false
+    }
+
+    fn isatty(&self) -> bool {
+        false
+    }
 }

@@ -10,6 +10,7 @@ pub mod file_wrapper;
 pub mod forwarded;
 pub mod head;
 pub mod input;
+pub mod lenient;
 pub mod params;
 mod paths;
 pub mod reject;

@@ -6,6 +6,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::file_wrapper::{FileWrapper, PlainFile};
 use super::head::{Head, type_name};
+use super::lenient::{Deviation, Leniency};
 use super::reject::{self, Page};
 use super::start_response::StartResponse;
 use super::traceback;
@@ -56,6 +57,7 @@ pub struct Responder<'a> {
     pub debug: bool,
     /// Names the request in the log.
     pub request: &'a dyn Fn() -> String,
+    pub leniency: &'a Leniency,
 }
 
 impl Responder<'_> {
@@ -80,6 +82,11 @@ impl Responder<'_> {
             let sent = self.send_items(py, start, tuple.len(), |index| tuple.get_item(index));
             return self.conclude(py, start, sent);
         }
+        if result.is_instance_of::<PyBytes>() {
+            let outcome = self.conclude(py, start, self.send_alone(py, start, &result));
+            self.close(py, &result);
+            return outcome;
+        }
         let plain = result
             .cast_exact::<FileWrapper>()
             .ok()
@@ -100,6 +107,12 @@ impl Responder<'_> {
         }
     }
 
+    /// Bytes that are no block of anything.
+    fn send_alone(&self, py: Python<'_>, start: &StartResponse, bytes: &Bound<'_, PyAny>) -> Result<(), Failure> {
+        self.leniency.admit(Deviation::BytesAlone, self.request)?;
+        self.send_items(py, start, 1, |_| Ok(bytes.clone()))
+    }
+
     /// A built-in list or tuple: all of it at once.
     fn send_items<'py>(
         &self,
@@ -110,10 +123,14 @@ impl Responder<'_> {
     ) -> Result<(), Failure> {
         let mut items = Vec::with_capacity(length);
         for index in 0..length {
-            items.push(checked(item(index)?)?);
+            items.push(self.checked(item(index)?)?);
         }
         let total: u64 = items.iter().map(|item| item.as_bytes().len() as u64).sum();
-        let (head, allowed) = start.with(|response| response.begin_block(total, length == 1));
+        let begun = start.with(|response| {
+            let whole = !response.would_be_short(total);
+            whole.then(|| response.begin_block(total, length == 1))
+        });
+        let (head, allowed) = begun.ok_or_else(|| self.short(start, total))?;
         self.check_started(start)?;
         self.warn_surplus(start, total, allowed);
         let head = self.finished(head);
@@ -127,7 +144,7 @@ impl Responder<'_> {
         }
         if start.with(|response| response.is_short()) {
             start.ticket.send(py, &slices, None)?;
-            return Err(Failure::App(self.short(start)));
+            return Err(self.sent_too_little(start));
         }
         start.ticket.send(py, &slices, COMPLETE)?;
         start.ticket.done();
@@ -142,7 +159,7 @@ impl Responder<'_> {
             .map_err(|error| self.no_iterable(py, result, error))?
             .into_any();
         while let Some(item) = ffi::next_item(&iterator)? {
-            let block = checked(item)?;
+            let block = self.checked(item)?;
             let block = block.as_bytes();
             if block.is_empty() {
                 // An application that waits for something this way must learn that nobody waits with it (SPEC C56).
@@ -176,7 +193,7 @@ impl Responder<'_> {
     fn finish_iteration(&self, py: Python<'_>, iterator: &Bound<'_, PyAny>) {
         for _ in 0..BLOCKS_AFTER_THE_END {
             match ffi::next_item(iterator) {
-                Ok(Some(item)) if item.cast::<PyBytes>().is_ok_and(|block| block.as_bytes().is_empty()) => {}
+                Ok(Some(item)) if ffi::length_hint(&item) == Some(0) => {}
                 Ok(Some(_)) => return self.warn("the application returned more than Content-Length says: cut off"),
                 Ok(None) => return,
                 Err(error) => return self.log_exception(py, &error, "after the response was complete"),
@@ -188,7 +205,10 @@ impl Responder<'_> {
     /// A regular file, by sendfile: measured, a fifth of the processor time of reading and sending it.
     fn send_file(&self, py: Python<'_>, start: &StartResponse, file: &PlainFile) -> Result<(), Failure> {
         self.check_started(start)?;
-        let (head, allowed, whole) = start.with(|response| {
+        let begun = start.with(|response| {
+            if response.would_be_short(file.length) {
+                return None;
+            }
             let head = response.take_head();
             let allowed = if response.allows_body() {
                 file.length.min(response.room())
@@ -196,8 +216,9 @@ impl Responder<'_> {
                 0
             };
             let whole = !response.allows_body() || response.content_length().is_none_or(|length| length == allowed);
-            (head, allowed, whole)
+            Some((head, allowed, whole))
         });
+        let (head, allowed, whole) = begun.ok_or_else(|| self.short(start, file.length))?;
         let head = self.finished(head);
         start.ticket.send(py, &[&head], None)?;
         let mut part = FilePart {
@@ -209,7 +230,7 @@ impl Responder<'_> {
         start.with(|response| response.body_sent += part.offset - file.offset);
         sent?;
         if start.with(|response| response.is_short()) {
-            return Err(Failure::App(self.short(start)));
+            return Err(self.sent_too_little(start));
         }
         start.ticket.done();
         Ok(())
@@ -217,12 +238,11 @@ impl Responder<'_> {
 
     /// After the last block.
     fn end(&self, py: Python<'_>, start: &StartResponse) -> Result<(), Failure> {
+        if start.with(|response| response.would_be_short(0) || response.is_short()) {
+            return Err(self.sent_too_little(start));
+        }
         let head = start.with(|response| response.take_head());
         let head = self.finished(head);
-        if start.with(|response| response.is_short()) {
-            start.ticket.send(py, &[&head], None)?;
-            return Err(Failure::App(self.short(start)));
-        }
         start.ticket.send(py, &[&head], COMPLETE)?;
         start.ticket.done();
         Ok(())
@@ -309,7 +329,7 @@ impl Responder<'_> {
             return Ok(());
         }
         Err(PyRuntimeError::new_err(
-            if start.with(|response| response.start_called) {
+            if start.with(|response| response.start_called || response.start_refused) {
                 "the application returned a response although start_response has failed"
             } else {
                 "the application returned a response without calling start_response"
@@ -328,11 +348,15 @@ impl Responder<'_> {
         error
     }
 
-    fn short(&self, start: &StartResponse) -> PyErr {
-        let (sent, length) = start.with(|response| (response.body_sent, response.content_length()));
+    fn sent_too_little(&self, start: &StartResponse) -> Failure {
+        Failure::App(self.short(start, start.with(|response| response.body_sent)))
+    }
+
+    fn short(&self, start: &StartResponse, length: u64) -> PyErr {
+        let promised = start.with(|response| response.promised_length());
         PyValueError::new_err(format!(
-            "the body has {sent} bytes, Content-Length says {}",
-            length.unwrap_or(0)
+            "the body has {length} bytes, Content-Length says {}",
+            promised.unwrap_or(0)
         ))
     }
 
@@ -351,8 +375,17 @@ impl Responder<'_> {
     fn finished(&self, head: Option<Head>) -> Vec<u8> {
         head.map_or_else(Vec::new, |mut head| {
             head.finish(self.request);
+            if !head.deviations.is_empty() {
+                self.leniency.tell(head.deviations, self.request);
+            }
             head.bytes
         })
+    }
+
+    /// An item that may be sent: bytes or a subclass, mostly (SPEC C20).
+    fn checked<'py>(&self, item: Bound<'py, PyAny>) -> Result<Bound<'py, PyBytes>, PyErr> {
+        item.cast_into::<PyBytes>()
+            .or_else(|error| self.leniency.bytes_of(error.into_inner(), self.request))
     }
 
     fn warn(&self, what: &'static str) {
@@ -385,20 +418,11 @@ pub fn send_block(py: Python<'_>, start: &StartResponse, block: &[u8]) -> Result
     let allows_body = start.with(|response| response.allows_body());
     let head = head.map_or_else(Vec::new, |mut head| {
         head.finish(String::new);
+        start.with(|response| response.deviations.join(head.deviations));
         head.bytes
     });
     start.ticket.send(py, &[&head, &block[..allowed as usize]], None)?;
     Ok(allows_body && allowed < length)
-}
-
-/// An item that may be sent: bytes or a subclass (SPEC C20).
-fn checked<'py>(item: Bound<'py, PyAny>) -> Result<Bound<'py, PyBytes>, PyErr> {
-    item.cast_into::<PyBytes>().map_err(|error| {
-        PyTypeError::new_err(format!(
-            "the application's iterable must give bytes, not {}",
-            type_name(&error.into_inner())
-        ))
-    })
 }
 
 fn expectation(length: Option<u64>) -> String {

@@ -1,12 +1,17 @@
 //! The state of one response: what was promised and what has been sent.
 
 use super::head::Head;
+use super::lenient::Deviations;
 
 /// From the request's start to the response's end.
 #[derive(Default)]
 pub struct Response {
-    /// `start_response` was called, successfully or not.
+    /// A call of `start_response` has succeeded.
     pub start_called: bool,
+    /// A call of `start_response` has raised.
+    pub start_refused: bool,
+    /// What `write` has served against PEP 3333, and nobody has logged yet.
+    pub deviations: Deviations,
     /// Stored and not sent. Taken when it is sent; `sent` then says what it was.
     pub head: Option<Head>,
     sent: Option<SentHead>,
@@ -72,6 +77,12 @@ impl Response {
         self.sent.and_then(|sent| sent.content_length)
     }
 
+    /// Content-Length as the application has set it, whether it was sent or not.
+    pub fn promised_length(&self) -> Option<u64> {
+        let unsent = || self.head.as_ref().and_then(|head| head.content_length);
+        self.content_length().or_else(unsent)
+    }
+
     /// Whether a Content-Length would be right here, and the application has set none (SPEC C25).
     pub fn wants_length(&self) -> bool {
         let head = self
@@ -120,6 +131,16 @@ impl Response {
     pub fn room(&self) -> u64 {
         self.content_length()
             .map_or(u64::MAX, |length| length.saturating_sub(self.body_sent))
+    }
+
+    /// Whether a body of `length` bytes, of which nothing was sent, is less than Content-Length promises (SPEC C29): nobody
+    /// has seen the head yet.
+    pub fn would_be_short(&self, length: u64) -> bool {
+        let head = self
+            .head
+            .as_ref()
+            .filter(|head| self.sent.is_none() && head.allows_body());
+        !self.is_head && head.is_some_and(|head| head.content_length.is_some_and(|promised| length < promised))
     }
 
     /// Whether everything that Content-Length promised has been sent (SPEC C29). HEAD, 204 and 304 promise nothing.

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use super::head::{Head, HeadRules, type_name};
+use super::lenient::Deviation;
 use super::response::Response;
 use crate::carrier::CarrierError;
 use crate::exchange::Ticket;
@@ -52,7 +53,8 @@ impl StartResponse {
     ) -> PyResult<Bound<'py, Write>> {
         let py = slf.py();
         let this = slf.get();
-        let (called, sent) = this.with(|response| (response.start_called, response.head_sent()));
+        let (called, refused, sent) =
+            this.with(|response| (response.start_called, response.start_refused, response.head_sent()));
         match exc_info {
             Some(exc_info) => {
                 let exception = exception_of(exc_info)?;
@@ -61,8 +63,8 @@ impl StartResponse {
                     return Err(PyErr::from_value(exception));
                 }
             }
-            // Once called it was called, even if that call raised (SPEC C4).
-            None if called => {
+            // A call that was refused does not count (SPEC C4), unless everything is to be refused.
+            None if called || refused && this.rules.strict => {
                 return Err(PyAssertionError::new_err(
                     "start_response was called a second time without exc_info",
                 ));
@@ -78,7 +80,12 @@ impl StartResponse {
             response.start_called = true;
             response.head.take().map(|head| head.bytes).unwrap_or_default()
         });
-        let head = Head::new(buffer, status, response_headers, this.rules)?;
+        let mut head = Head::new(buffer, status, response_headers, this.rules).inspect_err(|_| {
+            this.with(|response| (response.start_called, response.start_refused) = (called, true));
+        })?;
+        if refused && exc_info.is_none() {
+            head.deviations.add(Deviation::StartedAgain);
+        }
         this.with(|response| response.head = Some(head));
         Bound::new(
             py,
