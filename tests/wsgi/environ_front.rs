@@ -303,15 +303,33 @@ fn b12_peers_without_an_address_can_be_trusted() {
 }
 
 #[test]
-fn b12_forwarded_headers_that_come_twice_count_for_nothing() {
+fn b12_scheme_and_port_that_come_twice_count_for_nothing() {
     let request = forwarded(&[("X-Forwarded-For", "203.0.113.9"), ("X-Forwarded-Proto", "https")])
-        .another_param("HTTP_X_FORWARDED_FOR", "198.51.100.1")
+        .another_param("HTTP_X_FORWARDED_PORT", "8443")
+        .another_param("HTTP_X_FORWARDED_PORT", "8444")
         .another_param("HTTP_X_FORWARDED_PROTO", "https");
     let environ = environ(&BEHIND, &request);
     assert_eq!(
-        (&environ["REMOTE_ADDR"], &environ["wsgi.url_scheme"]),
-        (&"192.0.2.1".into(), &"http".into())
+        (&environ["SERVER_PORT"], &environ["wsgi.url_scheme"]),
+        (&"80".into(), &"http".into())
     );
+}
+
+/// nginx before 1.23 sends two if the proxy in front of it adds one to the client's: a client must not pass for the proxy.
+#[test]
+fn b12_client_is_found_in_a_list_that_comes_in_parts() {
+    for parts in [
+        &["198.51.100.1", "203.0.113.9"][..],
+        &["192.0.2.1", "203.0.113.9"],
+        &["no address", "203.0.113.9"],
+        &["", "198.51.100.1, 203.0.113.9"],
+        &["198.51.100.1", "203.0.113.9", "192.0.2.1"],
+    ] {
+        let request = parts.iter().fold(forwarded(&[]), |request, part| {
+            request.another_param("HTTP_X_FORWARDED_FOR", *part)
+        });
+        assert_eq!(environ(&BEHIND, &request)["REMOTE_ADDR"], "203.0.113.9", "{parts:?}");
+    }
 }
 
 #[test]

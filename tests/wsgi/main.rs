@@ -9,6 +9,7 @@ mod support;
 mod aborts;
 mod access_log;
 mod allowed_peers;
+mod duplicates;
 mod environ;
 mod environ_front;
 mod environ_paths;

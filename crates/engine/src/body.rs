@@ -32,6 +32,25 @@ pub struct Body {
     pub discarding: bool,
 }
 
+/// A CONTENT_LENGTH that is no number of bytes (SPEC B7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("CONTENT_LENGTH is no number of bytes")]
+pub struct NoLength;
+
+/// What a request's CONTENT_LENGTH says; an empty one is as none (SPEC B6).
+///
+/// # Errors
+/// It is neither empty nor digits that fit.
+pub fn declared_length(value: &[u8]) -> Result<Option<u64>, NoLength> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let digits = std::str::from_utf8(value)
+        .ok()
+        .filter(|_| value.iter().all(u8::is_ascii_digit));
+    digits.and_then(|digits| digits.parse().ok()).map(Some).ok_or(NoLength)
+}
+
 struct Spool {
     file: File,
     written: u64,

@@ -19,7 +19,7 @@ use fastcgi::{BeginRequest, Event, Pairs, encode};
 use pool::handover::{Handover, Passage};
 use pool::scoreboard::now_ms;
 
-use crate::body::Body;
+use crate::body::{Body, NoLength, declared_length};
 use crate::carrier::CarrierError;
 use crate::reactor::{Key, Parked};
 pub use hub::Hub;
@@ -193,27 +193,22 @@ impl Connection {
         }
         // Without a length: wait for the whole body, so that the application can be told its length (SPEC C46), but only
         // where there may be one. A request without STDIN must not wait for it (SPEC A20).
-        let mut length = None;
+        let mut length = Ok(None);
         let mut method: &[u8] = b"";
         let mut chunked = false;
         for (name, value) in Pairs::new(self.codec.params()).flatten() {
             match name {
-                b"CONTENT_LENGTH" if !value.is_empty() => length = Some(value),
+                b"CONTENT_LENGTH" => length = declared_length(value),
                 b"REQUEST_METHOD" => method = value,
                 b"HTTP_TRANSFER_ENCODING" => chunked = !value.is_empty(),
                 _ => {}
             }
         }
-        let Some(length) = length else {
-            return !chunked && !matches!(method, b"POST" | b"PUT" | b"PATCH");
-        };
-        let digits = std::str::from_utf8(length)
-            .ok()
-            .filter(|_| length.iter().all(u8::is_ascii_digit));
-        let length = digits.and_then(|digits| digits.parse().ok());
-        // What is no length or more than allowed is answered without the body.
-        let Some(length) = length.filter(|&length| length <= self.hub.limits.body_max) else {
-            return true;
+        let length = match length {
+            Ok(None) => return !chunked && !matches!(method, b"POST" | b"PUT" | b"PATCH"),
+            Ok(Some(length)) if length <= self.hub.limits.body_max => length,
+            // What is no length or more than allowed is answered without the body.
+            Ok(Some(_)) | Err(NoLength) => return true,
         };
         self.body.expected = Some(length);
         self.body.complete() || self.body.received >= self.hub.limits.body_buffer as u64

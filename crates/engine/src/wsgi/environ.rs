@@ -6,15 +6,17 @@
 
 use std::collections::HashMap;
 
+use pool::scoreboard::now_ms;
+use pool::settings::{Limits, Settings};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::forwarded::Front;
-use super::params::{Role, is_https, is_token, parse_content_length, parse_request_start, role_of, split_host};
+use super::params::{Role, is_https, is_token, parse_request_start, role_of, split_host};
 use super::paths::{PathRule, Sent};
-use super::reject::Rejection;
+use super::reject::{Rejection, Seldom};
+use crate::body::declared_length;
 use crate::ffi;
-use pool::settings::{Limits, Settings};
 
 /// Builds environs for one thread.
 pub struct EnvironBuilder {
@@ -61,6 +63,8 @@ struct Derived {
 pub struct Facts<'a> {
     pub method: &'a [u8],
     pub content_length: Option<u64>,
+    /// CONTENT_LENGTH as it was sent last (SPEC A19).
+    declared_length: &'a [u8],
     path: Sent<'a>,
     query_string: bool,
     https: Option<&'a [u8]>,
@@ -230,10 +234,12 @@ impl EnvironBuilder {
             Role::PassNonEmpty => keep = !value.is_empty(),
             Role::PassUnique => {
                 if again {
-                    tracing::warn!(name = %name.escape_ascii(), "dropped: the front server sent it twice");
                     keep = false;
+                    warn_of_twice(name);
                 }
             }
+            Role::PassJoined if again => return self.join(py, index, value),
+            Role::PassJoined => {}
             Role::Method => facts.method = value,
             Role::ScriptName => (facts.path.script_name, keep) = (Some(value), false),
             Role::PathInfo => (facts.path.path_info, keep) = (Some(value), false),
@@ -241,7 +247,7 @@ impl EnvironBuilder {
             Role::QueryString => facts.query_string = true,
             Role::ContentLength => {
                 keep = !value.is_empty();
-                facts.content_length = if keep { Some(parse_content_length(value)?) } else { None };
+                facts.declared_length = value;
             }
             Role::Https => {
                 keep = !value.is_empty();
@@ -266,10 +272,7 @@ impl EnvironBuilder {
             return Ok(());
         }
         if value.contains(&0) {
-            return Err(Rejection::bad_request(format!(
-                "param {} has a NUL",
-                name.escape_ascii()
-            )));
+            return Err(nul(name));
         }
         self.template.bind(py).set_item(&param.key, ffi::latin1(py, value)?)?;
         param.in_template = true;
@@ -279,6 +282,26 @@ impl EnvironBuilder {
             param.value.extend_from_slice(value);
         }
         Ok(())
+    }
+
+    /// Another part of a list of this request, whose parts before stand in the template.
+    fn join(&mut self, py: Python<'_>, index: usize, part: &[u8]) -> Result<(), Rejection> {
+        let param = &mut self.params[index];
+        let template = self.template.bind(py);
+        let before = template.get_item(&param.key)?;
+        let more = ffi::latin1(py, &[b", ", part].concat())?;
+        let list = before.map_or_else(|| Ok(more.clone().into_any()), |before| before.add(&more))?;
+        if list.len()? > self.limits.param_value {
+            return Err(Rejection::params_too_large(
+                "the parts of a param are longer than --param-value allows",
+            ));
+        }
+        if part.contains(&0) {
+            return Err(nul(&param.name));
+        }
+        // The next request begins anew.
+        param.comparable = false;
+        Ok(template.set_item(&param.key, list)?)
     }
 
     fn index_of(&mut self, py: Python<'_>, name: &[u8]) -> Result<usize, Rejection> {
@@ -331,6 +354,8 @@ impl EnvironBuilder {
         if !is_token(facts.method) {
             return Err(Rejection::bad_request("REQUEST_METHOD is missing or no token"));
         }
+        facts.content_length =
+            declared_length(facts.declared_length).map_err(|error| Rejection::bad_request(error.to_string()))?;
         let (script_name, path_info) = self.paths.split(&facts.path).ok_or(Rejection::NotFound)?;
         let fresh = self.derived.https.is_none();
         if fresh || *self.derived.script_name != *script_name {
@@ -400,5 +425,17 @@ impl EnvironBuilder {
         self.by_name.clear();
         self.order.clear();
         Ok(())
+    }
+}
+
+fn nul(name: &[u8]) -> Rejection {
+    Rejection::bad_request(format!("param {} has a NUL", name.escape_ascii()))
+}
+
+/// Clients can make every request have it.
+fn warn_of_twice(name: &[u8]) {
+    static TWICE: Seldom = Seldom::new();
+    if let Some(left_out) = TWICE.is_due(now_ms()) {
+        tracing::warn!(name = %name.escape_ascii(), left_out, "dropped: the front server sent it twice");
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::reject::Rejection;
-
 /// What the environ builder does with a param.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -13,6 +11,8 @@ pub enum Role {
     PassNonEmpty,
     /// Two of them in one request: somebody forges it (SPEC F2).
     PassUnique,
+    /// The parts of a list, joined in their order (RFC 9110 §5.3).
+    PassJoined,
     Method,
     ScriptName,
     PathInfo,
@@ -61,21 +61,10 @@ pub fn role_of(name: &[u8]) -> Role {
         b"HTTP_HOST" => Role::HttpHost,
         b"REQUEST_START" => Role::RequestStart,
         b"HTTP_REMOTE_USER" | b"HTTP_AUTHORIZATION" | b"HTTP_X_REAL_IP" | b"HTTP_FORWARDED" => Role::PassUnique,
+        b"HTTP_X_FORWARDED_FOR" => Role::PassJoined,
         _ if name.starts_with(b"HTTP_X_FORWARDED_") => Role::PassUnique,
         _ => Role::Pass,
     }
-}
-
-/// SPEC B7: digits that fit.
-pub fn parse_content_length(value: &[u8]) -> Result<u64, Rejection> {
-    let digits = value
-        .iter()
-        .all(u8::is_ascii_digit)
-        .then(|| std::str::from_utf8(value).ok())
-        .flatten();
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| Rejection::bad_request("CONTENT_LENGTH is no number of bytes"))
 }
 
 /// Seconds since the epoch: nginx's `$msec` has seconds, Apache's `%t` microseconds, other proxies milliseconds; `t=` may

@@ -101,7 +101,7 @@ impl From<PyErr> for Rejection {
 }
 
 /// An event that is logged once a second at most.
-struct Seldom {
+pub struct Seldom {
     /// When it was logged last, by `now_ms`; 0: never.
     logged_ms: AtomicU64,
     left_out: AtomicU64,
@@ -111,7 +111,7 @@ struct Seldom {
 const SELDOM_MS: u64 = 1000;
 
 impl Seldom {
-    const fn new() -> Self {
+    pub const fn new() -> Self {
         Self {
             logged_ms: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
@@ -119,7 +119,7 @@ impl Seldom {
     }
 
     /// It has happened: whether to log it, and how often it was left out since the last time.
-    fn is_due(&self, now_ms: u64) -> Option<u64> {
+    pub fn is_due(&self, now_ms: u64) -> Option<u64> {
         let last = self.logged_ms.load(Relaxed);
         let due = last == 0 || now_ms.saturating_sub(last) >= SELDOM_MS;
         // Of several threads one logs.
