@@ -5,35 +5,42 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PORT ?= 8000
+DESTDIR ?=
 PREFIX ?= /usr/local
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 # Where Debian has nginx, and where only root looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-cache := $(CURDIR)/.cache
-library := $(DESTDIR)$(PREFIX)/lib/wsgi-fpm
-share := $(DESTDIR)$(PREFIX)/share/wsgi-fpm
+# Paths reach the commands as variables of the shell, in quotes: make's own would be taken apart at spaces, and run where
+# there is a quote or a dollar sign in them.
+cache := "$$PWD/.cache"
+built := "$$CARGO_TARGET_DIR/release"
+bin := "$$DESTDIR$$PREFIX/bin"
+library := "$$DESTDIR$$PREFIX/lib/wsgi-fpm"
+share := "$$DESTDIR$$PREFIX/share/wsgi-fpm"
 
 .PHONY: help run build install test test-compat lint bench clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 13
 
 run: build ## serve the Django example on http://127.0.0.1:8000/ (PORT=8000)
 	@scripts/venv.sh $(cache)/run-venv examples/django/requirements.txt
-	@scripts/run-django.sh $(cache) $(PORT)
+	@scripts/run-django.sh $(cache) "$(PORT)"
 
 build: ## build the program and its engine, release profile
 	@scripts/tools.sh
 	cargo build --release --workspace --locked
 
+install: export DESTDIR := $(DESTDIR)
+install: export PREFIX := $(PREFIX)
 install: ## install what `make build` made (PREFIX=/usr/local, DESTDIR=)
-	@test -x $(CARGO_TARGET_DIR)/release/wsgi-fpm || { echo 'nothing to install: run `make build` first' >&2; exit 1; }
-	install -d $(library) $(share) $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(CARGO_TARGET_DIR)/release/wsgi-fpm $(library)/
-	install -m 644 $(CARGO_TARGET_DIR)/release/libwsgi_fpm_engine.so $(library)/
-	ln -sf ../lib/wsgi-fpm/wsgi-fpm $(DESTDIR)$(PREFIX)/bin/wsgi-fpm
+	@test -x $(built)/wsgi-fpm || { echo 'nothing to install: run `make build` first' >&2; exit 1; }
+	install -d $(library) $(share) $(bin)
+	install -m 755 $(built)/wsgi-fpm $(library)/
+	install -m 644 $(built)/libwsgi_fpm_engine.so $(library)/
+	ln -sf ../lib/wsgi-fpm/wsgi-fpm $(bin)/wsgi-fpm
 	install -m 644 nginx/wsgi_fpm_params nginx/site.conf nginx/fcgiwrap.conf deploy/wsgi-fpm.service \
 		deploy/fcgiwrap.service deploy/fcgiwrap.socket deploy/spawn-fcgi.service deploy/lighttpd.conf \
 		deploy/lighttpd-bin-path.conf deploy/lighttpd-cgi.conf deploy/Caddyfile deploy/haproxy.cfg $(share)/
@@ -63,13 +70,13 @@ lint: ## check formatting, clippy and the examples' syntax
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --test compat --locked -- -D warnings
 	python3 scripts/check_syntax.py benches examples scripts tests/compat
-	for script in scripts/*.sh .ci/run; do bash -n $$script; done
+	for script in scripts/*.sh .ci/run; do bash -n "$$script"; done
 
 # Six minutes on a quiet machine; numbers of a busy one mean nothing.
 bench: build ## measure against other servers, in the cases of the README
 	@scripts/test-packages.sh bench
 	@scripts/venv.sh $(cache)/bench-venv benches/requirements.txt
-	@scripts/bench.sh $(CARGO_TARGET_DIR)/release/wsgi-fpm $(cache)/bench-venv
+	@scripts/bench.sh $(built)/wsgi-fpm $(cache)/bench-venv
 
 clean: ## remove everything that was built or downloaded
 	cargo clean

@@ -51,7 +51,8 @@ class Server:
         bin = os.path.join(os.path.abspath(args.venv), "bin", "")
         keeps, self.passes = "keepalive 64;", "fastcgi_keep_conn on; include fastcgi_params; fastcgi_pass u%d;" % number
         if build:
-            program, _, new = build.partition(",")
+            new = build.endswith(",new")
+            program = build[: -len(",new")] if new else build
             command = [os.path.abspath(program), "serve", app, "--listen", self.socket, "--workers", workers,
                        "--threads", threads, "--chdir", HERE, "--python", os.path.abspath(args.venv)]
             if new:

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clone;
 mod command_line;
 mod config_writer;
 mod count_tests;

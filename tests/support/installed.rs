@@ -72,6 +72,18 @@ pub fn curl() -> bool {
     has_program("curl", "--version")
 }
 
+/// Whether make can be run.
+pub fn make() -> bool {
+    has_program("make", "--version")
+}
+
+/// Whether python3 can make virtual environments.
+pub fn python_venv() -> bool {
+    let modules = Command::new("python3").args(["-c", "import ensurepip, venv"]).output();
+    let usable = modules.is_ok_and(|output| output.status.success());
+    needed(usable, "python3 with ensurepip and venv")
+}
+
 /// The virtual environment, if `module` can be imported in it.
 pub fn venv_with(module: &str) -> Option<PathBuf> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/test-venv");
