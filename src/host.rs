@@ -14,6 +14,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, bail};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 
+use pool::denied::{Denied, Wish, denied};
+
 use crate::cli::HostArgs;
 use crate::python::Interpreter;
 
@@ -40,6 +42,8 @@ pub enum HostError {
     #[error("the engine is missing: {} does not exist; install {ENGINE_NAME} beside the program, or name it with \
              {ENGINE_VARIABLE}", .0.display())]
     NoEngine(PathBuf),
+    #[error("the engine: {0}")]
+    EngineDenied(Denied),
     #[error("{HOSTING_VARIABLE}={0}: write embedded or exec")]
     UnknownHosting(String),
     #[error("{HOSTING_VARIABLE}=embedded: {0} has no shared libpython; looked for {1}")]
@@ -112,6 +116,9 @@ pub fn engine(program: &Path) -> Result<PathBuf, HostError> {
         Some(named) => std::path::absolute(named).map_err(HostError::OwnPath)?,
         None => program.with_file_name(ENGINE_NAME),
     };
+    if let Some(denied) = denied(&engine, Wish::Read) {
+        return Err(HostError::EngineDenied(denied));
+    }
     if !engine.is_file() {
         return Err(HostError::NoEngine(engine));
     }

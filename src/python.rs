@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use pool::denied::{Denied, Wish, denied};
 use serde::Deserialize;
 use tokio::process::Command;
 
@@ -77,6 +78,8 @@ impl fmt::Display for Source {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PythonError {
+    #[error("{named}: {denied}")]
+    Denied { named: Source, denied: Denied },
     #[error("{0}: no such file or directory; name a virtual environment, an installation or an executable")]
     Missing(Source),
     #[error("{0}: no executable of this name on PATH; name a virtual environment, an installation or an executable")]
@@ -198,8 +201,9 @@ impl Wanted {
             return in_directory(&named, directory).map(|executable| (named, executable));
         }
         let directory = self.chdir.join(".venv");
+        let named = Source::DotVenv(directory.clone());
+        may(&named, &directory, Wish::Enter)?;
         if directory.is_dir() {
-            let named = Source::DotVenv(directory.clone());
             return in_directory(&named, &directory).map(|executable| (named, executable));
         }
         match self.search_path(Path::new("python3")) {
@@ -211,6 +215,7 @@ impl Wanted {
     fn locate_option(&self, option: &Path) -> Result<(Source, PathBuf), PythonError> {
         let named = Source::Option(option.to_owned());
         let path = std::path::absolute(option).map_err(|_| PythonError::Missing(named.clone()))?;
+        may(&named, &path, Wish::Reach)?;
         if path.is_dir() {
             return in_directory(&named, &path).map(|executable| (named, executable));
         }
@@ -242,19 +247,24 @@ fn own_environment() -> Option<PathBuf> {
 
 /// The interpreter of a virtual environment or an installation.
 fn in_directory(named: &Source, directory: &Path) -> Result<PathBuf, PythonError> {
+    may(named, directory, Wish::Enter)?;
     if !directory.is_dir() {
         return Err(PythonError::Missing(named.clone()));
     }
     for name in ["bin/python", "bin/python3"] {
         let executable = directory.join(name);
+        may(named, &executable, Wish::Reach)?;
         if executable.symlink_metadata().is_err() {
             continue;
         }
-        if let Some(home) = pyvenv_home(&directory.join("pyvenv.cfg"))
-            && !home.is_dir()
-        {
-            let named = named.clone();
-            return Err(PythonError::HomeMissing { named, home });
+        let cfg = directory.join("pyvenv.cfg");
+        may(named, &cfg, Wish::Read)?;
+        if let Some(home) = pyvenv_home(&cfg) {
+            may(named, &home, Wish::Enter)?;
+            if !home.is_dir() {
+                let named = named.clone();
+                return Err(PythonError::HomeMissing { named, home });
+            }
         }
         return usable(named, &executable).map(|()| executable);
     }
@@ -269,8 +279,21 @@ fn pyvenv_home(file: &Path) -> Option<PathBuf> {
     Some(PathBuf::from(home.trim()))
 }
 
+/// That no permission is missing.
+fn may(named: &Source, path: &Path, wish: Wish) -> Result<(), PythonError> {
+    let named = named.clone();
+    denied(path, wish).map_or(Ok(()), |denied| Err(PythonError::Denied { named, denied }))
+}
+
 /// That `executable` exists, at the end of its links too, and may be run.
 fn usable(named: &Source, executable: &Path) -> Result<(), PythonError> {
+    // What nobody may run is no matter of who this is.
+    let wish = if is_executable(executable) {
+        Wish::Run
+    } else {
+        Wish::Reach
+    };
+    may(named, executable, wish)?;
     let named = named.clone();
     let mut link = executable.to_owned();
     // The first link whose target is missing: it is what has to be repaired. 40 is the kernel's own limit.

@@ -1,6 +1,7 @@
 //! What was typed becomes a configuration that can't be wrong: every check that needs no Python and no socket.
 
 pub mod address;
+mod app;
 pub mod units;
 
 use std::ffi::OsStr;
@@ -9,6 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pool::denied::Denied;
 use pool::log::{Format, Level, LogSettings};
 use pool::settings::{Entry, Limits, ListenerKind, PathSource, Paths, Settings};
 
@@ -17,6 +19,9 @@ use crate::cli::{
     ProcessOptions, ScriptArgs, ServeArgs,
 };
 use crate::config::address::Address;
+use crate::config::app::{app_file, pool_name};
+
+pub use app::file_part;
 
 /// mod_fcgid kills three seconds after it has asked to stop.
 const SCRIPT_STOP_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -52,12 +57,20 @@ pub struct SocketOptions {
 pub enum ConfigError {
     #[error("the current directory is unknown, name one with --chdir: {0}")]
     CurrentDirectory(io::Error),
+    #[error("{what} {}: {denied}", .path.display())]
+    Denied {
+        what: &'static str,
+        path: PathBuf,
+        denied: Denied,
+    },
     #[error("--chdir {}: {error}", .path.display())]
     Chdir { path: PathBuf, error: io::Error },
     #[error("--chdir {}: not a directory", .0.display())]
     NotADirectory(PathBuf),
     #[error("the application {app}: the file {} does not exist", .path.display())]
     NoSuchFile { app: String, path: PathBuf },
+    #[error("{what} {}: the name is not UTF-8, which Python and the log need it to be; rename it", .path.display())]
+    NotUtf8 { what: &'static str, path: PathBuf },
     #[error("--listen-owner {0}: no such user")]
     NoSuchUser(String),
     #[error("--listen-group {0}: no such group")]
@@ -93,11 +106,24 @@ impl Pool {
     /// # Errors
     /// Names the option that can't be as it was typed.
     pub fn for_serve(args: ServeArgs) -> Result<Self, ConfigError> {
+        Self::for_service(args, Runs::Here)
+    }
+
+    /// For a configuration that is only written: directories, files and accounts of the machine that it is for may be
+    /// missing here.
+    ///
+    /// # Errors
+    /// Names the option that can't be as it was typed.
+    pub fn for_config(args: ServeArgs) -> Result<Self, ConfigError> {
+        Self::for_service(args, Runs::Elsewhere)
+    }
+
+    fn for_service(args: ServeArgs, runs: Runs) -> Result<Self, ConfigError> {
         let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         let log = log_settings(&args.log, args.access_log);
         let limits = limits(&args.limits, StartedBy::Administrator)?;
-        let mut pool = Self::new(args.app, &args.processes, workers, limits, log)?;
-        (pool.listen, pool.socket) = listen(args.listen)?;
+        let mut pool = Self::new(args.app, runs, &args.processes, workers, limits, log)?;
+        (pool.listen, pool.socket) = listen(args.listen, runs)?;
         pool.face(args.front)?;
         pool.settings.allowed_peers = allowed_peers_from_environment()?;
         Ok(pool)
@@ -120,6 +146,7 @@ impl Pool {
         let log = log_settings(&args.log, args.access_log);
         let mut pool = Self::new(
             args.app,
+            Runs::Here,
             &args.processes,
             1,
             limits(&args.limits, StartedBy::WebServer)?,
@@ -150,7 +177,7 @@ impl Pool {
         }
         let log = log_settings(&args.log, true);
         let limits = limits(&args.limits, StartedBy::Administrator)?;
-        let mut pool = Self::new(args.app, &args.processes, 1, limits, log)?;
+        let mut pool = Self::new(args.app, Runs::Here, &args.processes, 1, limits, log)?;
         pool.listen = vec![Address::Unix(socket)];
         pool.settings.debug = true;
         Ok(pool)
@@ -181,21 +208,22 @@ impl Pool {
     /// Everything that does not depend on how the application is reached.
     fn new(
         app: AppOptions,
+        runs: Runs,
         processes: &ProcessOptions,
         workers: u32,
         limits: Limits,
         log: LogSettings,
     ) -> Result<Self, ConfigError> {
-        let chdir = working_directory(app.chdir)?;
-        check_app_file(&app.app, &chdir)?;
-        let pythonpath = app.pythonpath.iter().map(std::path::absolute);
+        let chdir = app::working_directory(app.chdir, runs)?;
+        let pythonpath = app::pythonpath(&app.pythonpath, runs)?;
+        if runs == Runs::Here {
+            app::check_file(&app.app, &chdir)?;
+        }
         let settings = Settings {
             pool: app.name.unwrap_or_else(|| pool_name(&app.app)),
             entry: Entry::Pool,
             chdir,
-            pythonpath: pythonpath
-                .collect::<Result<_, _>>()
-                .map_err(ConfigError::CurrentDirectory)?,
+            pythonpath,
             workers: processes.workers.unwrap_or(workers),
             threads: processes.threads,
             preload: app.preload == Preload::Auto,
@@ -224,6 +252,14 @@ impl Pool {
             env: app.env,
         })
     }
+}
+
+/// Where an application runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runs {
+    /// On this machine, as this user.
+    Here,
+    Elsewhere,
 }
 
 impl SocketOptions {
@@ -261,7 +297,7 @@ fn log_settings(options: &LogOptions, access: bool) -> LogSettings {
     }
 }
 
-fn listen(options: ListenOptions) -> Result<(Vec<Address>, SocketOptions), ConfigError> {
+fn listen(options: ListenOptions, runs: Runs) -> Result<(Vec<Address>, SocketOptions), ConfigError> {
     if options.listen.len() > MAX_LISTENERS {
         return Err(ConfigError::TooManyListeners);
     }
@@ -272,10 +308,11 @@ fn listen(options: ListenOptions) -> Result<(Vec<Address>, SocketOptions), Confi
             return Err(ConfigError::ListenTwice(address.clone()));
         }
     }
+    let is_here = runs == Runs::Here;
     let socket = SocketOptions {
         mode: options.listen_mode,
-        owner: options.listen_owner.map(user).transpose()?,
-        group: options.listen_group.map(group).transpose()?,
+        owner: options.listen_owner.filter(|_| is_here).map(user).transpose()?,
+        group: options.listen_group.filter(|_| is_here).map(group).transpose()?,
         backlog: options.backlog,
     };
     Ok((options.listen, socket))
@@ -299,59 +336,6 @@ fn group(name: String) -> Result<u32, ConfigError> {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
         Ok(None) | Err(_) => Err(ConfigError::NoSuchGroup(name)),
     }
-}
-
-/// Absolute, but with its links: `/srv/blog/current` is to be looked up anew by each generation.
-fn working_directory(named: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
-    let Some(path) = named else {
-        return std::env::current_dir().map_err(ConfigError::CurrentDirectory);
-    };
-    let path = std::path::absolute(&path).map_err(|error| ConfigError::Chdir { path, error })?;
-    match path.metadata() {
-        Ok(metadata) if metadata.is_dir() => Ok(path),
-        Ok(_) => Err(ConfigError::NotADirectory(path)),
-        Err(error) => Err(ConfigError::Chdir { path, error }),
-    }
-}
-
-/// The file of `path/to/file.py[:callable]`; `None` for a module.
-fn app_file(app: &str) -> Option<&str> {
-    let file = file_part(app);
-    (file.ends_with(".py") || file.contains('/') || Path::new(file).is_file()).then_some(file)
-}
-
-/// What stands before `:callable`.
-pub fn file_part(app: &str) -> &str {
-    match app.rsplit_once(':') {
-        Some((file, callable)) if !callable.contains('/') => file,
-        _ => app,
-    }
-}
-
-/// The engine resolves the application; that a file is missing can be said without starting Python.
-fn check_app_file(app: &str, chdir: &Path) -> Result<(), ConfigError> {
-    let Some(file) = app_file(app) else { return Ok(()) };
-    let path = chdir.join(file);
-    if path.is_file() {
-        return Ok(());
-    }
-    Err(ConfigError::NoSuchFile { app: app.into(), path })
-}
-
-/// "mysite" for mysite.wsgi:application, "blog" for /srv/blog.py.
-fn pool_name(app: &str) -> String {
-    let name = match app_file(app) {
-        Some(file) => Path::new(file)
-            .file_stem()
-            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
-        None => app.split(['.', ':']).next().unwrap_or_default().to_owned(),
-    };
-    let name: String = name
-        .chars()
-        .map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' })
-        .take(64)
-        .collect();
-    if name.is_empty() { "app".to_owned() } else { name }
 }
 
 fn allowed_peers_from_environment() -> Result<Option<Vec<IpAddr>>, ConfigError> {
@@ -487,28 +471,5 @@ mod tests {
         for wrong in ["", "1.2.3", "10.0.0.1,", "localhost"] {
             assert_eq!(peers(wrong), None, "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn pools_are_named_after_their_application() {
-        let names = [
-            "mysite.wsgi:application",
-            "app",
-            "/srv/blog.py:app",
-            "site/web.py",
-            "a:make()",
-        ]
-        .map(pool_name);
-        assert_eq!(names, ["mysite", "app", "blog", "web", "a"]);
-    }
-
-    #[test]
-    fn missing_file_of_the_application_is_named() {
-        let error = check_app_file("no/such.py:app", Path::new("/srv")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the application no/such.py:app: the file /srv/no/such.py does not exist"
-        );
-        assert!(check_app_file("module:app", Path::new("/srv")).is_ok());
     }
 }

@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use pool::denied::{Wish, denied};
 use toml::Value;
 
 const BEGIN: &str = "# /// wsgi-fpm";
@@ -110,7 +111,10 @@ impl BlockOption {
 /// # Errors
 /// It can't be read, or its block can't be understood.
 pub fn read(script: &Path) -> Result<Vec<BlockOption>, BlockError> {
-    let text = std::fs::read(script).map_err(|error| BlockError::new(script, format!("it can't be read: {error}")))?;
+    let text = std::fs::read(script).map_err(|error| {
+        let why = denied(script, Wish::Read).map_or(format!("it can't be read: {error}"), |denied| denied.to_string());
+        BlockError::new(script, why)
+    })?;
     let text = String::from_utf8_lossy(&text);
     let Some((first_line, block)) = find(&text).map_err(|what| BlockError::new(script, what))? else {
         return Ok(Vec::new());

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use pool::denied::{Denied, Wish, denied};
 use pool::settings::ListenerKind;
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -37,6 +38,14 @@ pub enum ListenError {
     NotOpen { address: String, fd: i32 },
     #[error("--listen {address}: descriptor {fd} is not a listening unix or TCP socket")]
     NotListening { address: String, fd: i32 },
+    #[error("--listen {address}: {denied}")]
+    Denied { address: String, denied: Denied },
+    #[error("--listen {address}: the directory {} does not exist; make it: {how}", .directory.display())]
+    NoDirectory {
+        address: String,
+        directory: PathBuf,
+        how: String,
+    },
     #[error("--listen {address}: {error}")]
     System { address: String, error: io::Error },
 }
@@ -56,7 +65,10 @@ impl Listener {
     /// The address is taken or can't be had.
     pub fn open(address: &Address, options: &SocketOptions) -> Result<Self, ListenError> {
         let listener = match address {
-            Address::Unix(path) => unix(path, address.to_string(), options),
+            Address::Unix(path) => {
+                check_directory(path, address)?;
+                unix(path, address.to_string(), options)
+            }
             Address::Tcp(tcp) => self::tcp(*tcp, options),
             Address::Fd(fd) => self::inherited(*fd, address.to_string()),
         }?;
@@ -76,6 +88,37 @@ impl Listener {
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// Says of a socket's directory what the kernel would not: which one is missing, or closed to this user.
+fn check_directory(path: &Path, address: &Address) -> Result<(), ListenError> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let address = address.to_string();
+    if let Some(denied) = denied(directory, Wish::Write) {
+        return Err(ListenError::Denied { address, denied });
+    }
+    match directory.try_exists() {
+        Ok(false) => Err(ListenError::NoDirectory {
+            address,
+            directory: directory.to_owned(),
+            how: how_to_make(directory),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What to type, as root; and what a unit says in its place.
+fn how_to_make(directory: &Path) -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
+    let user = user.map_or(uid.to_string(), |user| user.name);
+    let command = format!("install -d -o {user} {}", directory.display());
+    match directory.strip_prefix("/run") {
+        Ok(below) if below != Path::new("") => {
+            format!("{command}, or in a systemd unit RuntimeDirectory={}", below.display())
+        }
+        _ => command,
     }
 }
 

@@ -85,6 +85,8 @@ pub struct Site {
     /// The pool's name in ASCII: names in the configuration and of files are made from it.
     pub name: String,
     pub app: Value,
+    /// Of the application, if it was named by one.
+    pub file: Option<PathBuf>,
     pub chdir: Value,
     /// "" for the whole site; no slash at the end.
     pub mount: Value,
@@ -131,11 +133,11 @@ fn write(args: ConfigArgs) -> anyhow::Result<String> {
         serve,
         site: options,
     } = args;
-    let pool = Pool::for_serve(serve)?;
+    let pool = Pool::for_config(serve)?;
     let site = Site::new(&pool, options)?;
     let block = match pool.app_file() {
-        Some(file) => script::options_of(&file)?,
-        None => Vec::new(),
+        Some(file) if file.is_file() => script::options_of(&file)?,
+        Some(_) | None => Vec::new(),
     };
     let command = Command::new(&pool, &site, &typed.without(&block), &block)?;
     let program = program(site.options.program.as_deref())?;
@@ -148,7 +150,22 @@ fn write(args: ConfigArgs) -> anyhow::Result<String> {
         WebServer::Haproxy => haproxy::write(&site, &command),
         WebServer::Systemd => systemd::write(&site, &program, &command),
     };
-    Ok(text?)
+    let text = text?;
+    Ok(match site.missing() {
+        Some(note) => with_note(&text, &note),
+        None => text,
+    })
+}
+
+/// `text` with a further line at the end of the comment that it begins with.
+fn with_note(text: &str, note: &str) -> String {
+    let comment: usize = text
+        .split_inclusive('\n')
+        .take_while(|line| line.starts_with('#'))
+        .map(str::len)
+        .sum();
+    let (comment, rest) = text.split_at(comment);
+    format!("{comment}# {note}\n{rest}")
 }
 
 impl Site {
@@ -160,6 +177,7 @@ impl Site {
         };
         Ok(Self {
             app: Value::new("APP", &pool.settings.app)?,
+            file: pool.app_file(),
             chdir: Value::path("--chdir", &pool.settings.chdir)?,
             mount: Value::new("--mount", pool.settings.paths.mount.as_deref().unwrap_or_default())?,
             statics: statics(&options)?,
@@ -169,6 +187,22 @@ impl Site {
             listen,
             name,
             options,
+        })
+    }
+
+    /// What of the application is not on this machine.
+    fn missing(&self) -> Option<String> {
+        let here = |path: &Path| path.try_exists().unwrap_or(true);
+        let mut missing = Vec::new();
+        if !here(Path::new(self.chdir.as_str())) {
+            missing.push(format!("{} (--chdir)", self.chdir.as_str()));
+        }
+        if let Some(file) = self.file.as_deref().filter(|file| !here(file)) {
+            missing.push(format!("{} (APP)", file.display()));
+        }
+        (!missing.is_empty()).then(|| {
+            let missing = missing.join(", ");
+            format!("Written where these are missing: {missing}. They have to be there where the application runs.")
         })
     }
 

@@ -100,12 +100,18 @@ fn directory_that_does_not_exist_is_named() {
     let socket = stage.path("no/such/socket");
     let mut command = stage.command(&["serve", "app"]);
     let message = refusal(&command.arg("--listen").arg(&socket).output().unwrap(), 1);
-    assert_eq!(
-        message,
-        format!(
-            "--listen unix:{}: No such file or directory (os error 2)",
-            socket.display()
-        )
+    let directory = socket.parent().unwrap().display();
+    let expected = format!(
+        "--listen unix:{}: the directory {directory} does not exist; make it: install -d -o ",
+        socket.display()
+    );
+    assert!(message.starts_with(&expected), "{message}");
+    assert!(message.ends_with(&format!(" {directory}")), "{message}");
+    let mut command = stage.command(&["serve", "app", "--listen", "/run/wsgi-fpm-no/such/socket"]);
+    let message = refusal(&command.output().unwrap(), 1);
+    assert!(
+        message.ends_with("/run/wsgi-fpm-no/such, or in a systemd unit RuntimeDirectory=wsgi-fpm-no/such"),
+        "{message}"
     );
 }
 

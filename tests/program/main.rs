@@ -8,6 +8,7 @@ mod clone;
 mod command_line;
 mod config_writer;
 mod count_tests;
+mod denied;
 mod dev;
 mod listeners;
 mod options;

@@ -84,6 +84,20 @@ pub fn python_venv() -> bool {
     needed(usable, "python3 with ensurepip and venv")
 }
 
+/// Whether `path` is there.
+pub fn file(path: &Path) -> bool {
+    needed(path.is_file(), &path.display().to_string())
+}
+
+/// Whether this is root, who alone can run programs as somebody else. Never required: it is no matter of installing.
+pub fn root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        tell("root");
+    }
+    is_root
+}
+
 /// The virtual environment, if `module` can be imported in it.
 pub fn venv_with(module: &str) -> Option<PathBuf> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/test-venv");
@@ -112,12 +126,18 @@ fn has_program(name: &str, question: &str) -> bool {
 
 /// `there`, after what was missing has been told, once for each thing.
 fn needed(there: bool, what: &str) -> bool {
-    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if there {
         return true;
     }
     let required = env::var_os(REQUIRED).is_some_and(|value| value == "1");
     assert!(!required, "{REQUIRED}=1, and there is no {what}");
+    tell(what);
+    false
+}
+
+/// That tests are skipped, once for each thing that is missing.
+fn tell(what: &str) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if TOLD
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -127,5 +147,4 @@ fn needed(there: bool, what: &str) -> bool {
         let line = format!("skipped: tests that need {what}, which is not there\n");
         std::io::stderr().write_all(line.as_bytes()).unwrap();
     }
-    false
 }

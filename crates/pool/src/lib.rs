@@ -1,9 +1,11 @@
-//! What the supervisor and the engine agree on: settings, control messages, the scoreboard, the log's form, how sockets end, and titles.
+//! What the supervisor and the engine agree on: settings, control messages, the scoreboard, the log's form, how sockets end, titles, and
+//! which permission is missing.
 //!
 //! Knows neither FastCGI nor Python. Both the program and the engine import it; it imports neither.
 
 pub mod cgi;
 pub mod control;
+pub mod denied;
 pub mod drain;
 pub mod handover;
 pub mod log;

@@ -4,7 +4,8 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use pyo3::exceptions::{PyAttributeError, PyImportError, PyTypeError, PyValueError};
+use pool::denied::{Wish, denied};
+use pyo3::exceptions::{PyAttributeError, PyImportError, PyPermissionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule};
 
@@ -113,8 +114,7 @@ fn describe(module: &Bound<'_, PyModule>) -> String {
 
 /// A script by its path: whatever it is called, with its directory first on `sys.path`, as `python file.py` has it.
 fn import_file<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyModule>> {
-    let path = std::fs::canonicalize(path)
-        .map_err(|error| PyImportError::new_err(format!("application file {}: {error}", path.display())))?;
+    let path = std::fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
     if let Some(directory) = path.parent() {
         prepend_path(py, directory)?;
     }
@@ -126,6 +126,15 @@ fn import_file<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyModul
         true => import_module(py, &path, &name),
         false => compile(py, &path, &name),
     }
+}
+
+/// A file that can't be read, and which permission is missing, if that is why.
+fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> PyErr {
+    let path_shown = path.display();
+    PyImportError::new_err(match denied(path, Wish::Read) {
+        Some(denied) => format!("application file {path_shown}: {denied}"),
+        None => format!("application file {path_shown}: {error}"),
+    })
 }
 
 /// A file of Python's own kind, through its cache of compiled files.
@@ -142,19 +151,20 @@ fn import_module<'py>(py: Python<'py>, path: &Path, name: &str) -> PyResult<Boun
     let module = bootstrap.call_method1("module_from_spec", (&spec,))?;
     // Registered first: a module may import itself by name, and pickle looks it up.
     py.import("sys")?.getattr("modules")?.set_item(name, &module)?;
-    loader.call_method1("exec_module", (&module,))?;
+    loader.call_method1("exec_module", (&module,)).map_err(|error| {
+        let is_denied = error.is_instance_of::<PyPermissionError>(py) && denied(path, Wish::Read).is_some();
+        if is_denied { unreadable(path, &error) } else { error }
+    })?;
     Ok(module.cast_into::<PyModule>()?)
 }
 
 /// Any other file. Not through the cache, which knows no extensions: app.cgi and app.fcgi would share an entry. Not by
 /// `compile()` either, which makes the classes of the module `ast` first: two milliseconds.
 fn compile<'py>(py: Python<'py>, path: &Path, name: &str) -> PyResult<Bound<'py, PyModule>> {
-    let unreadable =
-        |error: &dyn std::fmt::Display| PyImportError::new_err(format!("application file {}: {error}", path.display()));
-    let source = std::fs::read(path).map_err(|error| unreadable(&error))?;
-    let source = CString::new(source).map_err(|_| unreadable(&"it has a NUL byte"))?;
-    let file = CString::new(path.as_os_str().as_bytes()).map_err(|error| unreadable(&error))?;
-    let name = CString::new(name).map_err(|error| unreadable(&error))?;
+    let source = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    let source = CString::new(source).map_err(|_| unreadable(path, &"it has a NUL byte"))?;
+    let file = CString::new(path.as_os_str().as_bytes()).map_err(|error| unreadable(path, &error))?;
+    let name = CString::new(name).map_err(|error| unreadable(path, &error))?;
     PyModule::from_code(py, &source, &file, &name)
 }
 

@@ -1,0 +1,126 @@
+//! The application as it was named: its files and directories, and the name of its pool.
+
+use std::path::{Path, PathBuf};
+
+use pool::denied::{Wish, denied};
+
+use super::{ConfigError, Runs};
+
+/// Absolute, but with its links: `/srv/blog/current` is to be looked up anew by each generation.
+pub fn working_directory(named: Option<PathBuf>, runs: Runs) -> Result<PathBuf, ConfigError> {
+    let Some(path) = named else {
+        let path = std::env::current_dir().map_err(ConfigError::CurrentDirectory)?;
+        return utf8("the current directory", path);
+    };
+    let path = std::path::absolute(&path).map_err(|error| ConfigError::Chdir { path, error })?;
+    let path = utf8("--chdir", path)?;
+    if runs == Runs::Elsewhere {
+        return Ok(path);
+    }
+    may("--chdir", &path, Wish::Reach)?;
+    match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => may("--chdir", &path, Wish::Enter).map(|()| path),
+        Ok(_) => Err(ConfigError::NotADirectory(path)),
+        Err(error) => Err(ConfigError::Chdir { path, error }),
+    }
+}
+
+/// The same for further directories of modules. One that is not there is as good to Python as an empty one.
+pub fn pythonpath(named: &[PathBuf], runs: Runs) -> Result<Vec<PathBuf>, ConfigError> {
+    let absolute = |path: &PathBuf| {
+        let path = utf8(
+            "--pythonpath",
+            std::path::absolute(path).map_err(ConfigError::CurrentDirectory)?,
+        )?;
+        if runs == Runs::Here {
+            may("--pythonpath", &path, Wish::Read)?;
+            if path.is_dir() {
+                may("--pythonpath", &path, Wish::Enter)?;
+            }
+        }
+        Ok(path)
+    };
+    named.iter().map(absolute).collect()
+}
+
+/// Settings and log are UTF-8.
+fn utf8(what: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    match path.to_str() {
+        Some(_) => Ok(path),
+        None => Err(ConfigError::NotUtf8 { what, path }),
+    }
+}
+
+fn may(what: &'static str, path: &Path, wish: Wish) -> Result<(), ConfigError> {
+    let path = path.to_owned();
+    denied(&path, wish).map_or(Ok(()), |denied| Err(ConfigError::Denied { what, path, denied }))
+}
+
+/// The file of `path/to/file.py[:callable]`; `None` for a module.
+pub fn app_file(app: &str) -> Option<&str> {
+    let file = file_part(app);
+    (file.ends_with(".py") || file.contains('/') || Path::new(file).is_file()).then_some(file)
+}
+
+/// What stands before `:callable`.
+pub fn file_part(app: &str) -> &str {
+    match app.rsplit_once(':') {
+        Some((file, callable)) if !callable.contains('/') => file,
+        _ => app,
+    }
+}
+
+/// The engine resolves the application; that a file is missing can be said without starting Python.
+pub fn check_file(app: &str, chdir: &Path) -> Result<(), ConfigError> {
+    let Some(file) = app_file(app) else { return Ok(()) };
+    let path = chdir.join(file);
+    may("the application", &path, Wish::Read)?;
+    if path.is_file() {
+        return Ok(());
+    }
+    Err(ConfigError::NoSuchFile { app: app.into(), path })
+}
+
+/// "mysite" for mysite.wsgi:application, "blog" for /srv/blog.py.
+pub fn pool_name(app: &str) -> String {
+    let name = match app_file(app) {
+        Some(file) => Path::new(file)
+            .file_stem()
+            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
+        None => app.split(['.', ':']).next().unwrap_or_default().to_owned(),
+    };
+    let name: String = name
+        .chars()
+        .map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' })
+        .take(64)
+        .collect();
+    if name.is_empty() { "app".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_are_named_after_their_application() {
+        let names = [
+            "mysite.wsgi:application",
+            "app",
+            "/srv/blog.py:app",
+            "site/web.py",
+            "a:make()",
+        ]
+        .map(pool_name);
+        assert_eq!(names, ["mysite", "app", "blog", "web", "a"]);
+    }
+
+    #[test]
+    fn missing_file_of_the_application_is_named() {
+        let error = check_file("no/such.py:app", Path::new("/srv")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the application no/such.py:app: the file /srv/no/such.py does not exist"
+        );
+        assert!(check_file("module:app", Path::new("/srv")).is_ok());
+    }
+}
