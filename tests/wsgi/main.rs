@@ -1,6 +1,6 @@
 //! WSGI applications behind the real program, over raw FastCGI: every clause by its own test.
 //!
-//! `CLAUSES.md` maps the clauses of the conformance checklist to tests, `PEP3333.md` the sentences of PEP 3333.
+//! `docs/internals/` states the clauses; `clauses.md` there maps them to tests, `pep3333.md` the sentences of PEP 3333.
 //! The applications stand in `apps/`, one behaviour each; tests share a gateway where they can.
 
 #[path = "../support/mod.rs"]
