@@ -113,6 +113,43 @@ def two_blocks(environ, start_response):
     yield b"second"
 
 
+class Closing:
+    """Blocks whose close() takes until the test says so."""
+
+    def __init__(self, blocks):
+        self.blocks = blocks
+
+    def __iter__(self):
+        return iter(self.blocks)
+
+    def close(self):
+        while not os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), "go")):
+            time.sleep(0.005)
+        note("closed")
+
+
+def closing(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return Closing([b"whole ", b"response"])
+
+
+def closing_after_failure(environ, start_response):
+    def blocks():
+        yield b"begun"
+        raise ValueError("on purpose")
+
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return Closing(blocks())
+
+
+def closing_after_print(environ, start_response):
+    """What prints holds nothing that the web server waits for."""
+    os.write(1, b"to descriptor 1\n")
+    child = subprocess.Popen(["sleep", "60"])
+    atexit.register(child.kill)
+    return closing(environ, start_response)
+
+
 def file(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return environ["wsgi.file_wrapper"](open(os.path.abspath(__file__), "rb"))

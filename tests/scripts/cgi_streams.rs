@@ -5,12 +5,15 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::script::{Script, finish, wait_exit};
 use crate::support::log::Log;
+use crate::support::wait::SOON;
 
 #[test]
 fn d4_body_is_content_length_bytes_of_what_stands_there() {
@@ -217,6 +220,83 @@ fn d6_each_block_leaves_before_the_next_is_made() {
     stdout.read_to_end(&mut seen).unwrap();
     assert!(seen.ends_with(b"firstsecond"));
     assert_eq!(wait_exit(&mut child).code(), Some(0));
+}
+
+/// What the web server reads until the end of the output, while close() of the response still runs.
+#[track_caller]
+fn read_before_close(script: &Script, path: &str, over_socket: bool) -> (Vec<u8>, Child) {
+    let mut cgi = script.cgi("GET", path);
+    cgi.command.stdin(Stdio::null()).stderr(Stdio::null());
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(SOON)).unwrap();
+    let (mut pipe, writer) = std::io::pipe().unwrap();
+    match over_socket {
+        true => cgi.command.stdout(OwnedFd::from(theirs)),
+        false => cgi.command.stdout(writer),
+    };
+    let child = cgi.command.spawn().unwrap();
+    // The command has the other ends.
+    drop(cgi);
+    let mut output = Vec::new();
+    match over_socket {
+        true => ours.read_to_end(&mut output).unwrap(),
+        false => pipe.read_to_end(&mut output).unwrap(),
+    };
+    assert_eq!(script.notes(), "", "close() has not run");
+    (output, child)
+}
+
+#[test]
+fn c24_output_ends_before_close_runs() {
+    for over_socket in [false, true] {
+        for path in ["/closing", "/closing_after_print"] {
+            let script = Script::new("");
+            let (output, mut child) = read_before_close(&script, path, over_socket);
+            assert!(output.ends_with(b"\r\n\r\nwhole response"), "{path}");
+            // What lighttpd and mod_cgid send when they have the whole response.
+            kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+            File::create(script.file("go")).unwrap();
+            assert_eq!(wait_exit(&mut child).code(), Some(0), "{path}");
+            assert_eq!(script.notes(), "closed\n", "{path}");
+        }
+    }
+}
+
+#[test]
+fn c24_output_of_a_response_that_breaks_off_ends_before_close_runs() {
+    for over_socket in [false, true] {
+        let script = Script::new("");
+        let (output, mut child) = read_before_close(&script, "/closing_after_failure", over_socket);
+        assert!(output.ends_with(b"\r\n\r\nbegun"));
+        File::create(script.file("go")).unwrap();
+        assert_eq!(wait_exit(&mut child).code(), Some(1));
+        assert_eq!(script.notes(), "closed\n");
+    }
+}
+
+#[test]
+fn body_that_finds_no_room_is_refused_or_fails_the_read() {
+    let script = Script::new("");
+    let upload = |cgi: crate::script::Cgi| cgi.variable("TMPDIR", "/nowhere/at/all").run();
+    let length_unknown = script
+        .cgi("POST", "/echo")
+        .variable("HTTP_TRANSFER_ENCODING", "chunked")
+        .input(vec![b'x'; 300_000]);
+    for answer in [
+        upload(length_unknown),
+        upload(script.cgi("POST", "/echo").body(vec![b'x'; 300_000])),
+    ] {
+        answer.failed();
+        for said in [
+            "a request's body can't be kept",
+            "POST ",
+            "/echo",
+            "/nowhere/at/all",
+            "TMPDIR",
+        ] {
+            assert!(answer.log.contains(said), "{said} in {}", answer.log);
+        }
+    }
 }
 
 #[test]

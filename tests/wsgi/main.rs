@@ -9,6 +9,7 @@ mod support;
 mod aborts;
 mod access_log;
 mod allowed_peers;
+mod disk_full;
 mod duplicates;
 mod environ;
 mod environ_front;

@@ -4,9 +4,11 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::io::Errno;
 
 /// What has arrived of one body and has not been read yet.
 #[derive(Default)]
@@ -26,8 +28,8 @@ pub struct Body {
     pub ended: bool,
     /// More than the limit has arrived: the rest is thrown away and reading fails.
     pub too_large: bool,
-    /// A part of it could not be kept: reading fails.
-    pub lost: bool,
+    /// A part of it could not be kept: the rest is thrown away and reading fails.
+    pub lost: Option<io::Error>,
     /// Nobody will read any more: what arrives is thrown away.
     pub discarding: bool,
 }
@@ -75,21 +77,21 @@ impl Body {
         self.memory = memory;
     }
 
-    /// Takes what has arrived. At most `in_memory` bytes are kept in memory, and `max` in all.
-    ///
-    /// # Errors
-    /// The temporary file's: no space left, or no directory for it.
-    pub fn push(&mut self, data: &[u8], in_memory: usize, max: u64) -> io::Result<()> {
+    /// Takes what has arrived. At most `in_memory` bytes are kept in memory, and `max` in all. Where the temporary file
+    /// takes no more, the body is lost: that is no failure of who has sent it, nor of the response.
+    pub fn push(&mut self, data: &[u8], in_memory: usize, max: u64) {
         self.received += data.len() as u64;
         if self.received > max {
             self.too_large = true;
         }
-        if self.discarding || self.too_large || self.lost {
-            return Ok(());
+        if self.discarding || self.too_large || self.lost.is_some() {
+            return;
         }
-        let kept = self.keep(data, in_memory);
-        self.lost = kept.is_err();
-        kept
+        if let Err(error) = self.keep(data, in_memory) {
+            self.lost = Some(error);
+            // Others need the room.
+            self.file = None;
+        }
     }
 
     fn keep(&mut self, data: &[u8], in_memory: usize) -> io::Result<()> {
@@ -229,13 +231,34 @@ impl Body {
     }
 }
 
+/// Whether there is no room for a temporary file, as opposed to something being wrong with its directory.
+pub fn is_no_space(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    // The last one: the largest file that RLIMIT_FSIZE or the file system allows.
+    matches!(errno, Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG))
+}
+
+/// What is said to the administrator of a body that could not be kept.
+pub fn log_unkept(request: &str, error: &io::Error) {
+    let advice = match is_no_space(error) {
+        true => "make room there, or set TMPDIR to a directory that has more",
+        false => "see what is wrong with that directory, or set TMPDIR to another",
+    };
+    tracing::error!(request, directory = %directory().display(), %error, advice, "a request's body can't be kept");
+}
+
+/// Where temporary files are.
+pub fn directory() -> &'static Path {
+    // Asked once: the application may change its environment while another thread reads it.
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(std::env::temp_dir)
+}
+
 /// A file without a name: nothing of it is left when the process ends, however it ends.
 fn temporary_file() -> io::Result<File> {
     use rustix::fs::{Mode, OFlags, open, unlink};
-    // Asked once: the application may change its environment while another thread reads it.
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let directory = DIRECTORY.get_or_init(std::env::temp_dir);
+    let directory = directory();
     let mode = Mode::RUSR | Mode::WUSR;
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     match open(directory, flags | OFlags::TMPFILE, mode) {

@@ -313,6 +313,7 @@ fn prepare<'py>(
     let limits = &settings.limits;
     let body_length = connection.body().ended.then_some(connection.body().received);
     let too_large = connection.body().too_large;
+    let lost = connection.body().lost.take();
     let (environ, facts) = match environs.build(py, Pairs::new(connection.params()), body_length) {
         Ok(built) => built,
         Err(rejection) => {
@@ -342,6 +343,9 @@ fn prepare<'py>(
     let content_length = facts.content_length;
     if too_large || content_length.is_some_and(|length| length > limits.body_max) {
         return Err(Rejection::BodyTooLarge);
+    }
+    if let Some(error) = lost {
+        return Err(Rejection::BodyUnkept(error));
     }
     if has_waited_too_long(&facts, limits.queue_timeout.as_secs_f64()) {
         return Err(Rejection::Overloaded);

@@ -78,6 +78,17 @@ def read_fails(environ, start_response):
     return [outcome.encode()]
 
 
+def read_when_open(environ, start_response):
+    """Waits, then reads to the end, and goes on whatever comes of that."""
+    start_response("200 OK", TEXT)
+    yield b"running;"
+    wait_at_gate(key(environ))
+    try:
+        yield "read {}".format(len(environ["wsgi.input"].read())).encode()
+    except OSError as error:
+        yield "OSError {} {}".format(error.errno, error.strerror).encode()
+
+
 def ignored(environ, start_response):
     """Answers at once and reads nothing."""
     start_response("413 Content Too Large", TEXT)

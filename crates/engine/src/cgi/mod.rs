@@ -11,7 +11,7 @@ mod variables;
 
 use std::convert::Infallible;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +34,7 @@ use crate::wsgi::forwarded;
 use crate::wsgi::reject::{self, Rejection};
 use crate::wsgi::respond::Outcome;
 use collector::Collector;
-use streams::{Streams, take_standard_streams};
+use streams::{Output, Streams, take_standard_streams};
 use time_limit::TimeLimit;
 use variables::Variables;
 
@@ -58,7 +58,7 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     let rest = input.try_clone();
     let request = Request::new(settings);
     let mut access = settings.log.access.then(|| request.access());
-    let output = Arc::new(output);
+    let output = Arc::new(Output::new(output));
     let limit = TimeLimit::begin(py, &settings.limits, &output, &request);
     let answered = limit.map_err(|error| request.failed(&error)).and_then(|limit| {
         let answered = answer(
@@ -79,10 +79,12 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     }
     // mod_cgid gives both streams as one socket, and may still be sending a body that nobody has read.
     let (most, longest) = (settings.limits.drain_bytes, settings.limits.drain_timeout);
-    pool::drain::finish(&output, most, longest);
     signals::outlive_response();
     // The response is whole before the rest of the body is waited for.
-    drop(output);
+    if let Some(output) = output.get() {
+        pool::drain::finish(&*output, most, longest);
+    }
+    output.close();
     if let Ok(rest) = rest {
         pool::drain::empty(rest, most.min(unread.load(Ordering::Relaxed)), longest);
     }
@@ -173,7 +175,7 @@ fn answer(
     request: &Request,
     mut access: Option<&mut Access>,
     limit: &TimeLimit,
-    (input, output): (OwnedFd, &OwnedFd),
+    (input, output): (OwnedFd, &Arc<Output>),
     unread: &Arc<AtomicU64>,
 ) -> Result<Answered, Refusal> {
     let sent_path = request.path();
@@ -202,8 +204,7 @@ fn answer(
         .variables
         .iter()
         .map(|(name, value)| Ok::<_, Infallible>((name.as_slice(), value.as_slice())));
-    let output = output.try_clone().map_err(failed)?;
-    let streams = Streams::new(input, output, &settings.limits, Arc::clone(unread));
+    let streams = Streams::new(input, Arc::clone(output), &settings.limits, Arc::clone(unread));
     let mut streams = streams.map_err(failed)?;
     // A body without a length is collected first, so that the application can be told its length (SPEC C46).
     let collected = match variables::is_chunked(&request.variables) {
@@ -229,6 +230,7 @@ fn answer(
     }
     match collected {
         Some(Err(CarrierError::BodyStall(_))) => return Err(refused(Rejection::BodyTimeout, &path)),
+        Some(Err(CarrierError::Spool(error))) => return Err(refused(Rejection::BodyUnkept(error), &path)),
         Some(Err(error)) => return Err(request.failed(&error)),
         _ => {}
     }
@@ -258,17 +260,17 @@ fn answer(
 }
 
 /// Sends a page of the gateway's own.
-fn refuse(output: &OwnedFd, request: &Request, refusal: &Refusal) -> Answered {
+fn refuse(output: &Output, request: &Request, refusal: &Refusal) -> Answered {
     let (status, outcome) = match refusal {
         Refusal::Failed => (INTERNAL_ERROR, Outcome::Failed),
-        Refusal::Rejected(rejection @ Rejection::Internal(_)) => (rejection.status(), Outcome::Failed),
+        Refusal::Rejected(rejection @ (Rejection::Internal(_) | Rejection::BodyUnkept(_))) => {
+            (rejection.status(), Outcome::Failed)
+        }
         Refusal::Rejected(rejection) => (rejection.status(), Outcome::Refused),
     };
     let is_head = request.is_head();
     let page = reject::page(status);
-    let sent = output
-        .try_clone()
-        .and_then(|output| std::fs::File::from(output).write_all(page.answer(is_head)));
+    let sent = output.write_all(page.answer(is_head));
     if let Err(error) = &sent {
         tracing::info!(%error, "the web server does not take the answer");
     }

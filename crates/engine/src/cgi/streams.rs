@@ -4,27 +4,70 @@
 //! read when poll says so, and what poll admits to a pipe is at least `PIPE_BUF` bytes.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pool::settings::Limits;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, read, write};
-use rustix::net::{SendFlags, send};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use super::signals;
 use crate::body::Body;
 use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Payload};
 
+/// Standard output, which only this process has: whoever prints writes to standard error.
+pub struct Output(Mutex<Option<Arc<OwnedFd>>>);
+
+impl Output {
+    pub fn new(fd: OwnedFd) -> Self {
+        Self(Mutex::new(Some(Arc::new(fd))))
+    }
+
+    /// `None`: the response has ended, and the descriptor is closed.
+    pub fn get(&self) -> Option<Arc<OwnedFd>> {
+        self.lock().clone()
+    }
+
+    /// Sends a page of the gateway's own.
+    ///
+    /// # Errors
+    /// The web server does not take it.
+    pub fn write_all(&self, page: &[u8]) -> io::Result<()> {
+        let output = self.get().ok_or(io::ErrorKind::BrokenPipe)?;
+        File::from(output.try_clone()?).write_all(page)
+    }
+
+    /// The response has ended, and the web server sees it, whatever this process does still (SPEC C24).
+    fn end(&self) {
+        let mut output = self.lock();
+        // A socket stays: closing it with something unread would take the response away from the web server.
+        if output.as_ref().is_some_and(|fd| shutdown(fd, Shutdown::Write).is_err()) {
+            *output = None;
+        }
+    }
+
+    /// Nothing more is sent, nor read away.
+    pub fn close(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<OwnedFd>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// One request's streams.
 pub struct Streams {
     input: Arc<OwnedFd>,
     output: Arc<OwnedFd>,
+    /// The same, to be ended with the response.
+    standard_output: Arc<Output>,
     kind: Kind,
     body: Body,
     /// What the web server has said of the body that was not received yet.
@@ -53,7 +96,13 @@ impl Streams {
     ///
     /// # Errors
     /// `output` is not open.
-    pub fn new(input: OwnedFd, output: OwnedFd, limits: &Limits, unread: Arc<AtomicU64>) -> io::Result<Self> {
+    pub fn new(
+        input: OwnedFd,
+        standard_output: Arc<Output>,
+        limits: &Limits,
+        unread: Arc<AtomicU64>,
+    ) -> io::Result<Self> {
+        let output = standard_output.get().ok_or(io::ErrorKind::BrokenPipe)?;
         let kind = match FileType::from_raw_mode(fstat(&output)?.st_mode) {
             FileType::Fifo => Kind::Pipe,
             FileType::Socket => Kind::Socket,
@@ -61,7 +110,8 @@ impl Streams {
         };
         Ok(Self {
             input: Arc::new(input),
-            output: Arc::new(output),
+            output,
+            standard_output,
             kind,
             body: Body::default(),
             unread,
@@ -81,6 +131,9 @@ impl Streams {
     pub fn collect(&mut self, timeout: Duration) -> Result<u64, CarrierError> {
         let wait = Timespec::try_from(timeout).ok().filter(|_| !timeout.is_zero());
         while !self.body.complete() && !self.body.too_large {
+            if let Some(error) = self.body.lost.take() {
+                return Err(CarrierError::Spool(error));
+            }
             if self.receive()? {
                 continue;
             }
@@ -211,9 +264,7 @@ impl Carrier for Streams {
                 let unread = self.unread.load(Ordering::Relaxed);
                 self.unread
                     .store(unread.saturating_sub(length as u64), Ordering::Relaxed);
-                self.body
-                    .push(&chunk[..length], self.in_memory, self.max)
-                    .map_err(CarrierError::Spool)?;
+                self.body.push(&chunk[..length], self.in_memory, self.max);
                 Ok(true)
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(false),
@@ -235,10 +286,21 @@ impl Carrier for Streams {
         None
     }
 
-    fn done(self: Box<Self>) {}
+    fn done(self: Box<Self>) {
+        let Self {
+            output,
+            standard_output,
+            ..
+        } = *self;
+        drop(output);
+        standard_output.end();
+    }
 
-    /// The web server sees the end of the output and how this process ends.
-    fn cut(self: Box<Self>) {}
+    /// The web server sees the end of the output: CGI has no sign for a response that breaks off.
+    fn cut(self: Box<Self>) {
+        signals::outlive_response();
+        self.done();
+    }
 }
 
 /// Takes the protocol's streams from descriptors 0 and 1, so that nothing else gets at them: input becomes /dev/null, output

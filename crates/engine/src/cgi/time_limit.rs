@@ -1,9 +1,6 @@
 //! `request_timeout` where one process is one request (SPEC E4). Of the web servers that run CGI scripts some watch over what
 //! a script sends, and some over nothing.
 
-use std::fs::File;
-use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +10,7 @@ use pool::settings::Limits;
 use pyo3::prelude::*;
 
 use super::Request;
+use super::streams::Output;
 use crate::exchange::Exchange;
 use crate::ffi;
 use crate::interrupt::{PYTHON_WAIT, interrupt, kill, report, take_back};
@@ -35,7 +33,7 @@ struct Watch {
 enum Phase {
     /// The application is imported, and the request looked at: nobody but the gateway answers.
     Starting {
-        output: Arc<OwnedFd>,
+        output: Arc<Output>,
         is_head: bool,
     },
     /// The application has it.
@@ -51,7 +49,7 @@ impl TimeLimit {
     ///
     /// # Errors
     /// Python's.
-    pub fn begin(py: Python<'_>, limits: &Limits, output: &Arc<OwnedFd>, request: &Request) -> PyResult<Self> {
+    pub fn begin(py: Python<'_>, limits: &Limits, output: &Arc<Output>, request: &Request) -> PyResult<Self> {
         let ident = py.import("_thread")?.call_method0("get_ident")?.extract()?;
         let phase = match limits.request_timeout.is_zero() {
             true => Phase::Over,
@@ -110,8 +108,7 @@ impl Watch {
             Phase::Running { exchange, serial } => (Arc::clone(exchange), *serial),
             Phase::Starting { output, is_head } => {
                 // With the lock: nobody else answers any more.
-                let sent = output.try_clone().map(File::from);
-                let sent = sent.and_then(|mut output| output.write_all(page.answer(*is_head)));
+                let sent = output.write_all(page.answer(*is_head));
                 self.log(request, sent.is_ok(), ident);
                 ffi::exit_now(1);
             }

@@ -188,7 +188,7 @@ impl Connection {
         }
         // A role that we don't play is refused without its body (SPEC E10).
         let other_role = || self.codec.active().is_some_and(|begin| begin.role != role::RESPONDER);
-        if self.body.too_large || other_role() {
+        if self.body.too_large || self.body.lost.is_some() || other_role() {
             return true;
         }
         // Without a length: wait for the whole body, so that the application can be told its length (SPEC C46), but only
@@ -273,9 +273,7 @@ impl Connection {
                     if self.body.needs_memory() {
                         self.body.give_memory(self.hub.body_memory());
                     }
-                    self.body
-                        .push(data, limits.body_memory, limits.body_max)
-                        .map_err(CarrierError::Spool)?;
+                    self.body.push(data, limits.body_memory, limits.body_max);
                     self.since_ms = now_ms();
                 }
                 Some(Event::StdinEnd) => self.body.ended = true,

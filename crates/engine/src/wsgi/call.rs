@@ -15,6 +15,7 @@ use super::lenient::Leniency;
 use super::respond::{Outcome, Responder};
 use super::response::Response;
 use super::start_response::StartResponse;
+use crate::body;
 use crate::exchange::Ticket;
 
 /// The gateway's own keys, the same in every environ (PEP 3333, "environ Variables").
@@ -84,7 +85,8 @@ impl Caller {
         request: &dyn Fn() -> String,
     ) -> PyResult<Called> {
         let py = environ.py();
-        environ.set_item(&self.input_key, Bound::new(py, Input::new(ticket.clone()))?)?;
+        let input = Bound::new(py, Input::new(ticket.clone()))?;
+        environ.set_item(&self.input_key, &input)?;
         let response = Response::new(is_head, std::mem::take(&mut self.spare));
         let start = Bound::new(py, StartResponse::new(ticket, response, self.head_rules))?;
         let responder = Responder {
@@ -98,6 +100,9 @@ impl Caller {
             let untold = std::mem::take(&mut response.deviations);
             (response.status(), response.body_sent, untold, response.buffer())
         });
+        if let Some(error) = input.get().unkept() {
+            body::log_unkept(&request(), &error);
+        }
         if !untold.is_empty() {
             self.leniency.tell(untold, request);
         }

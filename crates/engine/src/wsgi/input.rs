@@ -1,11 +1,17 @@
 //! `wsgi.input`: the complete file-like object of PEP 3333 (SPEC C41 to C48).
 
+use std::io;
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering::Relaxed;
+
+use libc::EIO;
 use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
 use super::start_response::carrier_error;
-use crate::body::Body;
+use crate::body::{self, Body};
+use crate::carrier::CarrierError;
 use crate::exchange::Ticket;
 use crate::ffi;
 
@@ -13,6 +19,8 @@ use crate::ffi;
 #[pyclass(frozen, module = "wsgi_fpm", freelist = 16)]
 pub struct Input {
     ticket: Ticket,
+    /// The body could not be kept, and the application has learnt it: the system's number for why.
+    unkept: AtomicI32,
 }
 
 /// Up to this size the result's memory is taken at once; larger ones grow with what arrives, never by what was
@@ -23,7 +31,32 @@ const READ1: u64 = 64 * 1024;
 
 impl Input {
     pub fn new(ticket: Ticket) -> Self {
-        Self { ticket }
+        Self {
+            ticket,
+            unkept: AtomicI32::new(0),
+        }
+    }
+
+    /// Why reading has failed, if that was no fault of who has sent the body.
+    pub fn unkept(&self) -> Option<io::Error> {
+        match self.unkept.load(Relaxed) {
+            0 => None,
+            number => Some(io::Error::from_raw_os_error(number)),
+        }
+    }
+
+    /// What the application sees of a failure below.
+    fn failed(&self, error: CarrierError) -> PyErr {
+        match error {
+            CarrierError::Spool(error) => self.cannot_keep(error.raw_os_error().unwrap_or(EIO)),
+            error => carrier_error(error),
+        }
+    }
+
+    fn cannot_keep(&self, number: i32) -> PyErr {
+        self.unkept.store(number, Relaxed);
+        let directory = body::directory().display();
+        PyOSError::new_err((number, format!("the request body can't be kept in {directory}")))
     }
 
     /// Bytes available now, and whether no more will come.
@@ -32,19 +65,24 @@ impl Input {
     /// OSError: fewer than `wanted` are there and the rest is lost.
     fn look(&self, wanted: u64) -> PyResult<(u64, bool)> {
         let state = |body: &mut Body| {
-            let lost = body.lost || body.too_large || (body.is_short() && body.available() < wanted);
+            let unkept = body.lost.as_ref().map(|error| error.raw_os_error().unwrap_or(EIO));
+            let lost = body.too_large || (body.is_short() && body.available() < wanted);
             let expected = body.expected.unwrap_or(0);
             Ok((
                 body.available(),
                 body.complete(),
+                unkept,
                 lost,
                 body.too_large,
                 body.received,
                 expected,
             ))
         };
-        let (available, complete, lost, too_large, received, expected) =
+        let (available, complete, unkept, lost, too_large, received, expected) =
             self.ticket.body(state).map_err(carrier_error)?;
+        if let Some(number) = unkept {
+            return Err(self.cannot_keep(number));
+        }
         if too_large {
             return Err(PyOSError::new_err("the request body is larger than --body-max allows"));
         }
@@ -59,11 +97,13 @@ impl Input {
     fn take<'py>(&self, py: Python<'py>, length: usize) -> PyResult<Bound<'py, PyBytes>> {
         // Making bytes runs no Python code, as making containers may: it is safe under the exchange's lock.
         let together = |body: &mut Body| Ok(body.read_together(length, |bytes| PyBytes::new(py, bytes)));
-        if let Some(bytes) = self.ticket.body(together).map_err(carrier_error)? {
+        if let Some(bytes) = self.ticket.body(together).map_err(|error| self.failed(error))? {
             return Ok(bytes);
         }
         ffi::bytes_filled(py, length, |space| {
-            self.ticket.body(|body| body.read(space)).map_err(carrier_error)
+            self.ticket
+                .body(|body| body.read(space))
+                .map_err(|error| self.failed(error))
         })
     }
 
@@ -83,14 +123,14 @@ impl Input {
                 let read = self
                     .ticket
                     .body(|body| body.read(&mut parts[start..]))
-                    .map_err(carrier_error)?;
+                    .map_err(|error| self.failed(error))?;
                 parts.truncate(start + read);
                 if enough {
                     return Ok(PyBytes::new(py, &parts));
                 }
                 continue;
             }
-            self.ticket.receive(py).map_err(carrier_error)?;
+            self.ticket.receive(py).map_err(|error| self.failed(error))?;
         }
     }
 
@@ -101,7 +141,7 @@ impl Input {
             if available > 0 || complete || most == 0 {
                 return self.take(py, most.min(available) as usize);
             }
-            self.ticket.receive(py).map_err(carrier_error)?;
+            self.ticket.receive(py).map_err(|error| self.failed(error))?;
         }
     }
 
@@ -116,7 +156,7 @@ impl Input {
             let (found, available) = self
                 .ticket
                 .body(|body| Ok((body.line_length(limit, searched)?, body.available() as usize)))
-                .map_err(carrier_error)?;
+                .map_err(|error| self.failed(error))?;
             if let Some(length) = found {
                 return self.take(py, length);
             }
@@ -126,7 +166,7 @@ impl Input {
             }
             searched = available;
             if !complete {
-                self.ticket.receive(py).map_err(carrier_error)?;
+                self.ticket.receive(py).map_err(|error| self.failed(error))?;
             }
         }
     }

@@ -1,9 +1,12 @@
 //! Requests that never reach the application, and the pages that the gateway sends itself (SPEC E).
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pool::scoreboard::now_ms;
 use pyo3::PyErr;
+
+use crate::body;
 
 /// What the watchdog answers for a request that runs too long (SPEC E4).
 pub const TIMED_OUT: &str = "504 Gateway Timeout";
@@ -15,6 +18,8 @@ pub enum Rejection {
     ParamsTooLarge(&'static str),
     BodyTooLarge,
     BodyTimeout,
+    /// The temporary file for its body takes no more.
+    BodyUnkept(io::Error),
     NotFound,
     Overloaded,
     UnknownRole(u16),
@@ -37,9 +42,10 @@ impl Rejection {
             Self::ParamsTooLarge(_) => "431 Request Header Fields Too Large",
             Self::BodyTooLarge => "413 Content Too Large",
             Self::BodyTimeout => "408 Request Timeout",
+            Self::BodyUnkept(error) if body::is_no_space(error) => "507 Insufficient Storage",
             Self::NotFound => "404 Not Found",
             Self::Overloaded => "503 Service Unavailable",
-            Self::UnknownRole(_) | Self::Internal(_) => "500 Internal Server Error",
+            Self::UnknownRole(_) | Self::BodyUnkept(_) | Self::Internal(_) => "500 Internal Server Error",
         }
     }
 
@@ -52,7 +58,11 @@ impl Rejection {
     pub fn closes(&self) -> bool {
         matches!(
             self,
-            Self::BadRequest(_) | Self::ParamsTooLarge(_) | Self::BodyTooLarge | Self::BodyTimeout
+            Self::BadRequest(_)
+                | Self::ParamsTooLarge(_)
+                | Self::BodyTooLarge
+                | Self::BodyTimeout
+                | Self::BodyUnkept(_)
         )
     }
 
@@ -74,6 +84,7 @@ impl Rejection {
                     "refused with 408"
                 );
             }
+            Self::BodyUnkept(error) => body::log_unkept(request, error),
             Self::NotFound => tracing::info!(%request, reason = "not below the mount (--mount)", "refused with 404"),
             Self::Overloaded => {
                 static OVERLOADS: Seldom = Seldom::new();
