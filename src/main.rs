@@ -10,6 +10,7 @@ mod script;
 mod supervisor;
 mod writer;
 
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
@@ -39,9 +40,9 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return failure(&error),
     };
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, &arguments),
     };
     let result = match cli.command {
         Command::Cgi(args) => script::run_explicit(*args, Entry::Cgi),
@@ -62,13 +63,13 @@ fn failure(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Help and version as clap prints them, anything else as one line.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             error.exit()
         }
         _ => {
-            eprintln!("wsgi-fpm: error: {}", cli::one_line(error));
+            eprintln!("wsgi-fpm: error: {}", cli::one_line(error, arguments));
             ExitCode::from(EXIT_USAGE)
         }
     }

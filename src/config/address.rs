@@ -24,8 +24,18 @@ pub struct TcpAddress(pub SocketAddr);
 pub enum AddressError {
     #[error("write /path/to.sock, unix:/path, 127.0.0.1:9000, [::1]:9000, :9000 or fd:3")]
     NotAnAddress,
+    #[error("a path has a slash in it: write ./{0}, or the whole path")]
+    BareName(String),
+    #[error("a port is not alone: write :{0} for this machine, or 0.0.0.0:{0} for every network")]
+    BarePort(u16),
+    #[error("the port is missing: write {0}")]
+    NoPort(SocketAddr),
+    #[error("an address is not a URL: write {0}; what is spoken there is FastCGI")]
+    Url(String),
     #[error("write an IP address and a port, such as 127.0.0.1:8000")]
     NotTcp,
+    #[error("an address is not a URL: write {0}")]
+    NotUrl(String),
     #[error("host names are not looked up; write an IP address, such as 127.0.0.1:9000 or [::1]:9000")]
     HostName,
     #[error("the path of a unix socket has at most {UNIX_PATH_MAX} bytes")]
@@ -45,6 +55,9 @@ impl FromStr for Address {
                 _ => Err(AddressError::NotAnAddress),
             };
         }
+        if let Some(rest) = url(typed) {
+            return Err(AddressError::Url(rest.to_owned()));
+        }
         let path = typed.strip_prefix("unix:");
         if path.is_some() || typed.contains('/') {
             // The web server and this program must mean the same file, wherever each was started.
@@ -57,7 +70,7 @@ impl FromStr for Address {
                 None => Err(AddressError::NotAnAddress),
             };
         }
-        parse_tcp(typed, AddressError::NotAnAddress).map(Self::Tcp)
+        parse_tcp(typed, what_else(typed)).map(Self::Tcp)
     }
 }
 
@@ -65,7 +78,31 @@ impl FromStr for TcpAddress {
     type Err = AddressError;
 
     fn from_str(typed: &str) -> Result<Self, AddressError> {
+        if let Some(rest) = url(typed) {
+            return Err(AddressError::NotUrl(rest.to_owned()));
+        }
         parse_tcp(typed, AddressError::NotTcp).map(Self)
+    }
+}
+
+/// Host and port of `http://127.0.0.1:9000/`.
+fn url(typed: &str) -> Option<&str> {
+    let (scheme, rest) = typed.split_once("://")?;
+    let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric()) && scheme != "unix";
+    is_scheme.then(|| rest.split('/').next().unwrap_or(rest))
+}
+
+/// What was meant by that which is neither a path nor an address with a port.
+fn what_else(typed: &str) -> AddressError {
+    if let Ok(port) = typed.parse() {
+        return AddressError::BarePort(port);
+    }
+    if let Ok(ip) = typed.parse() {
+        return AddressError::NoPort(SocketAddr::new(ip, 9000));
+    }
+    match typed.contains(':') || typed.is_empty() {
+        true => AddressError::NotAnAddress,
+        false => AddressError::BareName(typed.to_owned()),
     }
 }
 
@@ -119,23 +156,26 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused() {
         let refused = |typed: &str| typed.parse::<Address>().unwrap_err();
-        for typed in [
-            "",
-            "9000",
-            "a.sock",
-            ":",
-            ":x",
-            ":99999",
-            "fd:",
-            "fd:x",
-            "fd:-1",
-            "127.0.0.1",
-            "::1",
-            "/",
-        ] {
+        for typed in ["", ":", ":x", ":99999", "fd:", "fd:x", "fd:-1", "/"] {
             assert_eq!(refused(typed), AddressError::NotAnAddress, "{typed}");
         }
         assert_eq!(refused("fd:1"), AddressError::StandardFd);
+        assert_eq!(refused("a.sock"), AddressError::BareName("a.sock".into()));
+        assert_eq!(refused("9000"), AddressError::BarePort(9000));
+        assert_eq!(
+            refused("127.0.0.1"),
+            AddressError::NoPort("127.0.0.1:9000".parse().unwrap())
+        );
+        assert_eq!(refused("::1"), AddressError::NoPort("[::1]:9000".parse().unwrap()));
+        for typed in [
+            "http://127.0.0.1:9000",
+            "http://127.0.0.1:9000/app/",
+            "tcp://127.0.0.1:9000",
+        ] {
+            assert_eq!(refused(typed), AddressError::Url("127.0.0.1:9000".into()), "{typed}");
+        }
+        let bind = "http://[::1]:8000/".parse::<TcpAddress>();
+        assert_eq!(bind, Err(AddressError::NotUrl("[::1]:8000".into())));
         assert_eq!(refused("example.org:9000"), AddressError::HostName);
         assert_eq!(refused(&format!("/{}", "x".repeat(107))), AddressError::PathTooLong);
         assert!(format!("/{}", "x".repeat(106)).parse::<Address>().is_ok());

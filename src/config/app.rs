@@ -44,7 +44,7 @@ pub fn pythonpath(named: &[PathBuf], runs: Runs) -> Result<Vec<PathBuf>, ConfigE
 }
 
 /// Settings and log are UTF-8.
-fn utf8(what: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+pub fn utf8(what: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     match path.to_str() {
         Some(_) => Ok(path),
         None => Err(ConfigError::NotUtf8 { what, path }),

@@ -15,8 +15,8 @@ use pool::log::{Format, Level, LogSettings};
 use pool::settings::{Entry, Limits, ListenerKind, PathSource, Paths, Settings};
 
 use crate::cli::{
-    AppOptions, DevArgs, FrontOptions, LimitOptions, ListenOptions, LogFormat, LogLevel, LogOptions, PathFrom, Preload,
-    ProcessOptions, ScriptArgs, ServeArgs,
+    self, AppOptions, DevArgs, FrontOptions, LimitOptions, ListenOptions, LogFormat, LogLevel, LogOptions, PathFrom,
+    Preload, ProcessOptions, ScriptArgs, ServeArgs,
 };
 use crate::config::address::Address;
 use crate::config::app::{app_file, pool_name};
@@ -119,10 +119,9 @@ impl Pool {
     }
 
     fn for_service(args: ServeArgs, runs: Runs) -> Result<Self, ConfigError> {
-        let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         let log = log_settings(&args.log, args.access_log);
         let limits = limits(&args.limits, StartedBy::Administrator)?;
-        let mut pool = Self::new(args.app, runs, &args.processes, workers, limits, log)?;
+        let mut pool = Self::new(args.app, runs, &args.processes, cli::cores(), limits, log)?;
         (pool.listen, pool.socket) = listen(args.listen, runs)?;
         pool.face(args.front)?;
         pool.settings.allowed_peers = allowed_peers_from_environment()?;
@@ -248,7 +247,7 @@ impl Pool {
             settings,
             listen: Vec::new(),
             socket: SocketOptions::private(),
-            python: app.python,
+            python: app.python.map(|python| app::utf8("--python", python)).transpose()?,
             env: app.env,
         })
     }

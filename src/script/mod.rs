@@ -154,8 +154,8 @@ fn become_python(script: &Path, start: Start) -> anyhow::Result<Infallible> {
         }
     }
     let matches = command
-        .try_get_matches_from(arguments)
-        .map_err(|error| BlockError::value(&script, cli::one_line(&error)))?;
+        .try_get_matches_from(&arguments)
+        .map_err(|error| BlockError::value(&script, cli::one_line(&error, &arguments)))?;
     exec(ScriptArgs::from_arg_matches(&matches)?, start)
 }
 

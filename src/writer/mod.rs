@@ -11,7 +11,7 @@ mod nginx;
 mod systemd;
 mod times;
 pub mod typed;
-mod value;
+pub mod value;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

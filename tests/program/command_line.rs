@@ -1,5 +1,9 @@
 //! What can be said to be wrong without Python and without a socket: one line each, exit code 2.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::process::Command;
+
 use crate::run::{output, program, refusal};
 
 #[track_caller]
@@ -84,6 +88,52 @@ fn what_does_not_exist_is_named() {
         message,
         "the application no/such.py:app: the file /srv/no/such.py does not exist"
     );
+}
+
+#[test]
+fn what_was_meant_is_what_is_said() {
+    for (arguments, meant) in [
+        (
+            &["serve", "app.py"] as &[&str],
+            "wsgi-fpm serve app.py --listen 127.0.0.1:9000",
+        ),
+        (&["serve", "app.py"], "wsgi-fpm dev app.py"),
+        (&["serve", "app", "--listen", "x.sock"], "write ./x.sock"),
+        (
+            &["serve", "app", "--listen", "http://127.0.0.1:9000"],
+            "write 127.0.0.1:9000; what is spoken there is FastCGI",
+        ),
+        (&["serve", "app", "--listen", "9000"], "write :9000"),
+        (&["serve", "app", "--listen", ":9000", "--workers", "many"], "or auto"),
+        (&["dev", "app", "--listen", ":9000"], "--bind 127.0.0.1:8000"),
+        (
+            &["dev", "app", "--bind", "http://127.0.0.1:8000/"],
+            "write 127.0.0.1:8000",
+        ),
+    ] {
+        let message = usage_error(arguments);
+        assert!(message.contains(meant), "{message}");
+    }
+    // The next thing that is wrong is another one.
+    assert!(serve_error(&["--workers", "auto", "--chdir", "/nowhere/at/all"]).starts_with("--chdir"));
+}
+
+#[test]
+fn directories_whose_names_are_not_utf8_are_refused_by_name() {
+    let directory = tempfile::TempDir::with_prefix("wsgi-fpm-").unwrap();
+    let odd = directory.path().join(OsString::from_vec(b"caf\xe9".to_vec()));
+    std::fs::create_dir(&odd).unwrap();
+    let refused = |command: &mut Command| {
+        let message = refusal(&command.output().unwrap(), 2);
+        assert!(message.contains("caf\u{fffd}: the name is not UTF-8"), "{message}");
+        message
+    };
+    let arguments = ["serve", "app", "--listen", "/nowhere/socket"];
+    for option in ["--chdir", "--pythonpath", "--python"] {
+        let message = refused(program().args(arguments).arg(option).arg(&odd));
+        assert!(message.starts_with(option), "{message}");
+    }
+    refused(program().args(arguments).current_dir(&odd));
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod django;
 mod environ;
 mod flask;
 mod hello;
+mod mistaken;
 mod paths;
 mod preview;
 mod responses;

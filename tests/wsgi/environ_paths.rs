@@ -417,3 +417,56 @@ fn e14_request_outside_the_mount_leaves_the_connection_usable() {
         .error_page(404);
     connection.exchange(&Request::get("/app/x").keep_conn()).ok();
 }
+
+/// Said once, where the client's own URL shows a prefix that the web server has split off and nobody has named.
+#[test]
+fn prefix_without_a_mount_is_warned_of_once() {
+    let is_warning = |line: &str| line.contains("no --mount is given");
+    let send = |gateway: &Gateway, params: &[(&str, &str)]| {
+        gateway.send(&request(params)).ok();
+        gateway.send(&request(params)).ok();
+        gateway.log.count(is_warning)
+    };
+    let split = [
+        ("SCRIPT_NAME", "/app"),
+        ("PATH_INFO", "/x"),
+        ("REQUEST_URI", "/app/x?y"),
+    ];
+    let whole = [("SCRIPT_NAME", "/app/x"), ("REQUEST_URI", "/app/x")];
+    let hidden = [("SCRIPT_NAME", "/app.fcgi"), ("PATH_INFO", "/x"), ("REQUEST_URI", "/x")];
+    let one = || gateway().workers(1).option("--log-level", "info");
+
+    let gateway = one().start();
+    for nothing in [&whole[..], &hidden] {
+        assert_eq!(send(&gateway, nothing), 0, "{nothing:?}");
+    }
+    gateway.send(&request(&split)).ok();
+    let line = gateway.log.wait_for("a warning", is_warning);
+    assert!(
+        line.contains("SCRIPT_NAME is /app but") && line.contains("--mount /app says so"),
+        "{line}"
+    );
+    assert_eq!(send(&gateway, &split), 1);
+    for mount in ["/app", "/"] {
+        let gateway = one().option("--mount", mount).start();
+        assert_eq!(send(&gateway, &split), 0, "{mount}");
+    }
+}
+
+#[test]
+fn params_that_are_missing_are_said_with_what_to_include() {
+    let gateway = gateway().workers(1).start();
+    let unset = request(&[]).without("REQUEST_METHOD");
+    gateway.send(&unset).error_page(400);
+    gateway.log.wait_for_line(&[
+        "refused with 400",
+        "REQUEST_METHOD is missing",
+        "include wsgi_fpm_params",
+    ]);
+    gateway.send(&request(&[])).ok();
+    gateway.send(&request(&[])).ok();
+    let is_warning = |line: &str| line.contains("neither PATH_INFO nor SCRIPT_NAME nor REQUEST_URI");
+    let line = gateway.log.wait_for("a warning", is_warning);
+    assert!(line.contains("include wsgi_fpm_params"), "{line}");
+    assert_eq!(gateway.log.count(is_warning), 1);
+}

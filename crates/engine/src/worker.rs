@@ -22,7 +22,7 @@ use crate::reactor::Reactor;
 use crate::request_id::RequestId;
 use crate::thread::{Server, Shared, Station};
 use crate::watchdog::{STACK_SIGNAL, Watchdog};
-use crate::wsgi::{app, reject, traceback};
+use crate::wsgi::{app, lookup, reject, traceback};
 use crate::{crash, forked, preload};
 
 /// What a worker tells its leader.
@@ -234,8 +234,13 @@ pub fn prepare_paths(py: Python<'_>, settings: &Settings) -> io::Result<()> {
 /// One line for the administrator, and the traceback.
 pub fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, (String, String)> {
     let explain = |what: &str, error: &PyErr| (escape(&format!("{what}: {error}")), traceback::format(py, error));
-    let application = app::load(py, &settings.app)
-        .map_err(|error| explain(&format!("application {} can't be loaded", settings.app), &error))?;
+    let application = app::load(py, &settings.app).map_err(|error| {
+        let (mut reason, detail) = explain(&format!("application {} can't be loaded", settings.app), &error);
+        if let Some(places) = lookup::looked_in(py, &error, settings) {
+            reason.push_str(&escape(&places));
+        }
+        (reason, detail)
+    })?;
     if settings.validate {
         let validated = app::validated(&application);
         return validated

@@ -42,7 +42,7 @@ fn id(header: &[u8; HEADER_LENGTH]) -> u16 {
     Header::decode(header).request_id
 }
 
-/// Says what else it may be: an HTTP proxy on the FastCGI socket is the commonest mistake in configurations.
+/// Says what else it may be: another protocol on the FastCGI socket is the commonest mistake in configurations.
 struct Guess<'a>(&'a [u8; HEADER_LENGTH]);
 
 impl fmt::Display for Guess<'_> {
@@ -57,11 +57,20 @@ impl fmt::Display for Guess<'_> {
             b"OPTIONS ",
             b"PRI * HT",
         ];
-        let http = METHODS.iter().any(|method| self.0.starts_with(method));
-        f.write_str(if http {
-            "but HTTP: configure the front server for FastCGI (nginx: fastcgi_pass, not proxy_pass)"
-        } else {
-            "record header"
+        f.write_str(match self.0 {
+            header if METHODS.iter().any(|method| header.starts_with(method)) => {
+                "but HTTP: configure the front server for FastCGI (nginx: fastcgi_pass, not proxy_pass)"
+            }
+            // One variable's name, of less than 256 bytes, after the length of all.
+            [0, _, _, 0, 1..=255, 0, b'A'..=b'Z', b'A'..=b'Z'] => {
+                "but uwsgi: configure the front server for FastCGI (nginx: fastcgi_pass, not uwsgi_pass)"
+            }
+            // A netstring, whose first name is CONTENT_LENGTH.
+            [b'1'..=b'9', b'0'..=b'9', b':', b'C', ..] | [b'1'..=b'9', _, b'0'..=b'9', b':', b'C', ..] => {
+                "but SCGI: configure the front server for FastCGI (nginx: fastcgi_pass, not scgi_pass)"
+            }
+            [0x16, 3, ..] => "but TLS: FastCGI has none",
+            _ => "record header",
         })
     }
 }
@@ -83,6 +92,15 @@ mod tests {
         let message = ProtocolError::Version { header: *b"GET / HT" }.to_string();
         assert!(message.contains("fastcgi_pass"), "{message}");
         assert!(message.ends_with("474554202f204854"), "{message}");
+        for (header, meant) in [
+            (b"\x00\xae\x01\x00\x0c\x00QU", "not uwsgi_pass"),
+            (b"415:CONT", "not scgi_pass"),
+            (b"70:CONTE", "not scgi_pass"),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01", "but TLS"),
+        ] {
+            let message = ProtocolError::Version { header: *header }.to_string();
+            assert!(message.contains(meant), "{message}");
+        }
         let message = ProtocolError::Version { header: [0; 8] }.to_string();
         assert_eq!(
             message,

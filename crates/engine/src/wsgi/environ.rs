@@ -352,7 +352,12 @@ impl EnvironBuilder {
     fn derive<'a>(&mut self, py: Python<'_>, facts: &mut Facts<'a>, body_length: Option<u64>) -> Result<(), Rejection> {
         let template = self.template.clone_ref(py).into_bound(py);
         if !is_token(facts.method) {
-            return Err(Rejection::bad_request("REQUEST_METHOD is missing or no token"));
+            return Err(Rejection::bad_request(match facts.method {
+                b"" => {
+                    "REQUEST_METHOD is missing: the web server has to send the params of a request (nginx: include wsgi_fpm_params)"
+                }
+                _ => "REQUEST_METHOD is no token",
+            }));
         }
         facts.content_length =
             declared_length(facts.declared_length).map_err(|error| Rejection::bad_request(error.to_string()))?;

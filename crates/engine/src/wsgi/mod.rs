@@ -11,6 +11,7 @@ pub mod forwarded;
 pub mod head;
 pub mod input;
 pub mod lenient;
+pub mod lookup;
 pub mod params;
 mod paths;
 pub mod reject;

@@ -11,6 +11,8 @@ pub struct PathRule {
     /// The whole path is cut at this prefix: "" or "/app". Front servers split at random places; their parts joined are
     /// right. `None`: the pair is taken as sent, from a server that runs one script and knows its name.
     mount: Option<String>,
+    /// Whether somebody has said so.
+    is_said: bool,
     source: PathSource,
     strip_script: bool,
 }
@@ -34,6 +36,7 @@ impl PathRule {
         };
         Self {
             mount,
+            is_said: paths.mount.is_some(),
             source: paths.source,
             strip_script: paths.strip_script,
         }
@@ -43,7 +46,12 @@ impl PathRule {
     pub fn split<'a>(&self, sent: &Sent<'a>) -> Option<Pair<'a>> {
         let (script_name, path_info) = match (sent.script_name, sent.path_info) {
             // The raw URI is from before any rewriting: only good if nothing else was sent (SPEC B16).
-            (None, None) => (&b""[..], path_of_uri(sent.request_uri.unwrap_or_default())),
+            (None, None) => {
+                if sent.request_uri.is_none() {
+                    warn_of_no_path();
+                }
+                (&b""[..], path_of_uri(sent.request_uri.unwrap_or_default()))
+            }
             (script_name, path_info) => {
                 let path_info = Cow::Borrowed(path_info.unwrap_or_default());
                 let script_name = script_name.unwrap_or_default();
@@ -55,6 +63,10 @@ impl PathRule {
             }
         };
         match &self.mount {
+            Some(_) if !self.is_said && !script_name.is_empty() && path_info.len() > 1 => {
+                warn_of_no_mount(script_name, sent.request_uri.unwrap_or_default());
+                cut(b"", join(script_name, path_info))
+            }
             Some(mount) => cut(mount.as_bytes(), join(script_name, path_info)),
             None => Some(tidy(script_name, path_info)),
         }
@@ -95,6 +107,32 @@ impl PathRule {
                 }
             }
         }
+    }
+}
+
+fn warn_of_no_path() {
+    static ABSENT: Once = Once::new();
+    ABSENT.call_once(|| {
+        tracing::warn!(
+            "the web server sends neither PATH_INFO nor SCRIPT_NAME nor REQUEST_URI, so every path is /: let it send \
+             the params of a request (nginx: include wsgi_fpm_params)"
+        );
+    });
+}
+
+/// A prefix that the web server has split off, and that the client's URL shows: somebody has set it up for an application
+/// that lives below it.
+fn warn_of_no_mount(script_name: &[u8], request_uri: &[u8]) {
+    static SPLIT: Once = Once::new();
+    let is_prefix = || script_name != b"/" && below(&path_of_uri(request_uri), script_name).is_some();
+    if !SPLIT.is_completed() && is_prefix() {
+        SPLIT.call_once(|| {
+            let prefix = script_name.escape_ascii();
+            tracing::warn!(
+                "SCRIPT_NAME is {prefix} but no --mount is given, so the application gets the whole path: if it lives \
+                 below {prefix}, --mount {prefix} says so; --mount / is the whole site, without this line"
+            );
+        });
     }
 }
 
