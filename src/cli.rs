@@ -229,10 +229,10 @@ pub struct ListenOptions {
     /// Permissions of unix sockets, octal
     #[arg(long, value_name = "MODE", default_value = "0660", value_parser = parse_mode)]
     pub listen_mode: u32,
-    /// Owner of unix sockets, a name or number [default: who starts wsgi-fpm]
+    /// Owner of unix sockets, a name or number [default: whoever starts wsgi-fpm]
     #[arg(long, value_name = "USER")]
     pub listen_owner: Option<String>,
-    /// Group of unix sockets, a name or number [default: of who starts wsgi-fpm]
+    /// Group of unix sockets, a name or number [default: that of whoever starts wsgi-fpm]
     #[arg(long, value_name = "GROUP")]
     pub listen_group: Option<String>,
     /// Connections that wait in the kernel for a free thread; Linux caps it at net.core.somaxconn
@@ -331,7 +331,7 @@ pub struct LimitOptions {
     /// Requests on one kept connection, then it is closed; 0: no limit
     #[arg(long, value_name = "N", default_value_t = defaults().connection_requests)]
     pub connection_requests: u64,
-    /// Longest time from the begin of a request to the end of its params
+    /// Longest time from the start of a request to the end of its params
     #[arg(long, value_name = "TIME", default_value_t = TimeSpan(defaults().params_timeout))]
     pub params_timeout: TimeSpan,
     /// Longest idle time of a kept connection

@@ -1,7 +1,7 @@
 //! Runs a leader's Python: embedded in this program where that Python ships a shared libpython, else by its own
 //! executable. Either way the same bootstrap loads the same engine. Knows nothing of what the engine does.
 //!
-//! One of the places where DESIGN allows `unsafe`: loading a library and calling CPython's `main` can't be done without.
+//! One of the few places that have `unsafe`: loading a library and calling CPython's `main` can't be done without.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char, c_int};

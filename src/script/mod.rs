@@ -113,7 +113,7 @@ pub fn run(script: &Path) -> ExitCode {
     finish(start, become_python(script, start))
 }
 
-/// `wsgi-fpm cgi APP`, `wsgi-fpm fastcgi APP`: the same for who has no script.
+/// `wsgi-fpm cgi APP`, `wsgi-fpm fastcgi APP`: the same for those who have no script.
 pub fn run_explicit(args: ScriptArgs, entry: Entry) -> anyhow::Result<ExitCode> {
     let start = match (entry, listener_on_stdin()) {
         (Entry::Cgi, _) => Start::Cgi,

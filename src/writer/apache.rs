@@ -74,7 +74,7 @@ pub fn head(site: &Site, module: &str) -> String {
     text
 }
 
-/// The begin of the virtual host.
+/// The start of the virtual host.
 pub fn virtual_host(site: &Site) -> Result<String, WriterError> {
     let port = site.port.unwrap_or(80);
     let mut text = String::from("\n");

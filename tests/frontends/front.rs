@@ -90,7 +90,7 @@ pub struct Front {
     pub mounted: Place,
     /// As little as possible is buffered, in either direction.
     pub streaming: Place,
-    /// One process with one thread: for who holds [`crate::backends::SINGLE`].
+    /// One process with one thread: for whoever holds [`crate::backends::SINGLE`].
     pub single: Place,
     /// Its processes may be crashed, by who holds [`crate::backends::FRAGILE`].
     pub fragile: Place,
@@ -100,7 +100,7 @@ pub struct Front {
     pub server_log: Log,
     /// A directory that the application may write to.
     pub directory: PathBuf,
-    /// Plays who starts the fragile place again after its process has ended, where that is nobody's business here.
+    /// Plays whoever starts the fragile place again after its process has ended, where that is nobody's business here.
     pub start_again: fn(),
 }
 

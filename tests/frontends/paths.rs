@@ -1,4 +1,4 @@
-//! SCRIPT_NAME and PATH_INFO by the SPEC's path fixtures, and what each server does to odd paths before.
+//! SCRIPT_NAME and PATH_INFO by the path fixtures of SPEC B, and what each server does to odd paths before.
 
 use crate::front::{Front, Place};
 use crate::quirk::Quirk;

@@ -1,4 +1,4 @@
-//! SCRIPT_NAME and PATH_INFO by nginx's rows of the SPEC's path fixtures, and what nginx does to odd paths before.
+//! SCRIPT_NAME and PATH_INFO by nginx's rows of the path fixtures of SPEC B, and what nginx does to odd paths before.
 
 use crate::front::{Front, MOUNTED, MOUNTED_SPLIT, MOUNTED_STOCK, STOCK};
 use crate::support::http::{Request, fetch};
