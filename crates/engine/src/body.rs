@@ -78,7 +78,7 @@ impl Body {
     }
 
     /// Takes what has arrived. At most `in_memory` bytes are kept in memory, and `max` in all. Where the temporary file
-    /// takes no more, the body is lost: that is no failure of who has sent it, nor of the response.
+    /// takes no more, the body is lost: that is no failure of whoever has sent it, nor of the response.
     pub fn push(&mut self, data: &[u8], in_memory: usize, max: u64) {
         self.received += data.len() as u64;
         if self.received > max {

@@ -45,7 +45,7 @@ pub enum Step {
     Park,
     /// A request can start.
     Serve(BeginRequest),
-    /// The peer is gone or mad: drop it.
+    /// The peer is gone, or what it sends makes no sense: drop it.
     Close,
 }
 

@@ -139,7 +139,7 @@ impl Errors {
     }
 }
 
-/// The same stream for who writes bytes: UTF-8, what is none replaced.
+/// The same stream for those who write bytes: UTF-8, what is none replaced.
 #[pyclass(frozen, module = "wsgi_fpm")]
 struct ErrorsBuffer {
     errors: Py<Errors>,

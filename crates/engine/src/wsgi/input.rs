@@ -37,7 +37,7 @@ impl Input {
         }
     }
 
-    /// Why reading has failed, if that was no fault of who has sent the body.
+    /// Why reading has failed, if that was no fault of whoever has sent the body.
     pub fn unkept(&self) -> Option<io::Error> {
         match self.unkept.load(Relaxed) {
             0 => None,
