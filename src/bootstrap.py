@@ -7,6 +7,10 @@ if sys.path and sys.path[0] == "":
     del sys.path[0]
 
 
+def idle(number, frame):
+    pass
+
+
 def main():
     if sys.version_info < (3, 9) or sys.implementation.name != "cpython":
         sys.stderr.write("wsgi-fpm: error: %s is %s %s: CPython 3.9 or newer is needed\n" % (
@@ -26,9 +30,10 @@ def main():
             signal.signal(number, signal.SIG_DFL)
     else:
         # A terminal and a service manager signal every process, but when to stop, and how, the supervisor says. Handlers
-        # that do nothing rather than SIG_IGN: programs that the application starts must not inherit them.
+        # that do nothing rather than SIG_IGN: programs that the application starts must not inherit them. The engine takes
+        # them out of children that the application forks.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2):
-            signal.signal(number, lambda number, frame: None)
+            signal.signal(number, idle)
     sys.argv[:] = ["wsgi-fpm"]
     try:
         loader = _frozen_importlib_external.ExtensionFileLoader(name, path)
@@ -39,7 +44,7 @@ def main():
         sys.stderr.write("wsgi-fpm: error: the engine can't be loaded: %s\n" % error)
         return 1
     sys.modules[name] = engine
-    return engine.main() if settings is None else engine.serve(settings)
+    return engine.main(idle) if settings is None else engine.serve(settings)
 
 
 # Since 3.11 CPython keeps frames in chunks of 16 KiB, and maps and unmaps memory each time that a call crosses the end of

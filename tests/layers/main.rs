@@ -105,6 +105,10 @@ const ONLY_IN: &[(&str, &str, &str)] = &[("src", "fastcgi", "src/preview"), ("sr
 const UNSAFE: &[(&str, &str)] = &[
     ("crates/engine/src/crash.rs", "signal handlers"),
     (
+        "crates/engine/src/forked.rs",
+        "handlers of pthread_atfork, and signals' dispositions",
+    ),
+    (
         "crates/engine/src/ffi.rs",
         "CPython's C API, where pyo3 has nothing safe",
     ),

@@ -9,6 +9,7 @@ mod support;
 mod aborts;
 mod access_log;
 mod allowed_peers;
+mod children;
 mod disk_full;
 mod duplicates;
 mod environ;

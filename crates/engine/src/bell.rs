@@ -1,13 +1,14 @@
 //! Wakes the watchdog.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pool::own::{Own, OwnFd};
 use rustix::event::{EventfdFlags, eventfd};
 
 /// Rings only when the watchdog sleeps without a limit, because nothing was there to watch.
 pub struct Bell {
-    fd: OwnedFd,
+    fd: OwnFd,
     asleep: AtomicBool,
 }
 
@@ -17,7 +18,7 @@ impl Bell {
     pub fn new() -> std::io::Result<Self> {
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self {
-            fd,
+            fd: Own::new(fd),
             asleep: AtomicBool::new(false),
         })
     }

@@ -4,9 +4,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
+
+use pool::own::OwnFd;
 
 use crate::body::Body;
 
@@ -74,8 +76,8 @@ pub struct FilePart<'a> {
 /// What a carrier waits for; the descriptors stay open while this lives.
 pub struct Handles {
     /// More of the request comes from here; `None` when it is complete.
-    pub input: Option<Arc<OwnedFd>>,
-    pub output: Arc<OwnedFd>,
+    pub input: Option<Arc<OwnFd>>,
+    pub output: Arc<OwnFd>,
 }
 
 /// Why nothing more can be sent or received.

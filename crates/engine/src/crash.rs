@@ -5,11 +5,13 @@
 //! afterwards, writes the Python stack first and then comes back here.
 
 use std::ffi::c_int;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use fastcgi::encode;
+
+use crate::forked;
 
 /// Where a crash has to be answered: one entry a thread.
 pub struct Answers(Vec<AtomicU64>);
@@ -63,20 +65,20 @@ pub fn install(threads: usize, pages: [Vec<u8>; 2]) -> &'static Answers {
     for signal in SIGNALS {
         // SAFETY: the structure is valid when zeroed, `on_crash` has the signature that SA_SIGINFO-less handlers have
         // and is async-signal-safe, and nothing else of this process depends on the old disposition.
-        unsafe {
+        forked::handles(signal, || unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_crash as *const () as usize;
             action.sa_flags = libc::SA_ONSTACK | libc::SA_NODEFER;
             libc::sigaction(signal, &action, std::ptr::null_mut());
-        }
+        });
     }
     answers
 }
 
 /// `listener` is this process's alone. mod_fcgid takes a process that has answered for an idle one: the next connection
 /// has to be refused, so that it goes elsewhere, not lost with this process.
-pub fn close_with(listener: &OwnedFd) {
-    LISTENER.store(listener.as_raw_fd(), Ordering::Release);
+pub fn close_with(listener: impl AsFd) {
+    LISTENER.store(listener.as_fd().as_raw_fd(), Ordering::Release);
 }
 
 /// Whether this process is dying, and waits only for its answers to be read: nothing new may be taken.

@@ -5,11 +5,11 @@
 //! that the application may keep hold a [`Ticket`], which is void once its request has ended (SPEC C16).
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use pool::own::OwnFd;
 use pool::scoreboard::now_ms;
 use pool::settings::Limits;
 use pyo3::prelude::*;
@@ -323,12 +323,7 @@ impl Ticket {
     }
 
     /// Waits for the peer; the watchdog leaves what arrives to the caller.
-    fn wait(
-        &self,
-        input: Option<&OwnedFd>,
-        output: Option<&OwnedFd>,
-        timeout: Duration,
-    ) -> Result<Ready, CarrierError> {
+    fn wait(&self, input: Option<&OwnFd>, output: Option<&OwnFd>, timeout: Duration) -> Result<Ready, CarrierError> {
         self.set_waiting(true);
         let ready = wait(input, output, timeout).map_err(|_| CarrierError::Gone);
         self.set_waiting(false);
@@ -434,7 +429,7 @@ struct Ready {
 }
 
 /// Waits until one of the two is ready or broken; neither is when the timeout (zero: none) is over.
-fn wait(input: Option<&OwnedFd>, output: Option<&OwnedFd>, timeout: Duration) -> io::Result<Ready> {
+fn wait(input: Option<&OwnFd>, output: Option<&OwnFd>, timeout: Duration) -> io::Result<Ready> {
     let timeout = (!timeout.is_zero()).then(|| Timespec {
         tv_sec: timeout.as_secs() as i64,
         tv_nsec: timeout.subsec_nanos().into(),

@@ -5,12 +5,13 @@
 mod workers;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use pool::control::{Messages, OWN_FDS, ToLeader, ToSupervisor, receive_with_fds, send};
 use pool::handover::Handover;
+use pool::own::{self, Own, OwnFd};
 use pool::scoreboard::Scoreboard;
 use pool::settings::Settings;
 use pyo3::prelude::*;
@@ -49,10 +50,10 @@ enum End {
 
 struct Leader {
     settings: Settings,
-    control: Messages<UnixStream>,
-    socket: UnixStream,
-    scoreboard: OwnedFd,
-    listeners: Vec<OwnedFd>,
+    control: Messages<Own<UnixStream>>,
+    socket: Own<UnixStream>,
+    scoreboard: OwnFd,
+    listeners: Vec<OwnFd>,
     handover: Handover,
     workers: Workers,
     /// The application, if it was loaded here for all workers.
@@ -87,6 +88,8 @@ impl Leader {
         let give = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let scoreboard = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let log = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+        let log = log.as_fd().try_clone_to_owned()?;
+        own::keep(&log);
         pool::log::start(&settings.log, log);
         // A name for ps and top; nothing depends on it.
         let _ = rustix::thread::set_name(c"wsgi-fpm leader");
@@ -96,8 +99,8 @@ impl Leader {
         worker::prepare_paths(py, &settings)?;
         let board = Scoreboard::map(&scoreboard)?;
         Ok(Self {
-            control: Messages::new(socket.try_clone()?),
-            socket,
+            control: Messages::new(Own::new(socket.try_clone()?)),
+            socket: Own::new(socket),
             scoreboard,
             listeners,
             handover: Handover::from_ends([give, take]),
@@ -173,7 +176,7 @@ impl Leader {
             if let Forked::Child(link) = forked? {
                 let scoreboard = Scoreboard::map(&self.scoreboard)?;
                 let [give, take] = self.handover.ends().map(|end| end.try_clone_to_owned());
-                let handover = Handover::from_ends([give?, take?]);
+                let handover = Handover::from_ends([Own::new(give?), Own::new(take?)]);
                 return Ok(Some(Box::new(worker::Birth {
                     settings: self.settings.clone(),
                     listeners: std::mem::take(&mut self.listeners),

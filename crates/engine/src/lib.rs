@@ -37,23 +37,26 @@ pyo3::create_exception!(
     "The request has run longer than --request-timeout allows; its client has got a 504."
 );
 
-/// Runs the leader, and in its forks the workers. Standard input is the control socket. Returns the exit code.
+/// Runs the leader, and in its forks the workers. Standard input is the control socket; `idle` is the signal handler that
+/// does nothing. Returns the exit code.
 #[pyfunction]
-fn main(py: Python<'_>) -> i32 {
-    leader::run(py)
+fn main(py: Python<'_>, idle: Py<PyAny>) -> PyResult<i32> {
+    forked::watch(py, Some(idle))?;
+    Ok(leader::run(py))
 }
 
 /// Runs one process for a web server that has started it: `settings` is JSON. Returns the exit code.
 #[pyfunction]
-fn serve(py: Python<'_>, settings: &str) -> i32 {
-    match serde_json::from_str::<Settings>(settings) {
+fn serve(py: Python<'_>, settings: &str) -> PyResult<i32> {
+    forked::watch(py, None)?;
+    Ok(match serde_json::from_str::<Settings>(settings) {
         Ok(settings) if settings.entry == Entry::Cgi => cgi::run(py, &settings),
         Ok(settings) => standalone::run(py, settings),
         Err(error) => {
             eprintln!("wsgi-fpm: the settings can't be read: {error}");
             1
         }
-    }
+    })
 }
 
 #[pymodule]

@@ -6,8 +6,10 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use pool::own::Own;
+
 pub struct Output {
-    pipe: File,
+    pipe: Own<File>,
     pid: i32,
     partial: Vec<u8>,
 }
@@ -21,7 +23,7 @@ impl Output {
     /// `pipe` is the reading end, non-blocking.
     pub fn new(pipe: OwnedFd, pid: i32) -> Self {
         Self {
-            pipe: File::from(pipe),
+            pipe: Own::new(File::from(pipe)),
             pid,
             partial: Vec::new(),
         }

@@ -3,15 +3,17 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use pool::own::{self, Own, OwnFd};
 use pool::scoreboard::Scoreboard;
 use pool::settings::Settings;
 use pyo3::prelude::*;
 use signal_hook::consts::SIGTERM;
 
+use crate::forked;
 use crate::worker::{self, Birth, ToLeader};
 
 /// Serves until SIGTERM; the exit code.
@@ -24,7 +26,10 @@ pub fn run(py: Python<'_>, settings: Settings) -> i32 {
         }
     };
     match io::stderr().as_fd().try_clone_to_owned() {
-        Ok(log) => pool::log::start(&settings.log, log),
+        Ok(log) => {
+            own::keep(&log);
+            pool::log::start(&settings.log, log);
+        }
         Err(error) => eprintln!("wsgi-fpm: there is no log: {error}"),
     }
     // A name for ps and top; nothing depends on it.
@@ -43,7 +48,7 @@ pub fn run(py: Python<'_>, settings: Settings) -> i32 {
 
 /// # Errors
 /// One line for the administrator, and a traceback if there is one.
-fn serve(py: Python<'_>, settings: Settings, listener: OwnedFd) -> Result<i32, (String, String)> {
+fn serve(py: Python<'_>, settings: Settings, listener: OwnFd) -> Result<i32, (String, String)> {
     let system = |error: io::Error| (format!("the application can't be served: {error}"), String::new());
     worker::prepare_paths(py, &settings).map_err(system)?;
     let application = worker::load(py, &settings)?;
@@ -52,7 +57,9 @@ fn serve(py: Python<'_>, settings: Settings, listener: OwnedFd) -> Result<i32, (
     let (link, signals) = UnixStream::pair().map_err(system)?;
     // Behind the import: an application that sets a handler of its own gets its calls, too. A byte on the link means
     // stop, as from a leader.
-    signal_hook::low_level::pipe::register(SIGTERM, signals).map_err(system)?;
+    own::keep(&signals);
+    let registered = forked::handles(SIGTERM, || signal_hook::low_level::pipe::register(SIGTERM, signals));
+    registered.map_err(system)?;
     tracing::debug!(app = settings.app, pid = std::process::id(), "ready");
     let birth = Birth {
         settings,
@@ -60,7 +67,7 @@ fn serve(py: Python<'_>, settings: Settings, listener: OwnedFd) -> Result<i32, (
         handover: None,
         scoreboard,
         index: 0,
-        link,
+        link: Own::new(link),
         application: Some(application),
     };
     worker::start(py, birth).map_err(|failure| match failure {
@@ -71,8 +78,8 @@ fn serve(py: Python<'_>, settings: Settings, listener: OwnedFd) -> Result<i32, (
 
 /// Takes the listener from descriptor 0, so that no child of the application inherits it. What is written to standard
 /// output goes to the web server's log: with mod_fcgid both are the same.
-fn take_listener() -> io::Result<OwnedFd> {
-    let listener = io::stdin().as_fd().try_clone_to_owned()?;
+fn take_listener() -> io::Result<OwnFd> {
+    let listener = Own::new(io::stdin().as_fd().try_clone_to_owned()?);
     // Other processes may take the connection that woke this one.
     rustix::io::ioctl_fionbio(&listener, true)?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;

@@ -1,6 +1,5 @@
 //! One serving thread of a worker: takes what the reactor has, attached, and answers it.
 
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,6 +8,7 @@ use std::time::Instant;
 use fastcgi::record::role;
 use fastcgi::{BeginRequest, Pairs};
 use pool::log::escape;
+use pool::own::OwnFd;
 use pool::scoreboard::{Scoreboard, Slot, now_ms};
 use pool::settings::{ListenerKind, Settings};
 use pyo3::intern;
@@ -70,7 +70,7 @@ impl Shared {
     }
 
     /// A new connection, if its peer is allowed (SPEC A31).
-    fn welcome(&self, fd: OwnedFd, listener: usize) -> Option<Box<Connection>> {
+    fn welcome(&self, fd: OwnFd, listener: usize) -> Option<Box<Connection>> {
         let settings = &self.settings;
         let connection = Connection::new(&self.hub, fd, 0);
         let is_tcp = settings.listeners.get(listener) == Some(&ListenerKind::Tcp);

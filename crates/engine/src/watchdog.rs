@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use pool::log::escape_bytes;
+use pool::own::Own;
 use pool::scoreboard::now_ms;
 use pool::settings::Entry;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -51,7 +52,7 @@ pub enum Farewell {
 
 pub struct Watchdog {
     shared: Arc<Shared>,
-    link: UnixStream,
+    link: Own<UnixStream>,
     /// Where faulthandler writes.
     stacks: File,
     /// By thread: the request that was timed out last, by its start.
@@ -65,7 +66,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    pub fn new(shared: &Arc<Shared>, link: UnixStream, stacks: File) -> Self {
+    pub fn new(shared: &Arc<Shared>, link: Own<UnixStream>, stacks: File) -> Self {
         Self {
             shared: Arc::clone(shared),
             link,
@@ -131,7 +132,7 @@ impl Watchdog {
 
     fn obey(&mut self) {
         let mut byte = [0];
-        match (&self.link).read(&mut byte) {
+        match (&*self.link).read(&mut byte) {
             Ok(1) => {
                 self.shared.hub.reactor.drain(byte[0] == Farewell::Retire as u8);
                 let timeout = self.shared.settings.limits.stop_timeout;

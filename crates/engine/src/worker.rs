@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pool::handover::Handover;
 use pool::log::escape;
+use pool::own::{Own, OwnFd};
 use pool::scoreboard::Scoreboard;
 use pool::settings::{Entry, Settings};
 use pyo3::prelude::*;
@@ -36,13 +36,13 @@ pub enum ToLeader {
 /// What a worker is born with.
 pub struct Birth {
     pub settings: Settings,
-    pub listeners: Vec<OwnedFd>,
+    pub listeners: Vec<OwnFd>,
     /// Without a leader there is nobody to give connections to.
     pub handover: Option<Handover>,
     pub scoreboard: Scoreboard,
     /// Number of the worker in its pool, from 0.
     pub index: usize,
-    pub link: UnixStream,
+    pub link: Own<UnixStream>,
     /// Loaded by the leader; `None`: to be loaded here.
     pub application: Option<Py<PyAny>>,
 }
@@ -182,7 +182,7 @@ fn with_room(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     names.as_any().get_item("serve")
 }
 
-/// Standard streams, stacks for the watchdog, and what a child of the application must know.
+/// Standard streams, and stacks for the watchdog.
 fn prepare_python(py: Python<'_>) -> PyResult<File> {
     let sys = py.import("sys")?;
     let line_buffering = PyDict::new(py);
@@ -201,18 +201,10 @@ fn prepare_python(py: Python<'_>) -> PyResult<File> {
     let options = PyDict::new(py);
     options.set_item("file", std::os::fd::AsRawFd::as_raw_fd(&stacks))?;
     options.set_item("all_threads", true)?;
-    faulthandler.call_method("register", (STACK_SIGNAL.as_raw(),), Some(&options))?;
-    let in_child = PyDict::new(py);
-    in_child.set_item(
-        "after_in_child",
-        PyCFunction::new_closure(
-            py,
-            None,
-            None,
-            |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| forked::mark(),
-        )?,
-    )?;
-    py.import("os")?.call_method("register_at_fork", (), Some(&in_child))?;
+    let signal = STACK_SIGNAL.as_raw();
+    forked::handles(signal, || {
+        faulthandler.call_method("register", (signal,), Some(&options))
+    })?;
     Ok(stacks)
 }
 
@@ -234,7 +226,13 @@ pub fn prepare_paths(py: Python<'_>, settings: &Settings) -> io::Result<()> {
 /// One line for the administrator, and the traceback.
 pub fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, (String, String)> {
     let explain = |what: &str, error: &PyErr| (escape(&format!("{what}: {error}")), traceback::format(py, error));
-    let application = app::load(py, &settings.app).map_err(|error| {
+    let loaded = app::load(py, &settings.app);
+    // A child that was forked in the import has come back from it.
+    if let Err(error) = &loaded {
+        forked::end_failed_child(py, error);
+    }
+    forked::end_child();
+    let application = loaded.map_err(|error| {
         let (mut reason, detail) = explain(&format!("application {} can't be loaded", settings.app), &error);
         if let Some(places) = lookup::looked_in(py, &error, settings) {
             reason.push_str(&escape(&places));

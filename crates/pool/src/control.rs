@@ -6,7 +6,7 @@
 
 use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::net::{
@@ -15,6 +15,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::own::{Own, OwnFd};
 use crate::settings::Settings;
 
 /// Most descriptors that one message carries: those of [`LEADER_FDS`]. Linux allows 253.
@@ -95,7 +96,7 @@ fn line_of<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// The socket's own; `UnexpectedEof` if the supervisor is gone; `InvalidData` for anything but a message.
-pub fn receive_with_fds(socket: &UnixStream) -> io::Result<(ToLeader, Vec<OwnedFd>)> {
+pub fn receive_with_fds(socket: &UnixStream) -> io::Result<(ToLeader, Vec<OwnFd>)> {
     let mut fds = Vec::new();
     let mut line = Vec::new();
     while !line.ends_with(b"\n") {
@@ -112,7 +113,7 @@ pub fn receive_with_fds(socket: &UnixStream) -> io::Result<(ToLeader, Vec<OwnedF
         .bytes;
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(received) = message {
-                fds.extend(received);
+                fds.extend(received.map(Own::new));
             }
         }
         if received == 0 {

@@ -7,7 +7,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -15,6 +15,8 @@ use rustix::net::{
     SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::own::{self, Own, OwnFd};
 
 /// What the next worker must know of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +28,7 @@ pub struct Passage {
 /// What comes through the handover.
 #[derive(Debug)]
 pub enum Handed {
-    Connection(OwnedFd, Passage),
+    Connection(OwnFd, Passage),
     /// Somebody who can't take what has arrived asks others to look.
     Nudge,
 }
@@ -38,8 +40,8 @@ const NUDGE: &[u8] = b"look";
 /// Both ends: every worker may give and take.
 #[derive(Debug)]
 pub struct Handover {
-    give: OwnedFd,
-    take: OwnedFd,
+    give: OwnFd,
+    take: OwnFd,
 }
 
 impl Handover {
@@ -50,11 +52,11 @@ impl Handover {
     pub fn new() -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (give, take) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        Ok(Self { give, take })
+        Ok(Self::from_ends([Own::new(give), Own::new(take)]))
     }
 
     /// The ends as another process has received them, in the order of [`Handover::ends`].
-    pub fn from_ends([give, take]: [OwnedFd; 2]) -> Self {
+    pub fn from_ends([give, take]: [OwnFd; 2]) -> Self {
         Self { give, take }
     }
 
@@ -104,6 +106,10 @@ impl Handover {
     /// # Errors
     /// The socket's; `InvalidData` for a message that no worker sends.
     pub fn take(&self) -> io::Result<Option<Handed>> {
+        own::make(|| self.receive())
+    }
+
+    fn receive(&self) -> io::Result<Option<Handed>> {
         let mut message = [0; MESSAGE];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -129,7 +135,7 @@ impl Handover {
         });
         let passage = serde_json::from_slice(&message[..received])?;
         match connection {
-            Some(connection) => Ok(Some(Handed::Connection(connection, passage))),
+            Some(connection) => Ok(Some(Handed::Connection(Own::new(connection), passage))),
             // No room for a descriptor in this process: the connection is gone.
             None => Err(Errno::MFILE.into()),
         }
@@ -143,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    fn taken(handover: &Handover) -> (OwnedFd, Passage) {
+    fn taken(handover: &Handover) -> (OwnFd, Passage) {
         match handover.take().unwrap() {
             Some(Handed::Connection(connection, passage)) => (connection, passage),
             other => panic!("{other:?}"),
@@ -168,7 +174,7 @@ mod tests {
         drop(server);
         let (taken, passage) = taken(&handover);
         assert_eq!(passage, Passage { requests: 7 });
-        let mut taken = UnixStream::from(taken);
+        let mut taken = UnixStream::from(taken.as_fd().try_clone_to_owned().unwrap());
         let mut read = [0; 6];
         taken.read_exact(&mut read).unwrap();
         assert_eq!(&read, b"unread");

@@ -12,12 +12,13 @@ mod variables;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use pool::log::{escape, escape_bytes};
+use pool::own::{self, OwnFd};
 use pool::settings::Settings;
 use pyo3::prelude::*;
 
@@ -51,7 +52,10 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
         }
     };
     match io::stderr().as_fd().try_clone_to_owned() {
-        Ok(log) => pool::log::start(&settings.log, log),
+        Ok(log) => {
+            own::keep(&log);
+            pool::log::start(&settings.log, log);
+        }
         Err(error) => eprintln!("wsgi-fpm: there is no log: {error}"),
     }
     let unread = Arc::new(AtomicU64::new(pool::cgi::content_length()));
@@ -175,7 +179,7 @@ fn answer(
     request: &Request,
     mut access: Option<&mut Access>,
     limit: &TimeLimit,
-    (input, output): (OwnedFd, &Arc<Output>),
+    (input, output): (OwnFd, &Arc<Output>),
     unread: &Arc<AtomicU64>,
 ) -> Result<Answered, Refusal> {
     let sent_path = request.path();

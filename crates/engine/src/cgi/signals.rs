@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::SIGTERM;
 
+use crate::forked;
+
 /// From now on SIGTERM does not end this process. lighttpd and mod_cgid send it as soon as they have the whole response,
 /// and would mostly come before `close()` and exit functions (SPEC C23, D8). A handler of the application's own is called
 /// as before.
@@ -13,7 +15,8 @@ pub fn outlive_response() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // Nobody asks whether it came: the process is about to end in any case.
-        if let Err(error) = signal_hook::flag::register(SIGTERM, Arc::new(AtomicBool::new(false))) {
+        let asked = Arc::new(AtomicBool::new(false));
+        if let Err(error) = forked::handles(SIGTERM, || signal_hook::flag::register(SIGTERM, asked)) {
             tracing::warn!(%error, "SIGTERM may end this process before close() has run");
         }
     });

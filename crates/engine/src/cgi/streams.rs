@@ -5,12 +5,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pool::own::{Own, OwnFd};
 use pool::settings::Limits;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
@@ -22,15 +23,15 @@ use crate::body::Body;
 use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Payload};
 
 /// Standard output, which only this process has: whoever prints writes to standard error.
-pub struct Output(Mutex<Option<Arc<OwnedFd>>>);
+pub struct Output(Mutex<Option<Arc<OwnFd>>>);
 
 impl Output {
-    pub fn new(fd: OwnedFd) -> Self {
+    pub fn new(fd: OwnFd) -> Self {
         Self(Mutex::new(Some(Arc::new(fd))))
     }
 
     /// `None`: the response has ended, and the descriptor is closed.
-    pub fn get(&self) -> Option<Arc<OwnedFd>> {
+    pub fn get(&self) -> Option<Arc<OwnFd>> {
         self.lock().clone()
     }
 
@@ -40,7 +41,7 @@ impl Output {
     /// The web server does not take it.
     pub fn write_all(&self, page: &[u8]) -> io::Result<()> {
         let output = self.get().ok_or(io::ErrorKind::BrokenPipe)?;
-        File::from(output.try_clone()?).write_all(page)
+        Own::new(File::from(output.as_fd().try_clone_to_owned()?)).write_all(page)
     }
 
     /// The response has ended, and the web server sees it, whatever this process does still (SPEC C24).
@@ -57,15 +58,15 @@ impl Output {
         *self.lock() = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<OwnedFd>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<OwnFd>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One request's streams.
 pub struct Streams {
-    input: Arc<OwnedFd>,
-    output: Arc<OwnedFd>,
+    input: Arc<OwnFd>,
+    output: Arc<OwnFd>,
     /// The same, to be ended with the response.
     standard_output: Arc<Output>,
     kind: Kind,
@@ -97,7 +98,7 @@ impl Streams {
     /// # Errors
     /// `output` is not open.
     pub fn new(
-        input: OwnedFd,
+        input: OwnFd,
         standard_output: Arc<Output>,
         limits: &Limits,
         unread: Arc<AtomicU64>,
@@ -308,9 +309,9 @@ impl Carrier for Streams {
 ///
 /// # Errors
 /// The system's.
-pub fn take_standard_streams() -> io::Result<(OwnedFd, OwnedFd)> {
-    let input = io::stdin().as_fd().try_clone_to_owned()?;
-    let output = io::stdout().as_fd().try_clone_to_owned()?;
+pub fn take_standard_streams() -> io::Result<(OwnFd, OwnFd)> {
+    let input = Own::new(io::stdin().as_fd().try_clone_to_owned()?);
+    let output = Own::new(io::stdout().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     rustix::stdio::dup2_stdout(io::stderr())?;
     Ok((input, output))

@@ -9,7 +9,7 @@ mod incoming;
 mod outgoing;
 mod sending;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,10 +17,13 @@ use std::time::Duration;
 use fastcgi::record::{ProtocolStatus, role};
 use fastcgi::{BeginRequest, Event, Pairs, encode};
 use pool::handover::{Handover, Passage};
+use pool::own::OwnFd;
 use pool::scoreboard::now_ms;
+use rustix::net::{Shutdown, shutdown};
 
 use crate::body::{Body, NoLength, declared_length};
 use crate::carrier::CarrierError;
+use crate::forked;
 use crate::reactor::{Key, Parked};
 pub use hub::Hub;
 use incoming::Incoming;
@@ -58,7 +61,7 @@ const UNREAD_ANSWERS: usize = 128 * 1024;
 
 pub struct Connection {
     hub: Arc<Hub>,
-    fd: Arc<OwnedFd>,
+    fd: Arc<OwnFd>,
     key: Option<Key>,
     codec: fastcgi::Connection,
     incoming: Incoming,
@@ -81,11 +84,13 @@ pub struct Connection {
     closing: bool,
     /// More may be there to receive: no event will come for it.
     unread: bool,
+    /// Another worker has it.
+    given: bool,
 }
 
 impl Connection {
     /// A connection that has brought so many `requests` before, to other workers.
-    pub fn new(hub: &Arc<Hub>, fd: OwnedFd, requests: u64) -> Box<Self> {
+    pub fn new(hub: &Arc<Hub>, fd: OwnFd, requests: u64) -> Box<Self> {
         Box::new(Self {
             hub: Arc::clone(hub),
             fd: Arc::new(fd),
@@ -104,6 +109,7 @@ impl Connection {
             drained: 0,
             closing: false,
             unread: false,
+            given: false,
         })
     }
 
@@ -454,22 +460,29 @@ impl Parked for Connection {
         self.phase == Phase::Idle && !first && !self.owes_body()
     }
 
-    fn give(&self, handover: &Handover) -> bool {
+    fn give(&mut self, handover: &Handover) -> bool {
         if !self.incoming.is_empty() || !self.outgoing.is_empty() {
             return false;
         }
         let passage = Passage {
             requests: self.requests,
         };
-        handover.give(self.fd(), passage).unwrap_or_else(|error| {
+        self.given = handover.give(self.fd(), passage).unwrap_or_else(|error| {
             tracing::error!(%error, "a connection can't be given to another worker");
             false
-        })
+        });
+        self.given
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // A child of the application that is just being forked still has it: closing alone would not end it. A system call
+        // for each connection, so only where there may be one.
+        if forked::may_share() && !self.given {
+            // An error means that it is over already.
+            let _ = shutdown(&self.fd, Shutdown::Both);
+        }
         self.hub.reactor.closed(self.key);
         self.hub.keep_body_memory(self.body.reset());
         self.incoming.clear();

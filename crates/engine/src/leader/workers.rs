@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use pool::control::Messages;
+use pool::own::{Own, OwnFd};
 use pool::scoreboard::{Scoreboard, Slot, now_ms};
 use pool::settings::Limits;
 use pyo3::prelude::*;
@@ -17,6 +18,7 @@ use rustix::process::{
     waitpid,
 };
 
+use crate::forked;
 use crate::output::Output;
 use crate::request_id;
 use crate::watchdog::Farewell;
@@ -42,9 +44,9 @@ struct Seat {
 
 struct Worker {
     pid: Pid,
-    pidfd: OwnedFd,
-    link: UnixStream,
-    messages: Messages<UnixStream>,
+    pidfd: OwnFd,
+    link: Own<UnixStream>,
+    messages: Messages<Own<UnixStream>>,
     output: Option<Output>,
     born: Instant,
     ready: bool,
@@ -55,7 +57,7 @@ struct Worker {
 pub enum Forked {
     Parent,
     /// The new worker's end of its link to the leader.
-    Child(UnixStream),
+    Child(Own<UnixStream>),
 }
 
 /// A worker's end.
@@ -110,10 +112,10 @@ impl Workers {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         rustix::io::ioctl_fionbio(&reader, true).map_err(io::Error::from)?;
         let leader = getpid();
-        let pid: i32 = py.import("os")?.call_method0("fork")?.extract()?;
+        let pid: i32 = forked::own_fork(|| py.import("os")?.call_method0("fork")?.extract())?;
         let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 0) else {
             self.become_worker(&writer, leader)?;
-            return Ok(Forked::Child(theirs));
+            return Ok(Forked::Child(Own::new(theirs)));
         };
         let worker = Worker::new(pid, ours, reader).inspect_err(|_| {
             // Nobody would ever look after it.
@@ -343,9 +345,9 @@ impl Worker {
     fn new(pid: Pid, link: UnixStream, output: OwnedFd) -> io::Result<Self> {
         Ok(Self {
             pid,
-            pidfd: pidfd_open(pid, PidfdFlags::empty())?,
-            messages: Messages::new(link.try_clone()?),
-            link,
+            pidfd: Own::new(pidfd_open(pid, PidfdFlags::empty())?),
+            messages: Messages::new(Own::new(link.try_clone()?)),
+            link: Own::new(link),
             output: Some(Output::new(output, pid.as_raw_nonzero().get())),
             born: Instant::now(),
             ready: false,

@@ -1,10 +1,11 @@
 //! Where new connections come from: the listeners, and the handover from other workers; and when nothing is taken from them.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 
 use pool::handover::{Handed, Passage};
+use pool::own::{self, Own, OwnFd};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SocketFlags, accept_with};
@@ -14,7 +15,7 @@ use crate::crash;
 
 pub(super) struct Listeners {
     /// Emptied when the worker drains, so that nobody connects to a socket that nobody serves.
-    pub(super) fds: Vec<OwnedFd>,
+    pub(super) fds: Vec<OwnFd>,
     /// Whether they are in the epoll set.
     pub(super) watched: bool,
 }
@@ -47,9 +48,10 @@ impl<C: Parked> Reactor<C> {
                 return None;
             }
             let accepted = match self.listeners().fds.get(number) {
-                Some(listener) => {
-                    accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC).map(|fd| (fd, None))
-                }
+                Some(listener) => own::make(|| {
+                    let accepted = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
+                    accepted.map(|fd| (Own::new(fd), None))
+                }),
                 None => self.take_handed(),
             };
             match accepted {
@@ -80,7 +82,7 @@ impl<C: Parked> Reactor<C> {
     }
 
     /// A connection that another worker has given away.
-    fn take_handed(&self) -> Result<(OwnedFd, Option<Passage>), Errno> {
+    fn take_handed(&self) -> Result<(OwnFd, Option<Passage>), Errno> {
         let taken = match &self.handover {
             Some(handover) if !self.draining() => handover.take(),
             _ => Ok(None),
@@ -175,10 +177,10 @@ impl<C: Parked> Reactor<C> {
 }
 
 /// An application that has closed its standard streams must not get connections in their place (SPEC F8).
-fn away_from_standard_streams(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+fn away_from_standard_streams(fd: OwnFd) -> Result<OwnFd, Errno> {
     if fd.as_raw_fd() > 2 {
         Ok(fd)
     } else {
-        fcntl_dupfd_cloexec(fd, 3)
+        own::make(|| fcntl_dupfd_cloexec(fd, 3).map(Own::new))
     }
 }

@@ -10,12 +10,13 @@ mod slots;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pool::handover::{Handover, Passage};
+use pool::own::{Own, OwnFd};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{self, EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use rustix::io::Errno;
@@ -35,7 +36,7 @@ pub trait Parked: Send {
     /// Between two requests, with nothing of the next one received.
     fn is_idle(&self) -> bool;
     /// Gives it to another process through `handover`; whether that was possible now.
-    fn give(&self, handover: &Handover) -> bool;
+    fn give(&mut self, handover: &Handover) -> bool;
 }
 
 /// What a thread does next.
@@ -43,9 +44,9 @@ pub enum Next<C> {
     /// Something arrived on a parked connection.
     Ready(Box<C>),
     /// A new connection, from the listener with this number.
-    Accepted(OwnedFd, usize),
+    Accepted(OwnFd, usize),
     /// A connection that another worker has given away.
-    Handed(OwnedFd, Passage),
+    Handed(OwnFd, Passage),
 }
 
 /// How a wait has ended.
@@ -55,7 +56,7 @@ pub struct Woken {
 }
 
 pub struct Reactor<C> {
-    epoll: OwnedFd,
+    epoll: OwnFd,
     listeners: Mutex<Listeners>,
     /// Where connections of other workers come from, and ours go to when this one is replaced.
     handover: Option<Handover>,
@@ -81,7 +82,7 @@ pub struct Reactor<C> {
     warn_after_ms: AtomicU64,
     open: AtomicUsize,
     max_open: usize,
-    waker: OwnedFd,
+    waker: OwnFd,
 }
 
 /// Events taken from epoll at once. Only parked connections profit: listeners are level-triggered.
@@ -101,14 +102,9 @@ impl<C: Parked> Reactor<C> {
     ///
     /// # Errors
     /// The system's, if there is no epoll or the listeners can't be watched.
-    pub fn new(
-        listeners: Vec<OwnedFd>,
-        handover: Option<Handover>,
-        threads: usize,
-        max_open: usize,
-    ) -> io::Result<Self> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    pub fn new(listeners: Vec<OwnFd>, handover: Option<Handover>, threads: usize, max_open: usize) -> io::Result<Self> {
+        let epoll = Own::new(epoll::create(CreateFlags::CLOEXEC)?);
+        let waker = Own::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         epoll::add(
             &epoll,
             &waker,
@@ -329,7 +325,7 @@ impl<C: Parked> Reactor<C> {
     }
 
     /// Gives a connection away; it comes back if that is not possible now.
-    pub fn give(&self, connection: Box<C>) -> Result<(), Box<C>> {
+    pub fn give(&self, mut connection: Box<C>) -> Result<(), Box<C>> {
         let given = self.handover.as_ref().is_some_and(|handover| connection.give(handover));
         if !given {
             return Err(connection);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyString};
 
+use crate::forked;
 use crate::request_id::RequestId;
 
 /// Belongs to one request, whichever thread writes to it, and for as long as somebody has it. Once nobody has, it may
@@ -46,6 +47,9 @@ impl Errors {
 
     fn log(&self, line: &str) {
         let line = pool::log::escape(line);
+        if forked::is_child() {
+            return forked::error_line(&line);
+        }
         let request = self.request.name(self.serial.load(Ordering::Relaxed));
         tracing::info!(target: pool::log::APP, %request, "{line}");
     }

@@ -251,7 +251,10 @@ impl Responder<'_> {
     /// The request can't end as it should (SPEC E2, E3, E8, E13).
     fn fail(&self, py: Python<'_>, start: &StartResponse, failure: Failure) -> Outcome {
         // A child that the application has forked says nothing: the request is its parent's.
-        forked::end_child();
+        match &failure {
+            Failure::App(error) => forked::end_failed_child(py, error),
+            Failure::Carrier(_) => forked::end_child(),
+        }
         let error = match failure {
             Failure::App(error) => match start.ticket.lost() {
                 // The exception is what we raised to tell the application so.
