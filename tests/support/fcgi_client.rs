@@ -416,6 +416,15 @@ impl Raw {
         }
     }
 
+    /// Bytes that have arrived in the socket.
+    pub fn unread(&self) -> u64 {
+        match &self.stream {
+            Stream::Unix(stream) => rustix::io::ioctl_fionread(stream),
+            Stream::Tcp(stream) => rustix::io::ioctl_fionread(stream),
+        }
+        .unwrap()
+    }
+
     /// No more bytes will come from here.
     pub fn finish(&self) {
         let write = std::net::Shutdown::Write;

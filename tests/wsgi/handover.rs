@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 
-use crate::support::fcgi_client::{Raw, Request};
+use crate::support::fcgi_client::{Raw, Request, STDIN, padded, record};
 use crate::support::net::Address;
 use crate::support::process::Gateway;
-use crate::support::wait::{SOON, until};
+use crate::support::wait::{SOON, until, until_some};
 
 fn pid(connection: &mut Raw) -> String {
     connection.exchange(&Request::get("/pid").keep_conn()).ok().text()
@@ -123,6 +123,43 @@ fn more_connections_than_fit_into_the_handover_outlive_a_reload() {
     for connection in &mut kept {
         assert!(!before.contains(&pid(connection)));
     }
+}
+
+#[test]
+fn padding_that_comes_after_a_reload_does_not_close_the_connection() {
+    let gateway = Gateway::app("processes").start();
+    let mut kept = gateway.connect();
+    let request = Request::get("/pid").keep_conn();
+    let padding = 200;
+    let mut bytes = [request.head_bytes(), padded(STDIN, 1, b"", padding)].concat();
+    let late = bytes.split_off(bytes.len() - 150);
+    kept.send(&bytes);
+    let old = kept.read_response(1).ok().text();
+    reload_begins(&gateway);
+    kept.send(&late[..50]);
+    let other = until_some("the new generation answers", SOON, || {
+        Some(gateway.get("/pid").ok().text()).filter(|pid| *pid != old)
+    });
+    kept.send(&late[50..]);
+    until("the new generation has it", SOON, || pid(&mut kept) == other);
+}
+
+#[test]
+fn stdin_beyond_content_length_that_comes_after_a_reload_is_never_a_request() {
+    let gateway = Gateway::app("processes").start();
+    let mut kept = gateway.connect();
+    let smuggled = Request::get("/pid").id(7).keep_conn().bytes();
+    let request = Request::post("/pid", "body").keep_conn();
+    let body = [&b"body"[..], &smuggled].concat();
+    let mut bytes = [request.head_bytes(), record(STDIN, 1, &body)].concat();
+    let late = bytes.split_off(bytes.len() - smuggled.len());
+    kept.send(&bytes);
+    kept.read_response(1).ok();
+    reload_begins(&gateway);
+    gateway.get("/pid").ok();
+    kept.send(&[late, record(STDIN, 1, b"")].concat());
+    let answer = kept.exchange(&Request::get("/pid").keep_conn()).ok();
+    assert!(answer.records.iter().all(|record| record.id == 1), "{answer}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod error_pages;
 mod errors_stream;
 mod failures;
 mod file_wrapper;
+mod half_closed;
 mod handover;
 mod headers;
 mod input;

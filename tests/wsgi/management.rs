@@ -104,3 +104,23 @@ fn a8_get_values_inside_a_request_is_answered() {
     APPS.get("/open_gate?a8").ok();
     connection.read_response(1).ok();
 }
+
+/// More than the socket holds: the rest waits until the peer has read, not until it sends again.
+#[test]
+fn a8_answers_to_a_flood_arrive_without_another_byte() {
+    const QUESTIONS: usize = 11_500;
+    let gateway = Gateway::app("failures").start();
+    let mut connection = gateway.connect();
+    let question = record(GET_VALUES, 0, &pair(b"FCGI_MPXS_CONNS", b""));
+    connection.send(&question.repeat(QUESTIONS));
+    // As many as the socket holds are there before anything is read.
+    until("nothing more comes for now", SOON, || {
+        let before = connection.unread();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        before > 0 && connection.unread() == before
+    });
+    for _ in 0..QUESTIONS {
+        assert_eq!(connection.expect_record().content, pair(b"FCGI_MPXS_CONNS", b"0"));
+    }
+    works(&mut connection);
+}

@@ -113,6 +113,39 @@ fn request_whose_peer_goes_while_it_waits_for_a_thread_is_not_run() {
     assert!(!was_called(&gateway, "gone"));
 }
 
+/// Those that wait in the kernel too, for whichever worker comes.
+#[test]
+fn requests_whose_clients_have_left_are_not_run_by_any_number_of_workers() {
+    for (builder, workers) in [
+        (Gateway::app("queued"), 1),
+        (Gateway::app("queued"), 3),
+        (Gateway::app("queued").tcp("127.0.0.1"), 2),
+    ] {
+        let gateway = builder.workers(workers).threads(1).start();
+        let holders: Vec<_> = (0..workers)
+            .map(|n| {
+                let request = Request::post(&format!("/held?holder{n}"), vec![b'x'; BODY]).stdin_record(50_000);
+                let mut bytes = request.bytes();
+                let rest = bytes.split_off(request.head_bytes().len() + SENT);
+                let mut connection = gateway.connect();
+                connection.send(&bytes);
+                gateway.log.wait_for_line(&["held", &format!("holder{n}")]);
+                (connection, rest)
+            })
+            .collect();
+        for n in 0..40 {
+            // nginx closes when its client has left.
+            let request = Request::post(&format!("/held?left{n}"), "body").param("SERVER_SOFTWARE", "nginx/1.22.1");
+            gateway.connect().send(&request.bytes());
+        }
+        let mut last = gateway.connect();
+        last.send(&Request::get("/hello").bytes());
+        release(holders);
+        last.read_response(1).ok();
+        assert_eq!(gateway.log.count(|line| line.contains("held left")), 0);
+    }
+}
+
 #[test]
 fn request_that_waits_for_a_thread_is_run_with_all_of_its_body() {
     let (gateway, holders) = busy();

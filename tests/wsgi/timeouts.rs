@@ -212,6 +212,33 @@ fn e5_request_that_waited_a_little_is_served() {
     }
 }
 
+/// nginx with `fastcgi_request_buffering off` passes on what its client sends, pauses included.
+#[test]
+fn e5_time_in_which_a_body_arrives_is_no_wait() {
+    let gateway = Gateway::app("input")
+        .option("--queue-timeout", "500ms")
+        .flag("--access-log")
+        .start();
+    let request = Request::post("/echo", "slowly").param("REQUEST_START", started_ago(Duration::ZERO));
+    let mut connection = gateway.connect();
+    let bytes = request.bytes();
+    connection.send(&bytes[..bytes.len() - 12]);
+    std::thread::sleep(Duration::from_millis(1000));
+    connection.send(&bytes[bytes.len() - 12..]);
+    assert_eq!(connection.read_response(1).ok().text(), "slowly");
+    let line = gateway.log.wait_for_line(&["/echo", "queue_ms"]);
+    let queued: f64 = field(&line, "queue_ms").unwrap().parse().unwrap();
+    assert!(queued < 500.0, "{line}");
+    // What has come before it is.
+    let overdue = request.param("REQUEST_START", started_ago(Duration::from_secs(5)));
+    let mut connection = gateway.connect();
+    let bytes = overdue.bytes();
+    connection.send(&bytes[..bytes.len() - 12]);
+    std::thread::sleep(Duration::from_millis(300));
+    connection.send(&bytes[bytes.len() - 12..]);
+    connection.read_response(1).error_page(503);
+}
+
 #[test]
 fn f10_params_that_take_too_long_close_the_connection() {
     let gateway = Gateway::app("failures").option("--params-timeout", "200ms").start();

@@ -47,9 +47,9 @@ impl Access {
         self.remote = word(remote);
     }
 
-    /// The front server says when it took the request.
-    pub fn sent_at(&mut self, request_start: Option<f64>) {
-        self.queue_ms = waited(request_start).map(|seconds| milliseconds(Duration::from_secs_f64(seconds)));
+    /// The front server says when it took the request, whose body took `arrival` to come.
+    pub fn sent_at(&mut self, request_start: Option<f64>, arrival: Duration) {
+        self.queue_ms = waited(request_start, arrival).map(|seconds| milliseconds(Duration::from_secs_f64(seconds)));
     }
 
     /// The application was called, at that time, and its response is over.

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fastcgi::record::role;
 use fastcgi::{BeginRequest, Pairs};
@@ -314,6 +314,7 @@ fn prepare<'py>(
     let body_length = connection.body().ended.then_some(connection.body().received);
     let too_large = connection.body().too_large;
     let lost = connection.body().lost.take();
+    let arrival = connection.body_took();
     let (environ, facts) = match environs.build(py, Pairs::new(connection.params()), body_length) {
         Ok(built) => built,
         Err(rejection) => {
@@ -335,7 +336,7 @@ fn prepare<'py>(
     }
     if let Some(access) = note.access {
         access.comes_from(&forwarded::remote_address(&environ));
-        access.sent_at(facts.request_start);
+        access.sent_at(facts.request_start, arrival);
     }
     if begin.role != role::RESPONDER {
         return Err(Rejection::UnknownRole(begin.role));
@@ -347,7 +348,7 @@ fn prepare<'py>(
     if let Some(error) = lost {
         return Err(Rejection::BodyUnkept(error));
     }
-    if has_waited_too_long(&facts, limits.queue_timeout.as_secs_f64()) {
+    if has_waited_too_long(&facts, arrival, limits.queue_timeout.as_secs_f64()) {
         return Err(Rejection::Overloaded);
     }
     connection.body().expected = content_length;
@@ -358,8 +359,8 @@ fn prepare<'py>(
 }
 
 /// SPEC E5.
-fn has_waited_too_long(facts: &Facts<'_>, limit: f64) -> bool {
-    limit > 0.0 && waited(facts.request_start).is_some_and(|waited| waited > limit)
+fn has_waited_too_long(facts: &Facts<'_>, arrival: Duration, limit: f64) -> bool {
+    limit > 0.0 && waited(facts.request_start, arrival).is_some_and(|waited| waited > limit)
 }
 
 /// Answers instead of the application; status, and the size of the page's body.

@@ -1,5 +1,7 @@
 """Requests that wait until others have given their threads back (SPEC A23)."""
 
+import time
+
 from dispatch import by_path
 from shared import TEXT, events, hello, key, recorded
 
@@ -16,6 +18,21 @@ def called(environ, start_response):
     events[key(environ)].append("called")
     start_response("200 OK", TEXT)
     return [b"called"]
+
+
+def streamed(environ, start_response):
+    """Ten blocks, so slowly that each leaves alone."""
+    start_response("200 OK", TEXT)
+    for number in range(10):
+        yield "block {};".format(number).encode()
+        time.sleep(0.03)
+
+
+def sleeps(environ, start_response):
+    events["slept"].append(key(environ))
+    time.sleep(0.3)
+    start_response("200 OK", TEXT)
+    return [b"slept"]
 
 
 application = by_path(globals())

@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pool::log::{escape, escape_bytes};
 use pool::own::{self, OwnFd};
@@ -230,7 +230,7 @@ fn answer(
     if let Some(access) = &mut access {
         access.asks_for(facts.method, &path);
         access.comes_from(&forwarded::remote_address(&environ));
-        access.sent_at(facts.request_start);
+        access.sent_at(facts.request_start, Duration::ZERO);
     }
     match collected {
         Some(Err(CarrierError::BodyStall(_))) => return Err(refused(Rejection::BodyTimeout, &path)),

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use pool::settings::Limits;
 
 use super::Connection;
+use super::ends::Doubts;
 use crate::reactor::Reactor;
 
 /// Where connections come from and go to.
@@ -14,6 +15,7 @@ pub struct Hub {
     /// Truthful answers to GET_VALUES: connections and requests that the whole pool takes at once.
     pub max_conns: usize,
     pub max_reqs: usize,
+    pub(super) doubts: Doubts,
     /// Input buffers without an owner: parked connections have none.
     buffers: Mutex<Vec<Vec<u8>>>,
     /// The same for bodies.
@@ -32,6 +34,7 @@ impl Hub {
             limits,
             max_conns: limits.connections * workers,
             max_reqs: threads * workers,
+            doubts: Doubts::default(),
             buffers: Mutex::default(),
             bodies: Mutex::default(),
         }

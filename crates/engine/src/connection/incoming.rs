@@ -16,6 +16,17 @@ pub struct Incoming {
     end: usize,
 }
 
+/// What receiving once has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing is there now.
+    Nothing,
+    /// The peer sends nothing more.
+    End,
+}
+
 impl Incoming {
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
@@ -34,11 +45,11 @@ impl Incoming {
         (self.start, self.end) = (0, 0);
     }
 
-    /// Receives once, without waiting; how many bytes came, `None` if none are there now.
+    /// Receives once, without waiting.
     ///
     /// # Errors
     /// The peer is gone.
-    pub fn fill(&mut self, fd: impl AsFd, hub: &Hub) -> Result<Option<usize>, CarrierError> {
+    pub fn fill(&mut self, fd: impl AsFd, hub: &Hub) -> Result<Received, CarrierError> {
         if self.is_empty() {
             self.clear();
         }
@@ -59,13 +70,13 @@ impl Incoming {
         }
         loop {
             match recv(&fd, &mut self.buffer[self.end..], RecvFlags::empty()) {
-                Ok((_, 0)) => return Err(CarrierError::Gone),
+                Ok((_, 0)) => return Ok(Received::End),
                 Ok((_, received)) => {
                     self.end += received;
-                    return Ok(Some(received));
+                    return Ok(Received::Bytes(received));
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::AGAIN) => return Ok(Received::Nothing),
                 Err(_) => return Err(CarrierError::Gone),
             }
         }

@@ -4,6 +4,7 @@
 //! exchange's carrier.
 
 mod asked;
+mod ends;
 mod hub;
 mod incoming;
 mod outgoing;
@@ -25,6 +26,7 @@ use crate::body::{Body, NoLength, declared_length};
 use crate::carrier::CarrierError;
 use crate::forked;
 use crate::reactor::{Key, Parked};
+use ends::End;
 pub use hub::Hub;
 use incoming::Incoming;
 use outgoing::Outgoing;
@@ -86,6 +88,17 @@ pub struct Connection {
     unread: bool,
     /// Another worker has it.
     given: bool,
+    end: End,
+    /// The time that the present request's body takes to arrive.
+    arrival: Arrival,
+}
+
+/// How long the request that was received last has waited for its body: from when its params were read until it could
+/// start, in milliseconds of `now_ms`. That is its front server's doing, not ours.
+#[derive(Debug, Clone, Copy, Default)]
+struct Arrival {
+    since_ms: Option<u64>,
+    took_ms: u64,
 }
 
 impl Connection {
@@ -110,6 +123,8 @@ impl Connection {
             closing: false,
             unread: false,
             given: false,
+            end: End::Unwatched,
+            arrival: Arrival::default(),
         })
     }
 
@@ -143,7 +158,7 @@ impl Connection {
             return self.drain();
         }
         if !self.outgoing.flush(&self.fd)? {
-            return Ok(Step::Park); // a peer that doesn't read answers to GET_VALUES; its next byte brings us back
+            return Ok(Step::Park); // a peer that doesn't read answers to GET_VALUES
         }
         if self.phase == Phase::Running {
             self.receive_queued()?;
@@ -152,13 +167,16 @@ impl Connection {
         for _ in 0..RECEIVES {
             self.consume()?;
             if self.codec.params_ended() && (self.body.complete() || self.can_start()) {
-                return match self.codec.active() {
-                    Some(begin) => {
-                        self.phase = Phase::Running;
-                        Ok(Step::Serve(begin))
-                    }
-                    None => Ok(Step::Close),
-                };
+                self.check_peer_of_queued()?;
+                let Some(begin) = self.codec.active() else { continue };
+                if let Some(since) = self.arrival.since_ms.take() {
+                    self.arrival.took_ms = now_ms() - since;
+                }
+                self.phase = Phase::Running;
+                return Ok(Step::Serve(begin));
+            }
+            if self.codec.params_ended() {
+                self.arrival.since_ms.get_or_insert_with(now_ms);
             }
             if self.owes_body() {
                 self.count_drained(received);
@@ -166,25 +184,13 @@ impl Connection {
                     return Ok(Step::Park);
                 }
             }
-            received = match self.incoming.fill(&self.fd, &self.hub)? {
+            received = match self.fill()? {
                 Some(received) => received,
                 None => return Ok(Step::Park),
             };
         }
         self.unread = true;
         Ok(Step::Park)
-    }
-
-    /// A request that could start has waited for a thread: its front server may have aborted it (SPEC A23) or be gone.
-    fn receive_queued(&mut self) -> Result<(), CarrierError> {
-        self.phase = Phase::Receiving;
-        for _ in 0..RECEIVES {
-            self.consume()?;
-            if self.codec.active().is_none() || self.incoming.fill(&self.fd, &self.hub)?.is_none() {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// Whether the application can start although the body has not ended: enough of it is there, or none will come.
@@ -271,6 +277,7 @@ impl Connection {
                     self.params_too_large = params_too_large;
                     self.hub.keep_body_memory(self.body.reset());
                     self.aborted = false;
+                    self.arrival = Arrival::default();
                     self.requests += 1;
                     self.phase = Phase::Receiving;
                 }
@@ -351,7 +358,7 @@ impl Connection {
             if self.deadline().is_some_and(|deadline| deadline <= now_ms()) {
                 return Ok(Step::Close);
             }
-            if self.has_drained_enough() || self.incoming.fill(&self.fd, &self.hub)?.is_none() {
+            if self.has_drained_enough() || self.fill()?.is_none() {
                 return Ok(Step::Park);
             }
         }
@@ -372,6 +379,12 @@ impl Connection {
     /// would lose the response that it has not read yet.
     fn has_drained_enough(&self) -> bool {
         self.drained > self.hub.limits.drain_bytes
+    }
+
+    /// Whether nobody need know of what has passed here: no part of a record is here without the rest of it, in neither
+    /// direction (such as the padding of a request that is over).
+    fn is_between_records(&self) -> bool {
+        self.codec.between_records() && self.incoming.is_empty() && self.outgoing.is_empty()
     }
 
     /// Gives the connection to the reactor.
@@ -395,6 +408,11 @@ impl Connection {
     /// The params of the request that can start.
     pub fn params(&self) -> &[u8] {
         self.codec.params()
+    }
+
+    /// How long the request that can start has waited for its body to arrive.
+    pub fn body_took(&self) -> Duration {
+        Duration::from_millis(self.arrival.took_ms)
     }
 
     pub fn params_too_large(&self) -> bool {
@@ -457,11 +475,21 @@ impl Parked for Connection {
         // A front server connects because it has a request: before the first one, a connection isn't idle, unless
         // another worker will take that request.
         let first = self.requests == 0 && !self.hub.reactor.retiring();
-        self.phase == Phase::Idle && !first && !self.owes_body()
+        self.phase == Phase::Idle && !first && !self.owes_body() && self.is_between_records()
+    }
+
+    fn wants_to_write(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    fn peer_has_ended(&mut self) {
+        if self.end != End::Seen {
+            self.end = End::Near;
+        }
     }
 
     fn give(&mut self, handover: &Handover) -> bool {
-        if !self.incoming.is_empty() || !self.outgoing.is_empty() {
+        if !self.is_between_records() {
             return false;
         }
         let passage = Passage {

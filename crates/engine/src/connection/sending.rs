@@ -7,6 +7,7 @@ use fastcgi::{BeginRequest, Pairs};
 use pool::scoreboard::now_ms;
 use rustix::net::{Shutdown, shutdown};
 
+use super::ends::End;
 use super::outgoing::{POISON, Tail};
 use super::{Connection, Phase, Step, log_surplus};
 use crate::body::Body;
@@ -29,7 +30,7 @@ impl Connection {
     }
 
     /// Whether nginx has sent the request; its own files of params and ours say so.
-    fn is_from_nginx(&self) -> bool {
+    pub(super) fn is_from_nginx(&self) -> bool {
         Pairs::new(self.codec.params())
             .flatten()
             .any(|(name, value)| name == b"SERVER_SOFTWARE" && value.starts_with(b"nginx"))
@@ -84,7 +85,11 @@ impl Carrier for Connection {
         }
         self.check_unbroken()?;
         let before = self.body.surplus();
-        let received = self.incoming.fill(&self.fd, &self.hub)?.is_some();
+        let received = self.fill()?.is_some();
+        if !received {
+            // Answers to management records that the peer did not take at once.
+            self.answer()?;
+        }
         if received {
             self.consume()?;
             if !before && self.body.surplus() {
@@ -100,7 +105,7 @@ impl Carrier for Connection {
 
     fn handles(&self) -> Handles {
         Handles {
-            input: Some(Arc::clone(&self.fd)),
+            input: (self.end != End::Seen).then(|| Arc::clone(&self.fd)),
             output: Arc::clone(&self.fd),
         }
     }
@@ -123,8 +128,7 @@ impl Carrier for Connection {
             return; // the watchdog's answer to a peer that doesn't read
         }
         self.drained = 0;
-        // Without a body nobody need send the end of its stream (SPEC A20).
-        self.owing = !self.body.complete() && self.body.expected.or(Some(self.body.received)) != Some(0);
+        self.owing = self.lacks_body();
         if !begin.keep_conn || over {
             if !self.codec.stdin_ended() {
                 self.linger();
@@ -136,8 +140,8 @@ impl Carrier for Connection {
         self.phase = Phase::Idle;
         self.since_ms = now_ms();
         // The next request may be there already: nothing new need arrive for it.
-        // So may the rest of a body that nobody has read, for which no event will come.
-        let ready = !self.incoming.is_empty() || self.owes_body();
+        // So may the rest of a body that nobody has read or the end of the connection, for which no event will come.
+        let ready = !self.incoming.is_empty() || self.owes_body() || self.end != End::Unknown;
         if !ready && self.hub.reactor.retiring() {
             let hub = Arc::clone(&self.hub);
             if let Err(connection) = hub.reactor.give(self) {

@@ -35,6 +35,10 @@ pub trait Parked: Send {
     fn deadline(&self) -> Option<u64>;
     /// Between two requests, with nothing of the next one received.
     fn is_idle(&self) -> bool;
+    /// Whether something waits until the peer takes it.
+    fn wants_to_write(&self) -> bool;
+    /// The peer has ended its side, or both: that stands behind what it has sent.
+    fn peer_has_ended(&mut self);
     /// Gives it to another process through `handover`; whether that was possible now.
     fn give(&mut self, handover: &Handover) -> bool;
 }
@@ -254,10 +258,7 @@ impl<C: Parked> Reactor<C> {
     /// Takes `connection` until something arrives on it; `ready`: it has unread input, so at once. Closes it (by
     /// dropping) if it can't be watched.
     pub fn park(&self, connection: Box<C>, ready: bool) {
-        let refused = self.slots().park(connection, ready, |fd, key| {
-            let events = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
-            epoll::add(&self.epoll, fd, EventData::new_u64(key), events)
-        });
+        let refused = self.slots().park(connection, ready, &self.epoll);
         if let Err((error, connection)) = refused {
             tracing::error!(%error, "a connection can't be watched and is closed");
             drop(connection);
@@ -392,7 +393,7 @@ impl<C: Parked> Reactor<C> {
                 key if key & LISTENER_BIT != 0 && key >> 32 == 0 => {
                     self.hints.fetch_or(1 << (key & !LISTENER_BIT), Ordering::Relaxed);
                 }
-                key => slots.arrived(key),
+                key => slots.arrived(key, event.flags),
             }
         }
         true

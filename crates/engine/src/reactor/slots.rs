@@ -1,8 +1,9 @@
 //! Where the reactor keeps its connections, and which of them are ready.
 
 use std::collections::VecDeque;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 
+use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 
 use super::Parked;
@@ -43,7 +44,16 @@ enum Place<C> {
 struct Slot<C> {
     generation: u32,
     place: Place<C>,
+    /// The system has told that the peer has ended its side.
+    ended: bool,
+    /// It is watched for room to write, too.
+    writes: bool,
 }
+
+/// What connections are watched for. Edges of room to write come with every byte that a peer takes from a unix socket, so
+/// they are asked for only where something waits to be written.
+const READS: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
+const READS_AND_WRITES: EventFlags = READS.union(EventFlags::OUT);
 
 pub struct Slots<C> {
     slots: Vec<Slot<C>>,
@@ -68,23 +78,35 @@ impl<C: Parked> Slots<C> {
         while let Some(index) = self.ready.pop_front() {
             let slot = &mut self.slots[index as usize];
             match std::mem::replace(&mut slot.place, Place::Away { arrived: false }) {
-                Place::Ready(connection) => return Some(connection),
+                Place::Ready(mut connection) => {
+                    if slot.ended {
+                        connection.peer_has_ended();
+                    }
+                    return Some(connection);
+                }
                 other => slot.place = other,
             }
         }
         None
     }
 
-    /// Keeps `connection`; `watch` registers it the first time. `ready`: it has unread input, whatever epoll says.
-    pub fn park(
-        &mut self,
-        mut connection: Box<C>,
-        ready: bool,
-        watch: impl FnOnce(BorrowedFd<'_>, u64) -> Result<(), Errno>,
-    ) -> Result<(), (Errno, Box<C>)> {
+    /// Keeps `connection`, watched by `epoll`, where it is registered the first time. `ready`: it has unread input, whatever
+    /// epoll says.
+    ///
+    /// # Errors
+    /// The system's, if it can't be watched; with it the connection comes back.
+    pub fn park(&mut self, mut connection: Box<C>, ready: bool, epoll: impl AsFd) -> Result<(), (Errno, Box<C>)> {
+        let writes = connection.wants_to_write();
+        let events = if writes { READS_AND_WRITES } else { READS };
         if let Some(key) = *connection.key() {
             let slot = &mut self.slots[key.index as usize];
             debug_assert_eq!(slot.generation, key.generation);
+            if slot.writes != writes {
+                if let Err(error) = epoll::modify(epoll, connection.fd(), EventData::new_u64(key.to_u64()), events) {
+                    return Err((error, connection));
+                }
+                slot.writes = writes;
+            }
             if ready || matches!(slot.place, Place::Away { arrived: true }) {
                 slot.place = Place::Ready(connection);
                 self.ready.push_back(key.index);
@@ -97,6 +119,8 @@ impl<C: Parked> Slots<C> {
             self.slots.push(Slot {
                 generation: 1,
                 place: Place::Free,
+                ended: false,
+                writes: false,
             });
             self.slots.len() as u32 - 1
         });
@@ -105,11 +129,12 @@ impl<C: Parked> Slots<C> {
             index,
             generation: slot.generation,
         };
-        if let Err(error) = watch(connection.fd(), key.to_u64()) {
+        if let Err(error) = epoll::add(epoll, connection.fd(), EventData::new_u64(key.to_u64()), events) {
             self.free.push(index);
             return Err((error, connection));
         }
         *connection.key() = Some(key);
+        (slot.ended, slot.writes) = (false, writes);
         slot.place = Place::Parked(connection);
         if ready {
             self.make_ready(index);
@@ -118,13 +143,11 @@ impl<C: Parked> Slots<C> {
     }
 
     /// epoll says that something has arrived.
-    pub fn arrived(&mut self, key: u64) {
+    pub fn arrived(&mut self, key: u64, events: EventFlags) {
         let key = Key::from_u64(key);
-        if self
-            .slots
-            .get(key.index as usize)
-            .is_some_and(|slot| slot.generation == key.generation)
-        {
+        let slot = self.slots.get_mut(key.index as usize);
+        if let Some(slot) = slot.filter(|slot| slot.generation == key.generation) {
+            slot.ended |= events.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
             self.make_ready(key.index);
         }
     }

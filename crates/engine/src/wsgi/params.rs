@@ -1,6 +1,6 @@
 //! What single params mean: which of them the gateway acts on, and how their values are read (SPEC B).
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What the environ builder does with a param.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,15 +81,17 @@ pub fn parse_request_start(value: &[u8]) -> Option<f64> {
     })
 }
 
-/// Seconds since the front server took the request, by its own clock, which is ours if it runs on this machine. What is no
-/// time of the last day is nonsense, or another machine's idea of now.
-pub fn waited(request_start: Option<f64>) -> Option<f64> {
+/// Seconds that a request has waited for a thread since the front server took it, by its own clock, which is ours if it runs
+/// on this machine. What is no time of the last day is nonsense, or another machine's idea of now. `arrival`, in which its
+/// body was still on the way, is no wait: no thread could have begun.
+pub fn waited(request_start: Option<f64>, arrival: Duration) -> Option<f64> {
     const DAY: f64 = 86_400.0;
     let start = request_start?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |now| now.as_secs_f64());
-    Some(now - start).filter(|waited| (0.0..DAY).contains(waited))
+    let since = Some(now - start).filter(|since| (0.0..DAY).contains(since))?;
+    Some((since - arrival.as_secs_f64()).max(0.0))
 }
 
 /// SPEC B12.
