@@ -146,9 +146,16 @@ pub struct SiteOptions {
     /// Host name of the site; can be repeated [default: every name that no other site has]
     #[arg(long = "server-name", value_name = "NAME", value_parser = parse_server_name)]
     pub server_names: Vec<String>,
-    /// Where the web server listens [default: 80; lighttpd: its own ports; Caddy with a name: 443]
+    /// Where the web server listens [default: 80; with --tls-cert 443; lighttpd: its own ports; Caddy with a name: 443]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
+    /// Certificate of the site, with those that lead to its authority, in PEM: the site is HTTPS, on port 443 unless --port
+    /// says otherwise, and port 80 leads there
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// systemd: who runs the application
     #[arg(long, value_name = "USER", default_value = "www-data", value_parser = parse_account)]
     pub user: String,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::command::Command;
 use super::value::{Value, quoted};
-use super::{Backend, Site, WriterError, times};
+use super::{Backend, HTTP, HTTPS, Site, WriterError, times};
 
 pub const SERVER: &str = "Apache";
 
@@ -62,9 +62,14 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
 pub fn head(site: &Site, module: &str) -> String {
     let name = &site.name;
     let alias = if site.statics.is_empty() { "" } else { " alias" };
+    let tls = match &site.tls {
+        Some(_) if site.is_redirected_to() => " ssl rewrite",
+        Some(_) => " ssl",
+        None => "",
+    };
     let mut text = format!(
         "# {name} behind Apache. Put it into /etc/apache2/sites-available/{name}.conf, then:\n\
-         #     a2enmod {module}{alias} && a2ensite {name} && apache2ctl configtest && systemctl reload apache2\n"
+         #     a2enmod {module}{alias}{tls} && a2ensite {name} && apache2ctl configtest && systemctl reload apache2\n"
     );
     if site.server_names.is_empty() {
         text.push_str(
@@ -76,16 +81,38 @@ pub fn head(site: &Site, module: &str) -> String {
 
 /// The start of the virtual host.
 pub fn virtual_host(site: &Site) -> Result<String, WriterError> {
-    let port = site.port.unwrap_or(80);
+    let port = site.port();
     let mut text = String::from("\n");
     // Apache's own ports.conf has these; twice is an error.
-    if ![80, 443].contains(&port) {
+    if ![HTTP, HTTPS].contains(&port) {
         let _ = write!(
             text,
             "# Remove it if the server listens there already.\nListen {port}\n\n"
         );
     }
-    let _ = writeln!(text, "<VirtualHost *:{port}>");
+    if site.is_redirected_to() {
+        let _ = write!(
+            text,
+            "<VirtualHost *:{HTTP}>\n{}    RewriteEngine On\n    \
+             RewriteRule ^ https://%{{SERVER_NAME}}%{{REQUEST_URI}} [R=301,L]\n</VirtualHost>\n\n",
+            names(site)
+        );
+    }
+    let _ = write!(text, "<VirtualHost *:{port}>\n{}", names(site));
+    if let Some(tls) = &site.tls {
+        let _ = write!(
+            text,
+            "    SSLEngine on\n    SSLProtocol -all +TLSv1.2 +TLSv1.3\n    \
+             SSLCertificateFile {}\n    SSLCertificateKeyFile {}\n\n",
+            word(&tls.certificate)?,
+            word(&tls.key)?
+        );
+    }
+    Ok(text)
+}
+
+fn names(site: &Site) -> String {
+    let mut text = String::new();
     let mut names = site.server_names.iter();
     if let Some(name) = names.next() {
         let _ = writeln!(text, "    ServerName {name}");
@@ -96,7 +123,7 @@ pub fn virtual_host(site: &Site) -> Result<String, WriterError> {
     if !site.server_names.is_empty() {
         text.push('\n');
     }
-    Ok(text)
+    text
 }
 
 fn limit(site: &Site) -> String {

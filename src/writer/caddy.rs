@@ -17,10 +17,19 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
          {}\n",
         command.comment(site, "caddy")
     );
-    if site.port.is_none() && !site.server_names.is_empty() {
-        text.push_str("# Caddy gets a certificate for the name and serves HTTPS; --port is for HTTP.\n");
+    if site.port.is_none() && site.tls.is_none() && !site.server_names.is_empty() {
+        text.push_str(
+            "# Caddy gets a certificate for the name and serves HTTPS; --port is for HTTP, or for --tls-cert.\n",
+        );
+    }
+    if site.is_redirected_to() && site.server_names.is_empty() {
+        // Caddy does so itself for names.
+        text.push_str("http:// {\n\tredir https://{host}{uri} 301\n}\n\n");
     }
     let _ = writeln!(text, "{} {{", addresses(site));
+    if let Some(tls) = &site.tls {
+        let _ = writeln!(text, "\ttls {} {}", word(&tls.certificate)?, word(&tls.key)?);
+    }
     text.push_str("\troute {\n");
     if site.limits.body_max < i64::MAX as u64 {
         let _ = write!(
@@ -71,12 +80,14 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
 /// With a name and without a port, Caddy serves HTTPS and redirects HTTP to it.
 fn addresses(site: &Site) -> String {
     let names = &site.server_names;
+    let scheme = if site.tls.is_some() { "https" } else { "http" };
     match site.port {
+        None if names.is_empty() && site.tls.is_some() => "https://".to_owned(),
         None if names.is_empty() => "http://".to_owned(),
         None => names.join(", "),
-        Some(port) if names.is_empty() => format!("http://:{port}"),
+        Some(port) if names.is_empty() => format!("{scheme}://:{port}"),
         Some(port) => {
-            let names: Vec<_> = names.iter().map(|name| format!("http://{name}:{port}")).collect();
+            let names: Vec<_> = names.iter().map(|name| format!("{scheme}://{name}:{port}")).collect();
             names.join(", ")
         }
     }

@@ -22,11 +22,14 @@ const NOT_HERE: [&str; 6] = [
     "backlog",
     "workers",
 ];
+/// As many requests at a time as two workers of `serve` have threads for; not by this machine, since the file may be for
+/// another one.
+const PROCESSES: u32 = 8;
 /// What mod_fcgid has room for, without a NUL.
 const LONGEST_PATH: usize = 255;
 const LONGEST_COMMAND: usize = 511;
 
-pub fn write(site: &Site, target: &Target, command: &Command) -> Result<String, WriterError> {
+pub fn write(site: &Site, workers: u32, target: &Target, command: &Command) -> Result<String, WriterError> {
     let mut text = apache::head(site, "fcgid");
     text.push_str("# Apache starts the application itself, as its own user: there is no service to run.\n");
     let left_out: Vec<String> = command
@@ -42,14 +45,14 @@ pub fn write(site: &Site, target: &Target, command: &Command) -> Result<String, 
         );
     }
     text.push_str(&apache::virtual_host(site)?);
-    text.push_str(&limits(site, command));
+    text.push_str(&limits(site, command, workers));
     text.push_str(&apache::static_files(site, false)?);
     text.push_str(&application(site, target)?);
     text.push_str("</VirtualHost>\n");
     Ok(text)
 }
 
-fn limits(site: &Site, command: &Command) -> String {
+fn limits(site: &Site, command: &Command, workers: u32) -> String {
     let seconds = times::seconds(times::read(&site.limits).unwrap_or(times::A_YEAR));
     let mut text = format!(
         "    # Largest request body, as --body-max.\n    \
@@ -65,12 +68,16 @@ fn limits(site: &Site, command: &Command) -> String {
          SetEnv ap_trust_cgilike_cl 1\n",
         site.limits.body_max
     );
-    if let Some(workers) = command.value("workers") {
-        let _ = write!(
-            text,
-            "    # --workers: each process has one request at a time.\n    FcgidMaxProcessesPerClass {workers}\n"
-        );
-    }
+    let workers = if command.value("workers").is_some() {
+        workers
+    } else {
+        PROCESSES
+    };
+    let _ = write!(
+        text,
+        "    # --workers: each process has one request at a time, and the application in memory. Apache would start a hundred.\n    \
+         FcgidMaxProcessesPerClass {workers}\n"
+    );
     text
 }
 

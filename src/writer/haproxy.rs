@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::command::Command;
-use super::value::{Value, is_plain, quoted};
-use super::{Backend, Site, WriterError, times};
+use super::value::{Value, is_plain, quoted, shell_word};
+use super::{Backend, HTTP, Site, WriterError, times};
 
 const SERVER: &str = "HAProxy";
 /// Where Debian and Ubuntu lock it in.
@@ -19,7 +19,7 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
     }
     let name = &site.name;
     let backend = site.backend()?;
-    let port = site.port.unwrap_or(80);
+    let port = site.port();
     let mut text = format!(
         "# {name} behind HAProxy. Append it to /etc/haproxy/haproxy.cfg, then:\n\
          #     haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl reload haproxy\n"
@@ -34,10 +34,19 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
         ),
         Backend::Tcp(_) => {}
     }
+    let (bundle, note) = bundle(site)?;
+    text.push_str(&note);
     text.push_str(&command.comment(site, "haproxy"));
+    let mut binds = format!("    bind :{port}{bundle}\n    bind :::{port} v6only{bundle}\n");
+    if site.is_redirected_to() {
+        let _ = write!(
+            binds,
+            "    bind :{HTTP}\n    bind :::{HTTP} v6only\n    http-request redirect scheme https code 301 unless {{ ssl_fc }}\n"
+        );
+    }
     let _ = write!(
         text,
-        "\n# Two sites of one port share a frontend: move the lines with acl and use_backend there.\nfrontend {name}\n    mode http\n    bind :{port}\n    bind :::{port} v6only\n    \
+        "\n# Two sites of one port share a frontend: move the lines with acl and use_backend there.\nfrontend {name}\n    mode http\n{binds}    \
          timeout client 60s\n    timeout http-request 10s\n    timeout http-keep-alive 60s\n"
     );
     if site.limits.body_max < i64::MAX as u64 {
@@ -52,6 +61,27 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
     text.push_str(&backend_section(site, &backend)?);
     text.push_str(&application(site, &backend));
     Ok(text)
+}
+
+/// What a `bind` says of the certificate, and comment lines that go with it: HAProxy before 3.0 finds a key nowhere but in
+/// the certificate's own file, or beside it by its name.
+fn bundle(site: &Site) -> Result<(String, String), WriterError> {
+    let Some(tls) = &site.tls else {
+        return Ok(Default::default());
+    };
+    let certificate = tls.certificate.without(SERVER, &["$"])?;
+    let key = tls.key.as_str();
+    if key == certificate || key == format!("{certificate}.key") {
+        return Ok((format!(" ssl crt {}", word(&tls.certificate)), String::new()));
+    }
+    let file = format!("/etc/haproxy/{}.pem", site.name);
+    let note = format!(
+        "# It wants certificate and key in one file, made again whenever they are renewed:\n\
+         #     (umask 077; cat {} {} > {file})\n",
+        shell_word(certificate),
+        shell_word(key)
+    );
+    Ok((format!(" ssl crt {file}"), note))
 }
 
 /// Which requests are the application's.

@@ -4,18 +4,27 @@ use std::fmt::Write as _;
 
 use super::command::Command;
 use super::value::Value;
-use super::{Backend, Site, WriterError, times};
+use super::{Backend, HTTPS, Site, WriterError, times};
 
 const SERVER: &str = "lighttpd";
 
 pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
     let name = &site.name;
-    let alias = if site.statics.is_empty() { "" } else { ", \"mod_alias\"" };
+    let mut modules = String::from("\"mod_fastcgi\"");
+    if !site.statics.is_empty() {
+        modules.push_str(", \"mod_alias\"");
+    }
+    if site.tls.is_some() {
+        modules.push_str(", \"mod_openssl\"");
+    }
+    if is_redirected_to(site) {
+        modules.push_str(", \"mod_redirect\"");
+    }
     let mut text = format!(
         "# {name} behind lighttpd. Put it into /etc/lighttpd/conf-available/90-{name}.conf, then:\n\
          #     lighttpd-enable-mod {name} && lighttpd -tt -f /etc/lighttpd/lighttpd.conf && systemctl restart lighttpd\n\
          {}\n\
-         server.modules += ( \"mod_fastcgi\"{alias} )\n\n\
+         server.modules += ( {modules} )\n\n\
          # Largest head of a request, in bytes, for the whole server: 8 KiB are little if there are large cookies.\n\
          server.max-request-field-size := 16384\n\n\
          # As Debian sets this, lighttpd 1.4.69 cuts a query at its last question mark. For the whole server, too.\n\
@@ -47,16 +56,39 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
     }
     inner.push('\n');
     inner.push_str(&in_conditions(&paths(site)?, &backend(site)?));
-    text.push_str(&in_conditions(&hosts(site), &inner));
+    let mut inner = in_conditions(&names(site), &inner);
+    if let Some(tls) = &site.tls {
+        inner = format!(
+            "ssl.engine = \"enable\"\nssl.pemfile = {}\nssl.privkey = {}\n\n{inner}",
+            word(&tls.certificate)?,
+            word(&tls.key)?
+        );
+    }
+    text.push_str(&in_conditions(&socket(site), &inner));
+    if is_redirected_to(site) {
+        let mut conditions = vec!["$HTTP[\"scheme\"] == \"http\"".to_owned()];
+        conditions.extend(names(site));
+        let redirect = "url.redirect = ( \"\" => \"https://${url.authority}${url.path}${qsa}\" )\n";
+        let _ = write!(text, "\n{}", in_conditions(&conditions, redirect));
+    }
     Ok(text)
 }
 
-/// The port and the names of the site.
-fn hosts(site: &Site) -> Vec<String> {
+/// Its port of HTTP is that of all sites, so only those with a name can be led away from there.
+fn is_redirected_to(site: &Site) -> bool {
+    site.is_redirected_to() && !site.server_names.is_empty()
+}
+
+/// The port of the site, where it is not one of the server's own.
+fn socket(site: &Site) -> Vec<String> {
+    let port = site.port.or(site.tls.as_ref().map(|_| HTTPS));
+    port.map(|port| format!("$SERVER[\"socket\"] == \":{port}\""))
+        .into_iter()
+        .collect()
+}
+
+fn names(site: &Site) -> Vec<String> {
     let mut conditions = Vec::new();
-    if let Some(port) = site.port {
-        conditions.push(format!("$SERVER[\"socket\"] == \":{port}\""));
-    }
     match site.server_names.as_slice() {
         [] => {}
         [name] => conditions.push(format!("$HTTP[\"host\"] == \"{name}\"")),

@@ -8,6 +8,7 @@ mod fcgid;
 mod haproxy;
 mod lighttpd;
 mod nginx;
+mod sandbox;
 mod systemd;
 mod times;
 pub mod typed;
@@ -30,6 +31,9 @@ use crate::script;
 use command::Command;
 use value::Value;
 
+const HTTP: u16 = 80;
+const HTTPS: u16 = 443;
+
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriterError {
@@ -42,6 +46,12 @@ pub enum WriterError {
     },
     #[error("{what} {value:?}: a configuration is written in UTF-8, which this is not")]
     NotUtf8 { what: &'static str, value: String },
+    #[error(
+        "--port 443: browsers speak HTTPS there, so add --tls-cert FILE --tls-key FILE; certbot puts them into \
+             /etc/letsencrypt/live/{0}/fullchain.pem and privkey.pem; Caddy needs neither: leave --port out and name the \
+             site with --server-name"
+    )]
+    NoCertificate(String),
     #[error("--static {0}: named twice")]
     StaticTwice(String),
     #[error("--static {url}: {} is not a directory", .directory.display())]
@@ -94,9 +104,17 @@ pub struct Site {
     /// None: every name that no other site has.
     pub server_names: Vec<String>,
     pub port: Option<u16>,
+    pub tls: Option<Tls>,
     pub limits: Limits,
     pub listen: Vec<Address>,
     pub options: SiteOptions,
+}
+
+/// What HTTPS needs: absolute paths of PEM files, which need not be on this machine.
+#[derive(Debug)]
+pub struct Tls {
+    pub certificate: Value,
+    pub key: Value,
 }
 
 /// A URL prefix whose files the web server sends itself.
@@ -135,6 +153,10 @@ fn write(args: ConfigArgs) -> anyhow::Result<String> {
     } = args;
     let pool = Pool::for_config(serve)?;
     let site = Site::new(&pool, options)?;
+    if site.port == Some(HTTPS) && site.tls.is_none() && server != WebServer::Systemd {
+        let name = site.server_names.first().map_or("NAME", String::as_str);
+        return Err(WriterError::NoCertificate(name.to_owned()).into());
+    }
     let block = match pool.app_file() {
         Some(file) if file.is_file() => script::options_of(&file)?,
         Some(_) | None => Vec::new(),
@@ -144,7 +166,10 @@ fn write(args: ConfigArgs) -> anyhow::Result<String> {
     let text = match server {
         WebServer::Nginx => nginx::write(&site, &command),
         WebServer::Apache => apache::write(&site, &command),
-        WebServer::ApacheFcgid => fcgid::write(&site, &fcgid::target(&pool, &program, &command)?, &command),
+        WebServer::ApacheFcgid => {
+            let target = fcgid::target(&pool, &program, &command)?;
+            fcgid::write(&site, pool.settings.workers, &target, &command)
+        }
         WebServer::Lighttpd => lighttpd::write(&site, &command),
         WebServer::Caddy => caddy::write(&site, &command),
         WebServer::Haproxy => haproxy::write(&site, &command),
@@ -183,6 +208,7 @@ impl Site {
             statics: statics(&options)?,
             server_names: options.server_names.clone(),
             port: options.port,
+            tls: tls(&options)?,
             limits: pool.settings.limits,
             listen,
             name,
@@ -204,6 +230,16 @@ impl Site {
             let missing = missing.join(", ");
             format!("Written where these are missing: {missing}. They have to be there where the application runs.")
         })
+    }
+
+    /// Where the web server listens, if it has no ports of its own.
+    fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.tls.is_some() { HTTPS } else { HTTP })
+    }
+
+    /// Whether browsers that come to the port of HTTP are sent to this site.
+    fn is_redirected_to(&self) -> bool {
+        self.tls.is_some() && self.port() == HTTPS
     }
 
     fn has_unix_socket(&self) -> bool {
@@ -266,6 +302,20 @@ fn program(named: Option<&Path>) -> Result<Value, anyhow::Error> {
 fn ascii_name(pool: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     pool.chars().map(|c| if allowed(c) { c } else { '_' }).collect()
+}
+
+fn tls(options: &SiteOptions) -> Result<Option<Tls>, anyhow::Error> {
+    let file = |what, path: &Path| -> Result<Value, anyhow::Error> {
+        let path = std::path::absolute(path).map_err(ConfigError::CurrentDirectory)?;
+        Ok(Value::path(what, &path)?)
+    };
+    // clap sees to it that there are both or none.
+    let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else {
+        return Ok(None);
+    };
+    let certificate = file("--tls-cert", certificate)?;
+    let key = file("--tls-key", key)?;
+    Ok(Some(Tls { certificate, key }))
 }
 
 fn statics(options: &SiteOptions) -> Result<Vec<Static>, anyhow::Error> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::command::Command;
 use super::value::{is_plain, percent_encoded, quoted};
-use super::{Backend, Site, WriterError, times};
+use super::{Backend, HTTP, Site, WriterError, times};
 use crate::config::units::Size;
 
 const SERVER: &str = "nginx";
@@ -24,8 +24,9 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
     let mut text = format!(
         "# {name} behind nginx. Put it into /etc/nginx/conf.d/{name}.conf, or wherever files are included into http {{ }}, then:\n\
          #     nginx -t && systemctl reload nginx\n\
-         {}\n\
+         {}{}\n\
          upstream {name} {{\n    server {};\n",
+        nameless(site),
         command.comment(site, "www-data"),
         address(&backend)
     );
@@ -46,12 +47,19 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
             "    # No kept connections: --connections, --idle-timeout or --connection-requests leave no room for them.\n",
         ),
     }
-    let port = site.port.unwrap_or(80);
-    let _ = write!(text, "}}\n\nserver {{\n    listen {port};\n    listen [::]:{port};\n");
-    if site.server_names.is_empty() {
-        text.push_str("    # No name: the requests that no other server block of this port wants (--server-name).\n");
-    } else {
-        let _ = writeln!(text, "    server_name {};", site.server_names.join(" "));
+    text.push_str("}\n");
+    if site.is_redirected_to() {
+        text.push_str(&server(site, HTTP, ""));
+        text.push_str("    return 301 https://$host$request_uri;\n}\n");
+    }
+    text.push_str(&server(site, site.port(), if site.tls.is_some() { " ssl" } else { "" }));
+    if let Some(tls) = &site.tls {
+        let _ = write!(
+            text,
+            "    ssl_certificate {};\n    ssl_certificate_key {};\n    ssl_protocols TLSv1.2 TLSv1.3;\n",
+            word(tls.certificate.without(SERVER, &["$"])?),
+            word(tls.key.without(SERVER, &["$"])?)
+        );
     }
     let _ = write!(
         text,
@@ -95,6 +103,30 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
     text.push_str(&params(&backend));
     text.push_str("    }\n}\n");
     Ok(text)
+}
+
+/// A warning in the comment at the top.
+fn nameless(site: &Site) -> &'static str {
+    match (site.server_names.is_empty(), site.port()) {
+        (false, _) => "",
+        (true, HTTP) => {
+            "# Without a name (--server-name) it answers only if no other site of this port comes before it or is its\n\
+             # default_server, as Debian's own is: rm /etc/nginx/sites-enabled/default\n"
+        }
+        (true, _) => {
+            "# Without a name (--server-name) it answers only if no other site of this port comes before it or is its\n\
+             # default_server.\n"
+        }
+    }
+}
+
+/// The begin of a server block.
+fn server(site: &Site, port: u16, parameters: &str) -> String {
+    let mut text = format!("\nserver {{\n    listen {port}{parameters};\n    listen [::]:{port}{parameters};\n");
+    if !site.server_names.is_empty() {
+        let _ = writeln!(text, "    server_name {};", site.server_names.join(" "));
+    }
+    text
 }
 
 fn address(backend: &Backend) -> String {

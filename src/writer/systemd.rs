@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::command::{Command, separator};
 use super::value::{Value, is_plain, quoted};
-use super::{Site, WriterError, default_socket, times};
+use super::{Site, WriterError, default_socket, sandbox, times};
 use crate::config::address::Address;
 
 /// Who else may connect: the group of nginx, Apache and lighttpd on Debian.
@@ -82,11 +82,10 @@ pub fn write(site: &Site, program: &Value, command: &Command) -> Result<String, 
          # A wrong option or a Python that can't be used: trying again won't help.\n\
          RestartPreventExitStatus=2\n\n\
          LimitNOFILE=65536\n\n\
-         NoNewPrivileges=yes\n\
-         ProtectSystem=full\n{}\n\
+{}\n\
          [Install]\nWantedBy=multi-user.target\n",
         stop_timeout(site),
-        protection(site, program, command)
+        sandbox::settings(site, program, command)
     );
     Ok(text)
 }
@@ -146,30 +145,4 @@ fn runtime_directories(site: &Site) -> Result<Vec<String>, WriterError> {
         }
     }
     Ok(directories)
-}
-
-/// Private directories, as far as the application's own paths are not in them.
-fn protection(site: &Site, program: &Value, command: &Command) -> String {
-    let mut paths = vec![program.as_str(), site.app.as_str()];
-    let options = command.options.iter().filter_map(|(_, value)| value.as_ref());
-    paths.extend(options.map(Value::as_str));
-    let below = |roots: &[&str]| {
-        let inside = |path: &&str| roots.iter().any(|root| Path::new(path).starts_with(root));
-        paths.iter().any(inside)
-    };
-    let mut text = String::new();
-    if below(&["/tmp", "/var/tmp"]) {
-        text.push_str("# Not PrivateTmp=yes: a path above lies in a directory that it would hide.\n");
-    } else {
-        text.push_str("PrivateTmp=yes\n");
-    }
-    if below(&["/home", "/root", "/run/user"]) {
-        text.push_str(
-            "# Not ProtectHome=yes, which would hide a path above; where the application writes there, not even this.\n\
-             ProtectHome=read-only\n",
-        );
-    } else {
-        text.push_str("ProtectHome=yes\n");
-    }
-    text
 }

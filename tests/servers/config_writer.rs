@@ -26,7 +26,7 @@ use crate::support::web_server::WebServer;
 const PORT: &str = "61999";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Server {
+pub enum Server {
     Nginx,
     Apache,
     ApacheFcgid,
@@ -36,7 +36,7 @@ enum Server {
 }
 
 impl Server {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
             Self::Apache => "apache",
@@ -47,7 +47,7 @@ impl Server {
         }
     }
 
-    fn is_installed(self) -> bool {
+    pub fn is_installed(self) -> bool {
         match self {
             Self::Nginx => installed::nginx(),
             Self::Apache => installed::apache("proxy_fcgi"),
@@ -246,7 +246,7 @@ fn odd_names_survive(server: Server) {
 }
 
 /// The interpreter that the tests are run with, if one is named.
-fn python_option() -> Vec<String> {
+pub fn python_option() -> Vec<String> {
     let option = |python: PathBuf| ["--python".to_owned(), python.to_str().unwrap().to_owned()];
     python::default().into_iter().flat_map(option).collect()
 }
@@ -258,7 +258,7 @@ const TELLS: &str = "import os\n\n\ndef app(environ, start_response):\n    \
 
 /// What `config` prints for `arguments` in `directory`.
 #[track_caller]
-fn printed(directory: &Path, arguments: &[&str]) -> String {
+pub fn printed(directory: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
     command
         .current_dir(directory)

@@ -12,6 +12,7 @@ mod front;
 mod bodies;
 mod broken;
 mod clients;
+mod config_tls;
 mod config_writer;
 mod crashes;
 mod django;

@@ -31,10 +31,11 @@ const ALWAYS: [&str; 10] = [
     "mime",
 ];
 
-/// Configuration of an Apache to be started. `%PORT0%` stands for its port, `%PREFIX%` for its directory.
+/// Configuration of an Apache to be started. `%PORT0%`, `%PORT1%` and so on stand for its ports, `%PREFIX%` for its directory.
 #[derive(Debug)]
 pub struct Builder {
     modules: Vec<String>,
+    ports: usize,
     text: String,
     files: Files,
 }
@@ -51,6 +52,11 @@ impl Builder {
         self.text.push_str(text);
         self.text.push('\n');
         self
+    }
+
+    /// How many ports the text needs.
+    pub fn ports(self, ports: usize) -> Self {
+        Self { ports, ..self }
     }
 
     /// A file in the prefix.
@@ -78,7 +84,7 @@ impl Builder {
     #[track_caller]
     pub fn start(self) -> Apache {
         let text = frame(&self.modules) + &self.text;
-        Apache(self.files.ports(1).text("apache2.conf", text).start(&PROGRAM))
+        Apache(self.files.ports(self.ports).text("apache2.conf", text).start(&PROGRAM))
     }
 }
 
@@ -134,6 +140,7 @@ impl Apache {
     pub fn configure() -> Builder {
         Builder {
             modules: ALWAYS.map(str::to_owned).to_vec(),
+            ports: 1,
             text: String::new(),
             files: Files::default(),
         }

@@ -5,9 +5,10 @@ use std::process::Command;
 
 use super::web_server::{Files, Program, WebServer, path};
 
-/// Configuration of a lighttpd to be started. `%PORT0%` stands for its port, `%PREFIX%` for its directory.
+/// Configuration of a lighttpd to be started. `%PORT0%`, `%PORT1%` and so on stand for its ports, `%PREFIX%` for its directory.
 #[derive(Debug)]
 pub struct Builder {
+    ports: usize,
     text: String,
     files: Files,
 }
@@ -18,6 +19,11 @@ impl Builder {
         self.text.push_str(text);
         self.text.push('\n');
         self
+    }
+
+    /// How many ports the text needs.
+    pub fn ports(self, ports: usize) -> Self {
+        Self { ports, ..self }
     }
 
     /// A file in the prefix.
@@ -39,8 +45,9 @@ impl Builder {
     #[track_caller]
     pub fn start(self) -> Lighttpd {
         let text = FRAME.to_owned() + &self.text + AFTER;
+        let ports = self.ports;
         let files = self.files.file("uploads/.keep", "").file("public/.keep", "");
-        Lighttpd(files.ports(1).text("lighttpd.conf", text).start(&PROGRAM))
+        Lighttpd(files.ports(ports).text("lighttpd.conf", text).start(&PROGRAM))
     }
 }
 
@@ -106,6 +113,7 @@ impl Deref for Lighttpd {
 impl Lighttpd {
     pub fn configure() -> Builder {
         Builder {
+            ports: 1,
             text: String::new(),
             files: Files::default(),
         }

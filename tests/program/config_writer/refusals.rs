@@ -101,6 +101,42 @@ fn output_that_can_not_be_written_is_an_error() {
     assert!(message.contains("can't be written to standard output"), "{message}");
 }
 
+#[test]
+fn https_without_a_certificate_is_refused_with_what_to_add() {
+    for server in super::SERVERS.into_iter().filter(|server| *server != "systemd") {
+        let message = refused(&[server, "app", "--port", "443", "--server-name", "blog.example.org"]);
+        for part in [
+            "--tls-cert FILE --tls-key FILE",
+            "/etc/letsencrypt/live/blog.example.org/fullchain.pem",
+        ] {
+            assert!(message.contains(part), "{server}: {message}");
+        }
+    }
+    for (one, other) in [("--tls-cert", "--tls-key"), ("--tls-key", "--tls-cert")] {
+        assert!(refused(&["nginx", "app", one, "/x.pem"]).contains(other));
+    }
+    // Another port is HTTPS, too, and nothing leads there from HTTP.
+    let text = super::config(
+        "nginx",
+        &["--port", "8443", "--tls-cert", "/c.pem", "--tls-key", "/k.pem"],
+    );
+    assert!(
+        text.contains("listen 8443 ssl;") && !text.contains("return 301 https"),
+        "{text}"
+    );
+}
+
+#[test]
+fn processes_of_mod_fcgid_are_always_limited() {
+    let processes = |more: &[&str]| {
+        let text = super::config("apache-fcgid", more);
+        super::setting(&text, "FcgidMaxProcessesPerClass").to_owned()
+    };
+    assert_eq!(processes(&[]), "8");
+    assert_eq!(processes(&["--workers", "3"]), "3");
+    assert!(processes(&["--workers", "auto"]).parse::<u32>().unwrap() >= 1);
+}
+
 /// It may be for another machine.
 #[test]
 fn what_is_missing_here_is_noted_in_the_head_and_not_refused() {

@@ -1,9 +1,15 @@
 //! The unit says what was typed, and it and the web servers mean the same socket.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
 use tempfile::TempDir;
 
 use super::{config, refused, setting};
 use crate::run::program;
+use crate::support::installed;
 
 #[test]
 fn web_servers_connect_where_the_service_listens() {
@@ -121,6 +127,96 @@ fn unit_hides_no_directory_that_the_application_needs() {
     assert_eq!(private(&unit(&["--pythonpath", "/tmp/lib"])), (false, "yes".into()));
     assert_eq!(private(&unit(&["--listen", "/tmp/a.sock"])), (false, "yes".into()));
     assert_eq!(private(&unit(&["--env", "A=/home"])), (true, "yes".into()));
+}
+
+/// A virtual environment may be anywhere and its Python elsewhere.
+#[test]
+fn unit_hides_no_directory_that_a_link_leads_to() {
+    let directory = TempDir::with_prefix("wsgi-fpm-").unwrap();
+    let place = |name: &str| directory.path().join(name);
+    let unit = |python: &Path| {
+        let python = python.to_str().unwrap();
+        config("systemd", &["--program", "/usr/local/bin/wsgi-fpm", "--python", python])
+    };
+    for venv in ["linked", "far", "homely", "plain"] {
+        std::fs::create_dir_all(place(venv).join("bin")).unwrap();
+    }
+    // The links need not lead to anything: that comes with a deployment.
+    symlink("python3", place("linked/bin/python")).unwrap();
+    symlink("/root/.local/share/uv/python/bin/python3", place("linked/bin/python3")).unwrap();
+    symlink(place("between"), place("far/bin/python")).unwrap();
+    symlink("/home/me/.pyenv/bin/python3", place("between")).unwrap();
+    std::fs::write(place("homely/pyvenv.cfg"), "home = /home/me/python/bin\n").unwrap();
+    for (venv, protects) in [
+        ("linked", "read-only"),
+        ("far", "read-only"),
+        ("homely", "read-only"),
+        ("plain", "yes"),
+    ] {
+        assert_eq!(setting(&unit(&place(venv)), "ProtectHome="), protects, "{venv}");
+    }
+    // Without --python it is the one beside the application.
+    std::fs::rename(place("linked"), place(".venv")).unwrap();
+    let arguments = [
+        "config",
+        "systemd",
+        "app",
+        "--program",
+        "/usr/local/bin/wsgi-fpm",
+        "--chdir",
+    ];
+    let output = program().args(arguments).arg(directory.path()).output().unwrap();
+    assert_eq!(
+        setting(&String::from_utf8(output.stdout).unwrap(), "ProtectHome="),
+        "read-only"
+    );
+}
+
+/// The value is systemd's own measure, from 0 to 10 with one decimal.
+#[test]
+fn units_leave_little_to_an_attacker() {
+    if !installed::systemd_analyze() {
+        return;
+    }
+    let directory = TempDir::with_prefix("wsgi-fpm-").unwrap();
+    let judge = |name: &str, unit: &str, most: &str| {
+        let file = directory.path().join(format!("{name}.service"));
+        std::fs::write(&file, unit).unwrap();
+        let mut command = Command::new("systemd-analyze");
+        command
+            .args(["security", "--no-pager", "--offline=yes"])
+            .arg(format!("--threshold={most}"));
+        let output = command.arg(&file).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        // Before systemd 250 it asks the running one alone.
+        if errors.contains("unrecognized option") {
+            return;
+        }
+        let verdict = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && verdict.contains("Overall exposure"),
+            "{name}: {verdict}{errors}"
+        );
+    };
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/wsgi-fpm.service");
+    let shipped = std::fs::read_to_string(shipped).unwrap();
+    judge("written", &config("systemd", &["--user", "blog"]), "20");
+    judge("shipped", &shipped, "20");
+    judge("root", &config("systemd", &["--user", "root"]), "45");
+
+    // The same in both, and in any case not what breaks ordinary applications.
+    let protection = |unit: &str| {
+        let lines = unit.lines().skip_while(|line| !line.starts_with("NoNewPrivileges="));
+        let lines: BTreeSet<_> = lines.take_while(|line| !line.is_empty()).map(str::to_owned).collect();
+        lines
+    };
+    let unit = config("systemd", &["--user", "blog", "--program", "/usr/local/bin/wsgi-fpm"]);
+    assert_eq!(protection(&unit), protection(&shipped));
+    assert!(!unit.contains("MemoryDenyWriteExecute"));
+    for caps in ["CAP_CHOWN", "CAP_FOWNER"] {
+        let root = config("systemd", &["--user", "root"]);
+        assert!(setting(&root, "CapabilityBoundingSet=").contains(caps));
+    }
 }
 
 #[test]

@@ -1,0 +1,108 @@
+//! What a unit keeps away from the application: everything that a web application needs for nothing, and of directories
+//! those in which none of its own paths lie. `docs/systemd.md` says what each line may cost.
+
+use std::path::{Path, PathBuf};
+
+use super::Site;
+use super::command::Command;
+use super::value::Value;
+
+/// Not MemoryDenyWriteExecute=: cffi and ctypes make code for their callbacks. Not ProtectSystem=strict: the application's
+/// own files, such as a database, may lie anywhere. Not ProcSubset=: the backlog's limit is read from /proc/sys.
+const ALWAYS: &str = "NoNewPrivileges=yes
+ProtectSystem=full
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectProc=invisible
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+";
+/// What root does here as root: give sockets and files away, and become somebody else.
+const ROOT: &str =
+    "CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SETUID CAP_SETGID CAP_KILL CAP_NET_BIND_SERVICE\n";
+const NOBODY_SPECIAL: &str = "CapabilityBoundingSet=\n";
+/// As many links as the kernel itself follows.
+const LINKS: usize = 40;
+
+pub fn settings(site: &Site, program: &Value, command: &Command) -> String {
+    let paths = paths(site, program, command);
+    let below = |roots: &[&str]| {
+        let inside = |path: &PathBuf| roots.iter().any(|root| path.starts_with(root));
+        paths.iter().any(inside)
+    };
+    let mut text = String::from(
+        "# What a web application needs for nothing is kept away from it; docs/systemd.md has what may be missed.\n",
+    );
+    text.push_str(ALWAYS);
+    text.push_str(if ["root", "0"].contains(&site.options.user.as_str()) {
+        ROOT
+    } else {
+        NOBODY_SPECIAL
+    });
+    if below(&["/tmp", "/var/tmp"]) {
+        text.push_str("# Not PrivateTmp=yes: a path of the application lies in a directory that it would hide.\n");
+    } else {
+        text.push_str("PrivateTmp=yes\n");
+    }
+    if below(&["/home", "/root", "/run/user"]) {
+        text.push_str(
+            "# Not ProtectHome=yes, which would hide a path of the application, or one that a link in it leads to; where the\n\
+             # application writes there, not even this.\n\
+             ProtectHome=read-only\n",
+        );
+    } else {
+        text.push_str("ProtectHome=yes\n");
+    }
+    text
+}
+
+/// The application's own, and where their links lead.
+fn paths(site: &Site, program: &Value, command: &Command) -> Vec<PathBuf> {
+    let chdir = Path::new(site.chdir.as_str());
+    let mut named = vec![
+        PathBuf::from(program.as_str()),
+        PathBuf::from(site.app.as_str()),
+        chdir.to_owned(),
+    ];
+    let options = command.options.iter().filter_map(|(_, value)| value.as_ref());
+    named.extend(options.map(|value| PathBuf::from(value.as_str())));
+    let python = command.value("python").map_or(chdir.join(".venv"), PathBuf::from);
+    named.extend(interpreter(&python));
+    named.iter().flat_map(|path| with_links(path)).collect()
+}
+
+/// Of a virtual environment: its executable, and the directory of the installation that it was made from.
+fn interpreter(python: &Path) -> Vec<PathBuf> {
+    let mut paths = vec![python.join("bin/python"), python.join("bin/python3")];
+    let text = std::fs::read_to_string(python.join("pyvenv.cfg")).unwrap_or_default();
+    let entries = text.lines().filter_map(|line| line.split_once('='));
+    let home = entries
+        .filter(|(key, _)| key.trim() == "home")
+        .map(|(_, home)| PathBuf::from(home.trim()));
+    paths.extend(home);
+    paths
+}
+
+/// `path`, each link that it leads to, and the end of them. What is not there leads nowhere.
+fn with_links(path: &Path) -> Vec<PathBuf> {
+    let mut paths = vec![path.to_owned()];
+    let mut link = path.to_owned();
+    for _ in 0..LINKS {
+        let Ok(target) = link.read_link() else { break };
+        link = link.parent().unwrap_or(Path::new("/")).join(target);
+        paths.push(link.clone());
+    }
+    paths.extend(path.canonicalize());
+    paths
+}
