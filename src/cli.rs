@@ -12,6 +12,7 @@ use pool::settings::Limits;
 
 use crate::config::address::{Address, TcpAddress};
 use crate::config::units::{Size, TimeSpan};
+use crate::preview::hosts;
 use crate::writer::typed::Typed;
 
 pub use message::one_line;
@@ -28,7 +29,7 @@ pub struct Cli {
 pub enum Command {
     /// Serve an application over FastCGI
     Serve(Box<ServeArgs>),
-    /// Serve an application over HTTP on this machine, for development: reloads when a Python file changes
+    /// Serve an application over HTTP on this machine, for development: reloads when a file of the project changes
     Dev(Box<DevArgs>),
     /// Answer one CGI request; a script with `#!/usr/bin/env wsgi-fpm` does so by itself
     Cgi(Box<ScriptArgs>),
@@ -83,7 +84,7 @@ pub struct ScriptArgs {
 pub struct DevArgs {
     #[command(flatten)]
     pub app: AppOptions,
-    /// Loopback address of the HTTP preview: 127.0.0.1:8000, [::1]:8000 or :8000
+    /// Address of the HTTP preview: 127.0.0.1:8000, [::1]:8000 or :8000; others than loopback with --allow-remote
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -91,7 +92,14 @@ pub struct DevArgs {
         help_heading = "Preview"
     )]
     pub bind: TcpAddress,
-    /// Do not reload when a Python file changes
+    /// Host name that requests may be for, besides those of this machine, such as blog.test; .blog.test for all names that
+    /// end so; can be repeated
+    #[arg(long, value_name = "NAME", value_parser = hosts::parse_name, help_heading = "Preview")]
+    pub allow_host: Vec<String>,
+    /// Let --bind name any address, in a container for instance: tracebacks and code are visible to everybody who reaches it
+    #[arg(long, help_heading = "Preview")]
+    pub allow_remote: bool,
+    /// Do not reload when a file of the project changes
     #[arg(long, help_heading = "Preview")]
     pub no_reload: bool,
     #[command(flatten)]

@@ -1,35 +1,48 @@
-//! `wsgi-fpm dev`: a supervisor with a private socket, the HTTP preview in front of it, and a reload when a Python file
-//! changes. The application is served by the very path that it takes behind a web server.
+//! `wsgi-fpm dev`: a supervisor with a private socket, the HTTP preview in front of it, and a reload when a file of the
+//! project changes. The application is served by the very path that it takes behind a web server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::cli::DevArgs;
 use crate::config::Pool;
-use crate::preview::{self, Preview};
+use crate::preview::hosts::Hosts;
+use crate::preview::kinds::is_python;
+use crate::preview::watch::Change;
+use crate::preview::{self, Preview, Status};
 use crate::supervisor::{OnFailure, Outcome, Request, Supervisor};
 
 pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let (address, reloads) = (args.bind.0, !args.no_reload);
+    let hosts = Hosts {
+        bound: address.ip(),
+        names: args.allow_host.clone(),
+    };
     // The directory is for this user alone, whatever the umask says.
     let directory = tempfile::Builder::new().prefix("wsgi-fpm-").tempdir();
     let directory = directory.context("a directory for the private socket can't be made")?;
     let socket = directory.path().join("pool.sock");
     let pool = Pool::for_dev(args, socket.clone())?;
     crate::start_log(&pool.settings.log)?;
-    crate::runtime()?.block_on(serve(pool, bind(address)?, socket, reloads))
+    crate::runtime()?.block_on(serve(pool, bind(address)?, hosts, socket, reloads))
 }
 
-async fn serve(pool: Pool, listener: TcpListener, socket: PathBuf, reloads: bool) -> anyhow::Result<ExitCode> {
+async fn serve(
+    pool: Pool,
+    listener: TcpListener,
+    hosts: Hosts,
+    socket: PathBuf,
+    reloads: bool,
+) -> anyhow::Result<ExitCode> {
     let interpreter = crate::find_python(&pool).await?;
-    let roots = if reloads { roots(&pool) } else { BTreeSet::new() };
+    let roots = roots(&pool);
     let url = format!(
         "http://{}/",
         listener.local_addr().context("the preview has no address")?
@@ -38,14 +51,25 @@ async fn serve(pool: Pool, listener: TcpListener, socket: PathBuf, reloads: bool
     let supervisor = Supervisor::new(pool, &interpreter, OnFailure::Wait)?;
     // A reload waits here while the supervisor is busy with the last event, which takes no time worth naming.
     let (requests, received) = mpsc::channel(1);
-    for root in roots {
-        watch(root, requests.clone());
+    let status = supervisor.status();
+    if reloads {
+        watch(roots, requests.clone(), status.clone());
     }
     info!(app, url, "preview");
-    let status = supervisor.status();
+    if !hosts.bound.is_loopback() {
+        warn!(
+            url,
+            "everybody who reaches this address sees tracebacks and code (--allow-remote)"
+        );
+    }
     let (stop, stopped) = oneshot::channel::<()>();
     let preview = async {
-        let preview = Preview { listener, socket, app };
+        let preview = Preview {
+            listener,
+            socket,
+            app,
+            hosts,
+        };
         // Either end of the supervisor's run drops `stop`.
         let ended = preview::serve(preview, status, async { drop(stopped.await) }).await;
         // If the preview ended by itself, there is nothing left to serve for; else the supervisor is gone already.
@@ -73,7 +97,7 @@ fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Directories that the application's code comes from: none of them inside another.
-fn roots(pool: &Pool) -> BTreeSet<PathBuf> {
+fn roots(pool: &Pool) -> Vec<PathBuf> {
     let settings = &pool.settings;
     let mut all = BTreeSet::from([settings.chdir.clone()]);
     all.extend(settings.pythonpath.iter().cloned());
@@ -85,22 +109,92 @@ fn roots(pool: &Pool) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// Asks for a reload whenever a Python file below `root` changes.
-fn watch(root: PathBuf, requests: mpsc::Sender<Request>) {
-    let (watcher, mut changes) = match preview::watch::python_files(&root) {
+/// Asks for a reload whenever a file of the project changes.
+fn watch(roots: Vec<PathBuf>, requests: mpsc::Sender<Request>, status: watch::Receiver<Status>) {
+    let (watcher, mut changes) = match preview::watch::files(roots) {
         Ok(watching) => watching,
         Err(error) => {
-            warn!(root = %root.display(), error = format!("{error:#}"), "no reload when files change");
+            warn!(error = format!("{error:#}"), "no reload when files change");
             return;
         }
     };
     tokio::spawn(async move {
         // Files are watched as long as it lives.
         let _watcher = watcher;
-        while let Some(changed) = changes.recv().await {
-            if requests.send(Request::Reload { changed }).await.is_err() {
+        let mut own = OwnDoing::default();
+        let mut starting = false;
+        while let Some(change) = changes.recv().await {
+            let request = match change {
+                Change::Begun(file) => {
+                    starting = *status.borrow() == Status::Starting;
+                    if own.is_own(&file, starting) {
+                        continue;
+                    }
+                    Request::Expect
+                }
+                Change::Settled(batch) => match own.without(batch, starting) {
+                    changed if changed.is_empty() => continue,
+                    changed => Request::Reload { changed },
+                },
+            };
+            if requests.send(request).await.is_err() {
                 break;
             }
         }
     });
+}
+
+/// Files that the application writes whenever it starts: the reload that each write asks for would make the next one.
+#[derive(Default)]
+struct OwnDoing {
+    /// In how many starts in a row a file has changed.
+    starts: HashMap<PathBuf, u32>,
+}
+
+impl OwnDoing {
+    /// From this start on, a file that changes is taken for written by the application. A developer, too, may save a file
+    /// while the application starts, but hardly so often.
+    const STARTS: u32 = 3;
+
+    /// Whether a change of `file` now is the application's own doing. Code is only ever written by a developer.
+    fn is_own(&self, file: &Path, starting: bool) -> bool {
+        let before = self.starts.get(file).copied().unwrap_or(0);
+        starting && before + 1 >= Self::STARTS && !is_python(file)
+    }
+
+    /// The rest of a batch.
+    fn without(&mut self, batch: Vec<PathBuf>, starting: bool) -> Vec<PathBuf> {
+        let (own, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|file| self.is_own(file, starting));
+        for file in &others {
+            if starting {
+                *self.starts.entry(file.clone()).or_default() += 1;
+            } else {
+                self.starts.remove(file);
+            }
+        }
+        for file in own {
+            info!(file = %file.display(), "no reload: this file changes whenever the application starts");
+        }
+        others
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_that_changes_in_every_start_makes_no_reload_loop() {
+        let mut own = OwnDoing::default();
+        let batch = || vec![PathBuf::from("app.py"), PathBuf::from("state.json")];
+        for _ in 1..OwnDoing::STARTS {
+            assert!(!own.is_own(Path::new("state.json"), true));
+            assert_eq!(own.without(batch(), true), batch());
+        }
+        assert!(own.is_own(Path::new("state.json"), true) && !own.is_own(Path::new("app.py"), true));
+        assert_eq!(own.without(batch(), true), [PathBuf::from("app.py")]);
+        // Changed at another time it counts as any other.
+        assert_eq!(own.without(batch(), false), batch());
+        assert_eq!(own.without(batch(), true), batch());
+    }
 }

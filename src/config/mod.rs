@@ -27,6 +27,8 @@ pub use app::file_part;
 const SCRIPT_STOP_TIMEOUT: Duration = Duration::from_millis(2500);
 /// SPEC A31, FastCGI 1.0 section 3.2.
 const ALLOWED_PEERS: &str = "FCGI_WEB_SERVER_ADDRS";
+/// What `flask run --debug` sets: errors are raised, and templates looked up anew.
+const FLASK_DEBUG: &str = "FLASK_DEBUG";
 /// The log and the scoreboard travel with the listeners.
 const MAX_LISTENERS: usize = pool::control::MAX_FDS - pool::control::OWN_FDS;
 
@@ -98,7 +100,10 @@ pub enum ConfigError {
              application, use dev"
     )]
     NoCgiRequest,
-    #[error("--bind {0}: the preview shows tracebacks, so it listens on loopback addresses alone")]
+    #[error(
+        "--bind {0}: the preview shows tracebacks and code to whoever reaches it, so it listens on loopback addresses alone; \
+             where others are meant, as in a container, add --allow-remote"
+    )]
     NotLoopback(std::net::SocketAddr),
 }
 
@@ -171,7 +176,7 @@ impl Pool {
     /// Names the option that can't be as it was typed.
     pub fn for_dev(args: DevArgs, socket: PathBuf) -> Result<Self, ConfigError> {
         let bind = args.bind.0;
-        if !bind.ip().is_loopback() {
+        if !bind.ip().is_loopback() && !args.allow_remote {
             return Err(ConfigError::NotLoopback(bind));
         }
         let log = log_settings(&args.log, true);
@@ -179,6 +184,11 @@ impl Pool {
         let mut pool = Self::new(args.app, Runs::Here, &args.processes, 1, limits, log)?;
         pool.listen = vec![Address::Unix(socket)];
         pool.settings.debug = true;
+        // Flask answers errors with a bare page of its own, unless this lets them through.
+        let is_typed = pool.env.iter().any(|(name, _)| name == FLASK_DEBUG);
+        if !is_typed && std::env::var_os(FLASK_DEBUG).is_none() {
+            pool.env.push((FLASK_DEBUG.into(), "1".into()));
+        }
         Ok(pool)
     }
 

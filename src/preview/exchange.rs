@@ -37,10 +37,25 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 pub enum Broken {
     #[error("the pool closed the connection before the end of the response")]
     Truncated,
-    #[error("the pool broke the response off: {0}")]
-    Protocol(#[from] ClientError),
+    /// By an invalid record, which is how workers say so.
+    #[error("the response was broken off after it had begun: the application failed, or took too long")]
+    Cut,
+    #[error("the response can't be read from the pool: {0}")]
+    Socket(io::Error),
+    #[error("the pool sent what is no response to the request")]
+    Protocol,
     #[error("the browser broke the request's body off")]
     Request,
+}
+
+impl From<ClientError> for Broken {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::UnknownRequestType { .. } => Self::Cut,
+            ClientError::Io(error) => Self::Socket(error),
+            _ => Self::Protocol,
+        }
+    }
 }
 
 /// A request under way. Dropped before its end, it drops the connection, which tells the pool to give it up.
@@ -56,7 +71,7 @@ impl Exchange {
     ///
     /// # Errors
     /// Those of fastcgi-client, which has none for a request that goes nowhere.
-    pub async fn start(socket: UnixStream, params: &Params, body: Incoming) -> Result<Self, ClientError> {
+    pub async fn start(socket: UnixStream, params: &Params, body: Incoming) -> Result<Self, Broken> {
         let socket = Arc::new(socket);
         let mut head = Vec::new();
         encode::begin_request(&mut head, ID, record::role::RESPONDER, 0);

@@ -1,9 +1,11 @@
 //! The HTTP preview of `wsgi-fpm dev`: hyper in front, the pool's own FastCGI socket behind.
 //!
 //! No second WSGI server: a request takes the path that it takes behind nginx. Knows no processes; the supervisor tells
-//! by [`Status`] how the pool is. Meant for one developer on loopback: tracebacks are shown to whoever connects.
+//! by [`Status`] how the pool is. Meant for one developer: tracebacks are shown to whoever connects.
 
 mod exchange;
+pub mod hosts;
+pub mod kinds;
 mod pages;
 mod params;
 mod response;
@@ -16,12 +18,14 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -33,6 +37,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use exchange::{Broken, Exchange, ResponseBody};
+use hosts::Hosts;
 use params::Ends;
 use response::HeadReader;
 
@@ -53,6 +58,7 @@ pub struct Preview {
     pub socket: PathBuf,
     /// The application as it was typed, for the pages.
     pub app: String,
+    pub hosts: Hosts,
 }
 
 /// How the pool is.
@@ -76,12 +82,23 @@ pub async fn serve(
     status: channel::Receiver<Status>,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let Preview { listener, socket, app } = preview;
+    let Preview {
+        listener,
+        socket,
+        app,
+        hosts,
+    } = preview;
     listener
         .set_nonblocking(true)
         .context("cannot use the preview's listener")?;
     let listener = TcpListener::from_std(listener).context("cannot use the preview's listener")?;
-    let backend = Arc::new(Backend { app, socket, status });
+    let backend = Arc::new(Backend {
+        app,
+        hosts,
+        socket,
+        status,
+        has_refused: AtomicBool::new(false),
+    });
     let (stop, stopped) = channel::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -152,35 +169,75 @@ type Reply = Response<Either<Full<Bytes>, ResponseBody>>;
 
 struct Backend {
     app: String,
+    hosts: Hosts,
+    /// A host was refused, which the log has said.
+    has_refused: AtomicBool,
     socket: PathBuf,
     status: channel::Receiver<Status>,
 }
 
 impl Backend {
     async fn respond(&self, request: Request<Incoming>, ends: Ends) -> Reply {
-        if let Some(known) = request.headers().get(pages::STATUS_HEADER) {
-            return self.status_after(known.as_bytes()).await.map(Either::Left);
-        }
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        match self.exchange(request, ends).await {
-            Ok(reply) => reply,
-            Err(Refusal::Page(page)) => page.map(Either::Left),
-            Err(Refusal::BadGateway(error)) => {
-                warn!(%method, path, error, "no usable response from the pool");
-                pages::plain(StatusCode::BAD_GATEWAY, &self.app, &error).map(Either::Left)
+        let line = format!("{} {}", request.method(), request.uri().path());
+        let refusal = match self.refuse_host(&request) {
+            Some(refusal) => refusal,
+            None => {
+                if let Some(known) = request.headers().get(pages::STATUS_HEADER) {
+                    return self.status_after(known.as_bytes()).await.map(Either::Left);
+                }
+                match self.exchange(request, ends).await {
+                    Ok(reply) => return reply,
+                    Err(refusal) => refusal,
+                }
             }
+        };
+        let page = match refusal {
+            Refusal::Page(page) => page,
+            Refusal::Plain(status, what, hint) => pages::plain(status, &self.app, &what, &line, &hint),
+            Refusal::BadGateway(error) => {
+                warn!(request = line, error, "no usable response from the pool");
+                let hint = "The log of wsgi-fpm says more.";
+                pages::plain(StatusCode::BAD_GATEWAY, &self.app, &error, &line, hint)
+            }
+        };
+        page.map(Either::Left)
+    }
+
+    /// Turns away a request for a host that is not this preview. What names none comes from no browser.
+    fn refuse_host(&self, request: &Request<Incoming>) -> Option<Refusal> {
+        let named = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+        let named = named.or_else(|| request.headers().get(HOST).map(HeaderValue::as_bytes))?;
+        let host = String::from_utf8_lossy(named);
+        if self.hosts.allow(&host) {
+            return None;
         }
+        if !self.has_refused.swap(true, Relaxed) {
+            warn!(
+                host = %host.escape_debug(),
+                "refused with 403: the preview answers to names of this machine; --allow-host allows others"
+            );
+        }
+        Some(Refusal::Plain(
+            StatusCode::FORBIDDEN,
+            format!("Host {host} is not allowed"),
+            "The preview answers to localhost, names below it and this machine's addresses, so that no other site can read \
+             it through this browser. wsgi-fpm dev --allow-host NAME allows another name."
+                .to_owned(),
+        ))
     }
 
     /// Passes `request` to the pool and reads the head of the response.
     async fn exchange(&self, request: Request<Incoming>, ends: Ends) -> Result<Reply, Refusal> {
         let method = request.method().clone();
         if method == Method::CONNECT {
-            return Err(self.refusal(StatusCode::METHOD_NOT_ALLOWED, "CONNECT has no meaning here"));
+            return Err(Refusal::plain(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "CONNECT has no meaning here",
+            ));
         }
         let params = match params::params(&request, ends) {
             Ok(params) => params,
-            Err(error) => return Err(self.refusal(StatusCode::BAD_REQUEST, &error.to_string())),
+            Err(error) => return Err(Refusal::plain(StatusCode::BAD_REQUEST, error)),
         };
         let socket = self.connect().await?;
         let mut exchange = Exchange::start(socket, &params, request.into_body())
@@ -193,7 +250,7 @@ impl Backend {
             };
             let output = match output {
                 Ok(output) => output,
-                Err(error @ Broken::Request) => return Err(self.refusal(StatusCode::BAD_REQUEST, &error.to_string())),
+                Err(error @ Broken::Request) => return Err(Refusal::plain(StatusCode::BAD_REQUEST, error)),
                 Err(error) => return Err(Refusal::bad(error)),
             };
             if let Some(complete) = reader.push(&output).map_err(Refusal::bad)? {
@@ -247,19 +304,21 @@ impl Backend {
         };
         pages::status(&status)
     }
-
-    fn refusal(&self, status: StatusCode, what: &str) -> Refusal {
-        Refusal::Page(pages::plain(status, &self.app, what))
-    }
 }
 
 /// Why a request gets an answer of the preview's own.
 enum Refusal {
     Page(Response<Full<Bytes>>),
+    /// What is wrong, and what to do about it.
+    Plain(StatusCode, String, String),
     BadGateway(String),
 }
 
 impl Refusal {
+    fn plain(status: StatusCode, what: impl ToString) -> Self {
+        Self::Plain(status, what.to_string(), String::new())
+    }
+
     fn bad(error: impl ToString) -> Self {
         Self::BadGateway(error.to_string())
     }

@@ -34,9 +34,22 @@ impl Setup {
         let (status, statuses) = channel::channel(status);
         let (shutdown, stopped) = oneshot::channel::<()>();
         let app = "blog.wsgi:app".to_owned();
-        let serving = tokio::spawn(serve(Preview { listener, socket, app }, statuses, async {
-            let _ = stopped.await;
-        }));
+        let hosts = Hosts {
+            bound: "127.0.0.1".parse().unwrap(),
+            names: vec!["blog.test".to_owned()],
+        };
+        let serving = tokio::spawn(serve(
+            Preview {
+                listener,
+                socket,
+                app,
+                hosts,
+            },
+            statuses,
+            async {
+                let _ = stopped.await;
+            },
+        ));
         Self {
             port,
             pool,
@@ -159,14 +172,14 @@ fn complete(text: &str) -> Vec<u8> {
     records
 }
 
-const GET: &str = "GET /a%20b?q HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+const GET: &str = "GET /a%20b?q HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+const PLAIN_PAGE: &str = "Status: 200 OK\r\nContent-Type: text/plain\r\n\r\nhello";
 const PLAIN: &str = "Status: 200 OK\r\nContent-Type: text/plain\r\n";
 
 #[tokio::test]
 async fn request_and_response_pass_through() {
     let setup = Setup::new(Status::Ready);
-    let request =
-        "POST /caf%E9 HTTP/1.1\r\nHost: x\r\nX-Name: caf\u{e9}\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody";
+    let request = "POST /caf%E9 HTTP/1.1\r\nHost: localhost\r\nX-Name: caf\u{e9}\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody";
     let records = complete("Status: 201 Angelegt\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n\r\nhi");
     let (pool, answer) = setup.exchange(request, &records).await;
     assert_eq!(pool.param("PATH_INFO"), Some(&b"/caf\xe9"[..]));
@@ -193,7 +206,8 @@ async fn request_and_response_pass_through() {
 #[tokio::test]
 async fn chunked_request_is_streamed_without_a_length() {
     let setup = Setup::new(Status::Ready);
-    let head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nfirst\r\n";
+    let head =
+        "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nfirst\r\n";
     let mut browser = setup.browser(head).await;
     let mut pool = PoolSide::accept(&setup.pool).await;
     pool.read_params().await;
@@ -261,6 +275,46 @@ async fn response_without_a_usable_head_is_a_bad_gateway() {
 }
 
 #[tokio::test]
+async fn response_that_is_no_fastcgi_is_said_in_our_words() {
+    let cut = [[0u8; 8].as_slice(), &output("late")].concat();
+    let head_and_cut = [output("Status: 200 OK\r\n"), cut.clone()].concat();
+    for records in [cut, head_and_cut] {
+        let setup = Setup::new(Status::Ready);
+        let (_, answer) = setup.exchange(GET, &records).await;
+        assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
+        let said = "the response was broken off after it had begun: the application failed, or took too long";
+        for text in [said, "GET /a%20b", "The log of wsgi-fpm says more."] {
+            assert!(answer.contains(text), "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn host_that_is_not_this_machine_is_refused_without_the_pool() {
+    let setup = Setup::new(Status::Ready);
+    for head in [
+        "GET / HTTP/1.1\r\nHost: evil.example:8000",
+        "GET / HTTP/1.1\r\nHost: <b>evil.example</b>",
+        "GET http://evil.example/ HTTP/1.1\r\nHost: localhost",
+        "GET / HTTP/1.1\r\nX-WSGI-FPM-Status: x\r\nHost: evil.example",
+        "GET / HTTP/1.1\r\nHost: \u{e9}",
+    ] {
+        let mut browser = setup.browser(&format!("{head}\r\nConnection: close\r\n\r\n")).await;
+        let answer = read_to_end(&mut browser).await;
+        assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
+        assert!(answer.contains("--allow-host") && !answer.contains("<b>"), "{answer}");
+    }
+    // HTTP/1.0 need not name any, and no browser speaks it.
+    for head in [
+        "GET / HTTP/1.1\r\nHost: blog.test:81\r\nConnection: close",
+        "GET / HTTP/1.0",
+    ] {
+        let (_, answer) = setup.exchange(&format!("{head}\r\n\r\n"), &complete(PLAIN_PAGE)).await;
+        assert!(answer.contains(" 200 OK\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn many_small_records_keep_their_order() {
     let setup = Setup::new(Status::Ready);
     let numbers: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
@@ -278,7 +332,7 @@ async fn many_small_records_keep_their_order() {
 #[tokio::test]
 async fn head_request_keeps_the_connection_and_sends_no_body() {
     let setup = Setup::new(Status::Ready);
-    let mut browser = setup.browser("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut browser = setup.browser("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     let mut pool = PoolSide::accept(&setup.pool).await;
     pool.read_request().await;
     pool.socket
@@ -292,7 +346,7 @@ async fn head_request_keeps_the_connection_and_sends_no_body() {
     );
     // Without a length of its own, the response gets none: it is not known to be empty.
     browser
-        .write_all(b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .write_all(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .await
         .unwrap();
     let mut pool = PoolSide::accept(&setup.pool).await;
@@ -306,7 +360,7 @@ async fn head_request_keeps_the_connection_and_sends_no_body() {
 async fn early_response_reaches_a_browser_that_still_uploads() {
     let setup = Setup::new(Status::Ready);
     let size = 4 * 1024 * 1024;
-    let request = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n");
+    let request = format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n");
     let mut browser = setup.browser(&request).await;
     let mut pool = PoolSide::accept(&setup.pool).await;
     pool.read_params().await;
@@ -330,7 +384,7 @@ async fn early_response_reaches_a_browser_that_still_uploads() {
 async fn browser_that_goes_away_closes_the_connection_to_the_pool() {
     let setup = Setup::new(Status::Ready);
     // Before the head, after it, and inside the request's body.
-    let upload = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf";
+    let upload = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf";
     for (request, answer) in [
         (GET, None),
         (GET, Some(output(&format!("{PLAIN}\r\npart")))),
@@ -411,7 +465,8 @@ async fn failure_is_shown_escaped_until_the_status_changes() {
     let token = pages::token(&failed);
     assert!(answer.contains(&token));
 
-    let question = format!("GET / HTTP/1.1\r\nHost: x\r\nX-WSGI-FPM-Status: {token}\r\nConnection: close\r\n\r\n");
+    let question =
+        format!("GET / HTTP/1.1\r\nHost: localhost\r\nX-WSGI-FPM-Status: {token}\r\nConnection: close\r\n\r\n");
     let mut script = setup.browser(&question).await;
     let early = timeout(Duration::from_millis(100), script.read_u8()).await;
     assert!(early.is_err(), "answered before the status changed");
@@ -424,10 +479,12 @@ async fn bad_targets_are_refused_without_the_pool() {
     let setup = Setup::new(Status::Ready);
     for (target, status) in [
         ("GET /%zz", "400 Bad Request"),
-        ("CONNECT x:80", "405 Method Not Allowed"),
+        ("CONNECT localhost:80", "405 Method Not Allowed"),
     ] {
         let mut browser = setup
-            .browser(&format!("{target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+            .browser(&format!(
+                "{target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            ))
             .await;
         let answer = read_to_end(&mut browser).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");

@@ -38,13 +38,15 @@ const EVENTS: usize = 64;
 pub enum OnFailure {
     /// End: the administrator or the service manager sees it at once.
     Exit,
-    /// Wait for a reload: the developer is about to repair the file.
+    /// Wait for a reload: the developer is about to repair the file. The same after a reload that has failed.
     Wait,
 }
 
 /// What another part of the program may ask of a running supervisor.
 #[derive(Debug)]
 pub enum Request {
+    /// Files are changing: a reload follows, and what is served now is out of date.
+    Expect,
     /// These files changed.
     Reload {
         changed: Vec<PathBuf>,
@@ -161,6 +163,8 @@ impl Supervisor {
                 Some(event) = self.events.recv() => self.event(event),
                 (signal, wish) = self.signals.next() => self.signal(signal, wish),
                 request = next_request(&mut requests) => match request {
+                    Request::Expect if self.stopping.is_none() => _ = self.status.send_replace(Status::Starting),
+                    Request::Expect => {}
                     Request::Reload { changed } => self.reload(&names(&changed)),
                     Request::Stop => self.stop(Order::Stop),
                 },
@@ -184,7 +188,8 @@ impl Supervisor {
         (!self.ever_ready && self.on_failure == OnFailure::Exit).then_some(Outcome::NeverStarted)
     }
 
-    /// Starts a new generation, which replaces the serving one when it is ready. If it fails, the old one goes on.
+    /// Starts a new generation, which replaces the serving one when it is ready. If it fails, the old one goes on; but a
+    /// developer wants to see the new version or what is wrong with it, and nothing of the old one in between.
     pub fn reload(&mut self, reason: &str) {
         if self.stopping.is_some() {
             return;
@@ -194,6 +199,9 @@ impl Supervisor {
         self.pool.settings.preload = self.pool.preload;
         // What it has loaded so far is out of date.
         self.retire(Stage::Starting, Order::Quit);
+        if self.on_failure == OnFailure::Wait {
+            self.retire(Stage::Serving, Order::Retire);
+        }
         self.restart();
     }
 
@@ -206,7 +214,7 @@ impl Supervisor {
                 reason,
                 detail: String::new(),
             });
-            if !self.is_any(Stage::Serving) {
+            if !self.is_any(Stage::Serving) && !self.waits_after(Stage::Starting) {
                 self.schedule_restart(Duration::ZERO);
             }
         }
@@ -358,9 +366,14 @@ impl Supervisor {
         }
         if self.is_any(Stage::Serving) {
             warn!(pool = self.pool.settings.pool, "the previous generation goes on");
-        } else if self.ever_ready && !self.is_any(Stage::Starting) {
+        } else if self.ever_ready && !self.is_any(Stage::Starting) && !self.waits_after(stage) {
             self.schedule_restart(lived);
         }
+    }
+
+    /// Whether a file has to change before there is any use in another try, after one that ended in `stage`.
+    fn waits_after(&self, stage: Stage) -> bool {
+        self.on_failure == OnFailure::Wait && stage == Stage::Starting
     }
 
     fn schedule_restart(&mut self, lived: Duration) {

@@ -56,6 +56,39 @@ fn application_that_can_not_start_is_shown_and_reloaded_when_a_file_changes() {
 }
 
 #[test]
+fn listening_beyond_this_machine_has_to_be_said_and_is_warned_of() {
+    let stage = Stage::new();
+    let output = stage.command(&["dev", "app", "--bind", "0.0.0.0:0"]).output().unwrap();
+    let message = refusal(&output, 2);
+    assert!(
+        message.starts_with("--bind 0.0.0.0:0: ") && message.contains("--allow-remote"),
+        "{message}"
+    );
+    let command = stage.command(&["dev", "app:application", "--bind", "0.0.0.0:0", "--allow-remote"]);
+    let mut running = Running::spawn(command);
+    running.line("everybody who reaches this address sees tracebacks and code");
+    running.line(" ready ");
+    running.signal(Signal::TERM);
+    assert_eq!(running.exit().code(), Some(0));
+}
+
+#[test]
+fn flask_is_told_to_raise_errors_unless_the_developer_says_otherwise() {
+    for (typed, expected) in [(None, "1"), (Some("FLASK_DEBUG=0"), "0"), (Some("FLASK_DEBUG="), "")] {
+        let stage = Stage::new();
+        let mut command = dev(&stage, &[]);
+        command.env_remove("FLASK_DEBUG");
+        if let Some(variable) = typed {
+            command.args(["--env", variable]);
+        }
+        let mut running = Running::spawn(command);
+        running.line(&format!("FLASK_DEBUG={expected}."));
+        running.signal(Signal::TERM);
+        running.exit();
+    }
+}
+
+#[test]
 fn no_reload_is_an_option() {
     let stage = Stage::new();
     let mut running = Running::spawn(dev(&stage, &["--no-reload"]));

@@ -55,6 +55,7 @@ def main():
     print("settings", json.dumps(settings), flush=True)
     print("listening", listening, "blocking", [os.get_blocking(fd) for fd in fds[4:]], flush=True)
     print("slots", os.fstat(fds[1]).st_size, "variable", os.environ.get("VARIABLE"), flush=True)
+    print("FLASK_DEBUG=%s." % os.environ.get("FLASK_DEBUG"), flush=True)
     os.write(fds[0], b"straight to the log\n")
     send(control, {"ready": {"python": "stand-in"}})
     while True:

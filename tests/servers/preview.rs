@@ -12,9 +12,10 @@ use tempfile::TempDir;
 
 use crate::bodies::{DIGESTS, MIB, expect_pattern};
 use crate::support::http::{Request, Response, fetch};
+use crate::support::installed;
 use crate::support::log::field;
 use crate::support::tied::Tied;
-use crate::support::wait::SOON;
+use crate::support::wait::{SOON, until};
 
 /// A running preview.
 struct Preview {
@@ -27,8 +28,15 @@ struct Preview {
 impl Preview {
     /// Of `source`, written to app.py.
     fn of(source: &str, options: &[&str]) -> Self {
+        Self::with_files(source, &[], options)
+    }
+
+    /// The same, beside these files.
+    fn with_files(source: &str, files: &[(&str, &str)], options: &[&str]) -> Self {
         let directory = TempDir::with_prefix("wsgi-fpm-preview-").unwrap();
-        fs::write(directory.path().join("app.py"), source).unwrap();
+        for (name, text) in [&[("app.py", source)], files].concat() {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
         command
             .args(["dev", "app.py", "--bind", "127.0.0.1:0"])
@@ -64,6 +72,16 @@ impl Preview {
     #[track_caller]
     fn get(&self, target: &str) -> Response {
         self.send(&Request::get(target))
+    }
+
+    fn reloads(&self) -> usize {
+        self.process.log.count(|line| line.contains(" reloading "))
+    }
+
+    /// Waits until the application is being loaded again for the `number`th time.
+    #[track_caller]
+    fn wait_for_reloads(&self, number: usize) {
+        until("the reload begins", SOON, || self.reloads() >= number);
     }
 
     /// Asks until the page has `text` in it.
@@ -189,6 +207,107 @@ fn preview_reloads_after_a_change_and_survives_an_error_in_it() {
     assert!(page.text().contains("ModuleNotFoundError"), "{}", page.text());
     preview.write(&HELLO.replace("version 1", "version 3"));
     preview.wait_for("hello, version 3").ok();
+}
+
+/// The version that it shows comes from a file that is no code; importing it takes as long as that of many.
+const SLOW: &str = "
+import time
+time.sleep(0.5)
+VERSION = open('version.txt').read()
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [b'version ', VERSION.encode()]
+";
+
+#[test]
+fn preview_holds_requests_until_a_changed_template_is_loaded() {
+    let preview = Preview::with_files(SLOW, &[("version.txt", "1")], &[]);
+    preview.wait_for("version 1").ok();
+    for version in ["2", "3"] {
+        fs::write(preview.directory.path().join("version.txt"), version).unwrap();
+        preview.wait_for_reloads(version.parse::<usize>().unwrap() - 1);
+        // Neither an error nor the page of before.
+        assert_eq!(preview.get("/").ok().text(), format!("version {version}"));
+    }
+}
+
+#[test]
+fn preview_shows_what_is_wrong_with_a_new_version_and_tries_no_more_until_it_changes() {
+    let preview = Preview::of(HELLO, &[]);
+    preview.wait_for("hello, version 1").ok();
+    preview.write("import there_is_no_such_module\n");
+    preview.wait_for_reloads(1);
+    let page = preview.get("/").expect(500).text();
+    assert!(page.contains("there_is_no_such_module"), "{page}");
+    // The first delay after a failed start of a service.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(preview.process.log.count(|line| line.contains("starting again")), 0);
+    preview.write(&HELLO.replace("version 1", "version 2"));
+    preview.wait_for_reloads(2);
+    assert_eq!(preview.get("/").ok().text(), "hello, version 2");
+}
+
+#[test]
+fn file_that_the_application_writes_when_it_starts_makes_no_reload_loop() {
+    let source = format!("import time\nopen('state.json', 'w').write(str(time.time()))\ntime.sleep(0.3)\n{HELLO}");
+    let preview = Preview::of(&source, &[]);
+    let line = preview
+        .process
+        .log
+        .wait_for_line(&["no reload: this file changes whenever the application starts"]);
+    assert!(line.contains("state.json"), "{line}");
+    preview.wait_for("hello, version 1").ok();
+    let reloads = preview.reloads();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(preview.reloads(), reloads, "{}", preview.process.log.text());
+    // A developer's change of it is still seen.
+    fs::write(preview.directory.path().join("state.json"), "edited").unwrap();
+    preview.wait_for_reloads(reloads + 1);
+}
+
+#[test]
+fn preview_shows_flasks_errors() {
+    let Some(python) = installed::venv_with("flask") else {
+        return;
+    };
+    let source = "
+from flask import Flask
+app = Flask(__name__)
+@app.get('/')
+def fails():
+    raise ValueError('<on purpose>')
+";
+    let options = ["--python", python.to_str().unwrap()];
+    let page = Preview::of(source, &options).get("/").expect(500).text();
+    for text in [
+        "ValueError: &lt;on purpose&gt;",
+        "Traceback (most recent call last)",
+        "in fails",
+        "GET /",
+    ] {
+        assert!(page.contains(text), "{page}");
+    }
+    // Whoever sets it has his will.
+    let quiet = Preview::of(source, &[&options[..], &["--env", "FLASK_DEBUG=0"]].concat());
+    let page = quiet.get("/").expect(500).text();
+    assert!(!page.contains("on purpose"), "{page}");
+}
+
+#[test]
+fn preview_refuses_other_hosts() {
+    let preview = Preview::of(HELLO, &["--allow-host", "blog.test"]);
+    let evil = || Request::get("/").header("Host", "evil.example");
+    let page = preview.send(&evil()).expect(403).text();
+    assert!(page.contains("--allow-host"), "{page}");
+    preview.send(&evil()).expect(403);
+    preview
+        .process
+        .log
+        .wait_for_line(&["refused with 403", "evil.example", "--allow-host"]);
+    assert_eq!(preview.process.log.count(|line| line.contains("refused with 403")), 1);
+    for host in ["blog.test:8000", "localhost", "x.localhost"] {
+        preview.send(&Request::get("/").header("Host", host)).ok();
+    }
 }
 
 #[test]

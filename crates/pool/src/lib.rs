@@ -1,5 +1,5 @@
 //! What the supervisor and the engine agree on: settings, control messages, the scoreboard, the log's form, how sockets end, titles,
-//! which permission is missing, and which descriptors are ours alone.
+//! the page that a developer sees, which permission is missing, and which descriptors are ours alone.
 //!
 //! Knows neither FastCGI nor Python. Both the program and the engine import it; it imports neither.
 
@@ -10,6 +10,7 @@ pub mod drain;
 pub mod handover;
 pub mod log;
 pub mod own;
+pub mod page;
 pub mod proxies;
 pub mod scoreboard;
 pub mod settings;

@@ -44,8 +44,8 @@ pub struct Caller {
     input_key: Py<PyAny>,
     head_rules: HeadRules,
     leniency: Leniency,
-    /// Show tracebacks to the client.
-    debug: bool,
+    /// The application's name, if tracebacks are shown to the client.
+    debug: Option<String>,
     /// Memory for the next response's head.
     spare: Vec<u8>,
 }
@@ -67,7 +67,7 @@ impl Caller {
             input_key: PyString::intern(py, "wsgi.input").into_any().unbind(),
             head_rules: HeadRules::new(settings),
             leniency: Leniency::new(settings.validate, board),
-            debug: settings.debug,
+            debug: settings.debug.then(|| settings.app.clone()),
             spare: Vec::new(),
         }
     }
@@ -91,7 +91,7 @@ impl Caller {
         let start = Bound::new(py, StartResponse::new(ticket, response, self.head_rules))?;
         let responder = Responder {
             app: &self.app,
-            debug: self.debug,
+            debug: self.debug.as_deref(),
             request,
             leniency: &self.leniency,
         };

@@ -1,5 +1,6 @@
 //! One call of the application, and what it returns, to the front server.
 
+use pool::page::ErrorPage;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
@@ -53,8 +54,8 @@ const BLOCKS_AFTER_THE_END: usize = 100;
 /// What stays the same from request to request.
 pub struct Responder<'a> {
     pub app: &'a Py<PyAny>,
-    /// Show tracebacks to the client.
-    pub debug: bool,
+    /// The application's name, if tracebacks are shown to the client.
+    pub debug: Option<&'a str>,
     /// Names the request in the log.
     pub request: &'a dyn Fn() -> String,
     pub leniency: &'a Leniency,
@@ -279,10 +280,9 @@ impl Responder<'_> {
             return Outcome::Failed;
         }
         self.log_exception(py, &error, "before the response began");
-        let page = if self.debug {
-            debug_page(&traceback::format(py, &error))
-        } else {
-            reject::page("500 Internal Server Error")
+        let page = match self.debug {
+            Some(app) => debug_page(py, app, &(self.request)(), &error),
+            None => reject::page("500 Internal Server Error"),
         };
         let is_head = start.with(|response| response.is_head);
         start.with(|response| response.replace(500, page.body_length(is_head)));
@@ -432,18 +432,28 @@ fn expectation(length: Option<u64>) -> String {
     length.map_or_else(|| "a body without Content-Length".into(), |length| length.to_string())
 }
 
-/// A traceback for a developer's browser.
-fn debug_page(traceback: &str) -> Page {
-    let escaped = traceback
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
-    let last = escaped.trim_end().lines().next_back().unwrap_or_default();
-    let body = format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>{last}</title>\
-         <style>body{{font:16px/1.5 system-ui;margin:2rem auto;max-width:60rem;padding:0 1rem}}\
-         pre{{background:#f4f4f4;padding:1rem;overflow:auto}}</style>\
-         <h1>The application failed</h1><p><strong>{last}</strong><pre>{escaped}</pre>"
-    );
-    Page::new("500 Internal Server Error", "text/html", "", &body)
+/// A traceback for a developer's browser. The page reloads itself when a new version of the application is there, unless that
+/// would send a form again.
+fn debug_page(py: Python<'_>, app: &str, request: &str, error: &PyErr) -> Page {
+    let is_get = request.split(' ').nth(1) == Some("GET");
+    let html = ErrorPage {
+        app,
+        code: "500",
+        what: error.to_string().lines().next().unwrap_or_default(),
+        request: Some(request),
+        traceback: &traceback::format(py, error),
+        hint: if is_get {
+            "This page reloads by itself when the application is loaded again."
+        } else {
+            ""
+        },
+        known: is_get.then_some(pool::page::READY),
+    }
+    .html();
+    Page::new(
+        "500 Internal Server Error",
+        "text/html",
+        "Cache-Control: no-store\r\n",
+        &html,
+    )
 }
