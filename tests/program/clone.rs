@@ -94,6 +94,10 @@ impl Clone {
             .env_remove("CARGO_TARGET_DIR")
             .stdin(Stdio::null())
             .current_dir(&self.path);
+        // Those of the run that this test belongs to.
+        command
+            .env_remove("WSGI_FPM_TEST_VENV")
+            .env_remove("WSGI_FPM_COMPAT_VENV");
         command
     }
 
