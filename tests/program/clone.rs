@@ -13,6 +13,18 @@ use crate::support::installed;
 /// make runs its commands by a shell, cargo takes what is in its environment, and venv refuses nothing but colons.
 const ODD: &str = "a b's \"$x\" (1) #;&%";
 
+/// What would change the commands, and what is recorded.
+const FOREIGN: [&str; 8] = [
+    "MAKEFLAGS",
+    "MAKELEVEL",
+    "CARGO_TARGET_DIR",
+    "WSGI_FPM_TEST_VENV",
+    "WSGI_FPM_COMPAT_VENV",
+    "DESTDIR",
+    "PREFIX",
+    "PORT",
+];
+
 /// A copy of what `make` reads, in a directory of this name; beside it lies `a`, which a path that is taken apart would name.
 struct Clone {
     outer: TempDir,
@@ -88,10 +100,12 @@ impl Clone {
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         let path = std::env::var("PATH").unwrap();
+        // Tests may run below a make of their own.
+        for variable in FOREIGN {
+            command.env_remove(variable);
+        }
         command
             .env("PATH", format!("{}:{path}", self.outer.path().join("bin").display()))
-            .env_remove("MAKEFLAGS")
-            .env_remove("CARGO_TARGET_DIR")
             .stdin(Stdio::null())
             .current_dir(&self.path);
         // Those of the run that this test belongs to.
