@@ -17,6 +17,7 @@ use crate::preview::hosts::Hosts;
 use crate::preview::kinds::is_python;
 use crate::preview::watch::Change;
 use crate::preview::{self, Preview, Status};
+use crate::supervisor::relay::Relay;
 use crate::supervisor::{OnFailure, Outcome, Request, Supervisor};
 
 pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
@@ -30,8 +31,8 @@ pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let directory = directory.context("a directory for the private socket can't be made")?;
     let socket = directory.path().join("pool.sock");
     let pool = Pool::for_dev(args, socket.clone())?;
-    crate::start_log(&pool.settings.log)?;
-    crate::runtime()?.block_on(serve(pool, bind(address)?, hosts, socket, reloads))
+    let log = crate::start_log(&pool.settings.log)?;
+    crate::runtime()?.block_on(serve(pool, bind(address)?, hosts, socket, reloads, &log))
 }
 
 async fn serve(
@@ -40,6 +41,7 @@ async fn serve(
     hosts: Hosts,
     socket: PathBuf,
     reloads: bool,
+    log: &Relay,
 ) -> anyhow::Result<ExitCode> {
     let interpreter = crate::find_python(&pool).await?;
     let roots = roots(&pool);
@@ -48,7 +50,7 @@ async fn serve(
         listener.local_addr().context("the preview has no address")?
     );
     let app = pool.settings.app.clone();
-    let supervisor = Supervisor::new(pool, &interpreter, OnFailure::Wait)?;
+    let supervisor = Supervisor::new(pool, &interpreter, OnFailure::Wait, log)?;
     // A reload waits here while the supervisor is busy with the last event, which takes no time worth naming.
     let (requests, received) = mpsc::channel(1);
     let status = supervisor.status();

@@ -11,7 +11,6 @@ mod supervisor;
 mod writer;
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -26,6 +25,7 @@ use cli::{Cli, Command, ServeArgs};
 use config::{ConfigError, Pool};
 use python::{Interpreter, PythonError, Wanted};
 use script::BlockError;
+use supervisor::relay::Relay;
 use supervisor::{OnFailure, Outcome, Supervisor};
 use writer::WriterError;
 
@@ -56,7 +56,8 @@ fn main() -> ExitCode {
 }
 
 fn failure(error: &anyhow::Error) -> ExitCode {
-    eprintln!("wsgi-fpm: error: {error:#}");
+    // It may be the pipe of a log that nobody reads.
+    pool::log::last_line(&format!("wsgi-fpm: error: {error:#}"));
     let is_usage =
         error.is::<ConfigError>() || error.is::<PythonError>() || error.is::<BlockError>() || error.is::<WriterError>();
     ExitCode::from(if is_usage { EXIT_USAGE } else { 1 })
@@ -77,10 +78,10 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 
 fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let pool = Pool::for_serve(args)?;
-    start_log(&pool.settings.log)?;
+    let log = start_log(&pool.settings.log)?;
     runtime()?.block_on(async {
         let interpreter = find_python(&pool).await?;
-        let supervisor = Supervisor::new(pool, &interpreter, OnFailure::Exit)?;
+        let supervisor = Supervisor::new(pool, &interpreter, OnFailure::Exit, &log)?;
         // Nobody but signals asks for anything.
         let (_, requests) = mpsc::channel(1);
         Ok(match supervisor.run(requests).await? {
@@ -104,10 +105,8 @@ async fn find_python(pool: &Pool) -> Result<Interpreter, PythonError> {
     Ok(python)
 }
 
-fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
-    let stderr = std::io::stderr().as_fd().try_clone_to_owned();
-    pool::log::start(settings, stderr.context("standard error can't be used for the log")?);
-    Ok(())
+fn start_log(settings: &LogSettings) -> anyhow::Result<Relay> {
+    Relay::start(settings).context("standard error can't be used for the log")
 }
 
 /// One thread: the supervisor only waits.

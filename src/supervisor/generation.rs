@@ -74,11 +74,12 @@ pub enum StartError {
 
 /// What a generation is started from.
 pub struct Plan<'a> {
-    pub command: Command,
     pub env: &'a [(String, String)],
     pub settings: &'a Settings,
     pub listeners: &'a [Listener],
     pub handover: &'a Handover,
+    /// Where events are sent.
+    pub log: BorrowedFd<'a>,
 }
 
 /// The supervisor's handle. Dropping it kills the leader.
@@ -91,18 +92,23 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Starts the leader and gives it its settings. What becomes of it is reported to `events`.
+    /// Starts the leader by `command` and gives it its settings. What becomes of it is reported to `events`.
     ///
     /// # Errors
     /// The process can't be started, or is gone at once.
-    pub fn start(number: u64, plan: Plan<'_>, events: mpsc::Sender<Event>) -> Result<Self, StartError> {
+    pub fn start(
+        number: u64,
+        command: Command,
+        plan: &Plan<'_>,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Self, StartError> {
         let settings = plan.settings;
         let slots = settings.workers as usize * settings.threads as usize;
         let scoreboard = Scoreboard::create(slots).map_err(StartError::Scoreboard)?;
         let (ours, theirs) = Socket::pair().map_err(StartError::Control)?;
-        let mut child = spawn(plan.command, plan.env, theirs)?;
+        let mut child = spawn(command, plan.env, theirs)?;
         let pid = child.id().unwrap_or_default();
-        let sent = send_settings(&ours, settings, &scoreboard, plan.handover, plan.listeners);
+        let sent = send_settings(&ours, &scoreboard, plan);
         // A leader that is gone already says why on its standard error and by its status: not here.
         if let Err(error) = sent {
             if error.kind() != io::ErrorKind::BrokenPipe {
@@ -158,18 +164,11 @@ fn spawn(mut command: Command, env: &[(String, String)], control: Socket) -> Res
 }
 
 /// The descriptors of [`pool::control::LEADER_FDS`].
-fn send_settings(
-    control: &Socket,
-    settings: &Settings,
-    scoreboard: &OwnedFd,
-    handover: &Handover,
-    listeners: &[Listener],
-) -> io::Result<()> {
-    let log = io::stderr();
-    let mut fds: Vec<BorrowedFd<'_>> = vec![log.as_fd(), scoreboard.as_fd()];
-    fds.extend(handover.ends());
-    fds.extend(listeners.iter().map(AsFd::as_fd));
-    send_with_fds(control, &ToLeader::Settings(Box::new(settings.clone())), &fds)
+fn send_settings(control: &Socket, scoreboard: &OwnedFd, plan: &Plan<'_>) -> io::Result<()> {
+    let mut fds: Vec<BorrowedFd<'_>> = vec![plan.log, scoreboard.as_fd()];
+    fds.extend(plan.handover.ends());
+    fds.extend(plan.listeners.iter().map(AsFd::as_fd));
+    send_with_fds(control, &ToLeader::Settings(Box::new(plan.settings.clone())), &fds)
 }
 
 /// Both directions of the control socket.

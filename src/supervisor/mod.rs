@@ -7,9 +7,11 @@ pub mod listeners;
 mod nofile;
 mod output;
 mod policy;
+pub mod relay;
 mod signals;
 
 use std::future::pending;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -28,6 +30,7 @@ use crate::python::Interpreter;
 use generation::{Event, Generation, Order, Plan, StartError, What};
 use listeners::Listener;
 use policy::Backoff;
+use relay::Relay;
 use signals::{Signals, Wish};
 
 /// Events of all generations. When it is full their tasks wait, which delays nothing but reports.
@@ -87,6 +90,8 @@ pub struct Supervisor {
     listeners: Vec<Listener>,
     /// Through it a generation gives its connections to the next one.
     handover: Handover,
+    /// Through it they log.
+    log: OwnedFd,
     /// At most one is Starting and at most one Serving.
     members: Vec<Member>,
     last_number: u64,
@@ -104,7 +109,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// The engine is missing, a signal handler can't be set, or a socket can't be had.
-    pub fn new(mut pool: Pool, interpreter: &Interpreter, on_failure: OnFailure) -> anyhow::Result<Self> {
+    pub fn new(mut pool: Pool, interpreter: &Interpreter, on_failure: OnFailure, log: &Relay) -> anyhow::Result<Self> {
         let host = Host::new(interpreter)?;
         // Before the sockets, so that no signal ends the program while their files exist.
         let signals = Signals::new().context("signal handlers can't be set")?;
@@ -120,6 +125,7 @@ impl Supervisor {
         pool.settings.listeners = listeners.iter().map(Listener::kind).collect();
         nofile::raise(&pool.settings);
         let handover = Handover::new().context("the handover can't be made")?;
+        let log = log.sending().try_clone_to_owned().context("the log can't be shared")?;
         let (reports, events) = mpsc::channel(EVENTS);
         Ok(Self {
             pool,
@@ -129,6 +135,7 @@ impl Supervisor {
             signals,
             listeners,
             handover,
+            log,
             members: Vec::new(),
             last_number: 0,
             ever_ready: false,
@@ -223,13 +230,13 @@ impl Supervisor {
     fn start(&mut self) -> Result<(), StartError> {
         self.last_number += 1;
         let plan = Plan {
-            command: self.host.command(),
             env: &self.pool.env,
             settings: &self.pool.settings,
             listeners: &self.listeners,
             handover: &self.handover,
+            log: self.log.as_fd(),
         };
-        let generation = Generation::start(self.last_number, plan, self.reports.clone())?;
+        let generation = Generation::start(self.last_number, self.host.command(), &plan, self.reports.clone())?;
         debug!(
             generation = generation.number,
             leader = generation.pid,

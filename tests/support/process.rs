@@ -36,6 +36,7 @@ pub struct Builder {
     tcp: Option<String>,
     /// Started as web servers start scripts: one process, its listening socket as standard input.
     on_stdin: bool,
+    log: Option<Arc<OwnedFd>>,
     options: Vec<OsString>,
     environment: Vec<(OsString, Option<OsString>)>,
 }
@@ -70,6 +71,12 @@ impl Builder {
     /// Without a supervisor, as a web server starts it: the listening socket is standard input.
     pub fn on_stdin(mut self) -> Self {
         self.on_stdin = true;
+        self
+    }
+
+    /// Its standard error, which then nobody collects.
+    pub fn log_to(mut self, log: impl Into<OwnedFd>) -> Self {
+        self.log = Some(Arc::new(log.into()));
         self
     }
 
@@ -163,6 +170,9 @@ impl Builder {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        if let Some(log) = &self.log {
+            command.stderr(log.try_clone().unwrap());
+        }
         if let Some(python) = &self.python {
             command.arg("--python").arg(python);
         }
@@ -176,7 +186,7 @@ impl Builder {
         let group = Pid::from_child(&child);
         reaper().add(group, directory.path());
         Gateway {
-            log: Log::collect(child.stderr.take().unwrap()),
+            log: child.stderr.take().map(Log::collect).unwrap_or_default(),
             output: Log::collect(child.stdout.take().unwrap()),
             child: Mutex::new(child),
             group,
@@ -223,6 +233,7 @@ impl Gateway {
             python: python::default(),
             tcp: None,
             on_stdin: false,
+            log: None,
             options: Vec::new(),
             environment: Vec::new(),
         }

@@ -29,6 +29,7 @@ mod lenient;
 mod lifecycle;
 mod limits;
 mod loading;
+mod log_unread;
 mod management;
 mod map;
 mod peers;

@@ -74,6 +74,69 @@ fn e11_second_request_on_a_busy_connection_is_logged() {
     assert_eq!(field(&line, "id"), Some("777"), "{line}");
 }
 
+/// Lines with `line`, and what was left out of `kind` by the lines that say so.
+fn told(gateway: &Gateway, line: &str, kind: &str) -> (usize, usize) {
+    let more = |text: &String| {
+        let (_, rest) = text.split_once("and ").filter(|_| text.contains(kind))?;
+        let (number, rest) = rest.split_once(' ')?;
+        rest.starts_with("more like this in the last ")
+            .then(|| number.parse::<usize>().unwrap())
+    };
+    let left_out = gateway.log.lines().iter().filter_map(more).sum();
+    (gateway.log.count(|text| text.contains(line)), left_out)
+}
+
+#[track_caller]
+fn assert_limited(gateway: &Gateway, all: usize, line: &str, kind: &str) {
+    crate::support::wait::until("the rest is told as a number", SOON, || {
+        let (lines, left_out) = told(gateway, line, kind);
+        lines + left_out == all
+    });
+    let (lines, _) = told(gateway, line, kind);
+    assert!((10..all / 2).contains(&lines), "{lines} of {all}");
+}
+
+#[test]
+fn second_requests_on_a_busy_connection_are_logged_ten_a_second() {
+    const SENT: usize = 5000;
+    let gateway = Gateway::app("failures").start();
+    let mut connection = gateway.connect();
+    let first = Request::get("/hello");
+    connection.send(&first.begin_bytes());
+    for _ in 0..SENT / 100 {
+        connection.send(&begin_request(777, 1, 1).repeat(100));
+        (0..100).for_each(|_| assert_eq!(connection.expect_record().id, 777));
+    }
+    let kind = "what=\"second requests on busy connections\"";
+    assert_limited(
+        &gateway,
+        SENT,
+        "a second request on a busy connection was refused",
+        kind,
+    );
+}
+
+#[test]
+fn aborted_requests_and_refused_peers_are_logged_ten_a_second() {
+    const SENT: usize = 200;
+    let gateway = Gateway::app("failures").start();
+    for _ in 0..SENT {
+        let mut connection = gateway.connect();
+        connection.send(&Request::get("/hello").begin_bytes());
+    }
+    let line = "closed a connection before a thread had its request";
+    let kind = "what=\"connections that were closed before a thread had their request\"";
+    assert_limited(&gateway, SENT, line, kind);
+    let gateway = Gateway::app("failures")
+        .variable("FCGI_WEB_SERVER_ADDRS", "192.0.2.1")
+        .start();
+    for _ in 0..SENT {
+        gateway.connect().expect_close();
+    }
+    let kind = "what=\"peers that FCGI_WEB_SERVER_ADDRS does not list\"";
+    assert_limited(&gateway, SENT, "a peer that FCGI_WEB_SERVER_ADDRS", kind);
+}
+
 #[test]
 fn e14_path_outside_the_mount_is_logged() {
     APPS.get("/e14-log?token").error_page(404);

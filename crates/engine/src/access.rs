@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use pool::log::{ACCESS, escape_bytes};
+use pool::log::{ACCESS, word};
 
 use crate::wsgi::params::waited;
 use crate::wsgi::reject;
@@ -83,22 +83,4 @@ impl Access {
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
-}
-
-fn word(bytes: &[u8]) -> String {
-    match bytes {
-        b"" => "-".into(),
-        bytes => escape_bytes(bytes).replace(' ', "\\x20"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::word;
-
-    #[test]
-    fn word_has_no_end_within() {
-        assert_eq!(word(b"/a b\tc status=200\n"), r"/a\x20b\tc\x20status=200\n");
-        assert_eq!(word(b""), "-");
-    }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pool::control::{Messages, OWN_FDS, ToLeader, ToSupervisor, receive_with_fds, send};
 use pool::handover::Handover;
-use pool::own::{self, Own, OwnFd};
+use pool::own::{Own, OwnFd};
 use pool::scoreboard::Scoreboard;
 use pool::settings::Settings;
 use pyo3::prelude::*;
@@ -88,9 +88,7 @@ impl Leader {
         let give = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let scoreboard = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let log = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
-        let log = log.as_fd().try_clone_to_owned()?;
-        own::keep(&log);
-        pool::log::start(&settings.log, log);
+        pool::log::start(&settings.log, pool::log::channel::Sender::new(log));
         // A name for ps and top; nothing depends on it.
         let _ = rustix::thread::set_name(c"wsgi-fpm leader");
         pool::title::set(&format!("wsgi-fpm: pool {}, leader", settings.pool));

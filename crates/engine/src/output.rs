@@ -6,16 +6,14 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use pool::log::Lines;
 use pool::own::Own;
 
 pub struct Output {
     pipe: Own<File>,
     pid: i32,
-    partial: Vec<u8>,
+    lines: Lines,
 }
-
-/// A line without an end is logged in pieces of this size.
-const MAX_LINE: usize = 8 * 1024;
 
 const CHUNKS_AT_ONCE: usize = 16;
 
@@ -25,7 +23,7 @@ impl Output {
         Self {
             pipe: Own::new(File::from(pipe)),
             pid,
-            partial: Vec::new(),
+            lines: Lines::default(),
         }
     }
 
@@ -39,7 +37,7 @@ impl Output {
                     self.end();
                     return false;
                 }
-                Ok(length) => self.take(&chunk[..length]),
+                Ok(length) => self.lines.take(&chunk[..length], |line| log(self.pid, line)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return error.kind() == ErrorKind::WouldBlock,
             }
@@ -49,31 +47,12 @@ impl Output {
 
     /// The worker is gone: logs what it wrote last.
     pub fn end(&mut self) {
-        let rest = std::mem::take(&mut self.partial);
-        if !rest.is_empty() {
-            self.log(&rest);
-        }
+        self.lines.end(|line| log(self.pid, line));
     }
+}
 
-    fn take(&mut self, data: &[u8]) {
-        self.partial.extend_from_slice(data);
-        let mut lines = std::mem::take(&mut self.partial);
-        let mut start = 0;
-        while let Some(length) = lines[start..].iter().position(|&byte| byte == b'\n') {
-            self.log(&lines[start..start + length]);
-            start += length + 1;
-        }
-        while lines.len() - start > MAX_LINE {
-            self.log(&lines[start..start + MAX_LINE]);
-            start += MAX_LINE;
-        }
-        lines.drain(..start);
-        self.partial = lines;
-    }
-
-    fn log(&self, line: &[u8]) {
-        tracing::info!(target: pool::log::APP, worker = self.pid, "{}", pool::log::escape(&String::from_utf8_lossy(line)));
-    }
+fn log(worker: i32, line: &str) {
+    tracing::info!(target: pool::log::APP, worker, "{line}");
 }
 
 impl AsFd for Output {

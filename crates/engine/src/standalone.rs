@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use pool::log::Direct;
 use pool::own::{self, Own, OwnFd};
 use pool::scoreboard::Scoreboard;
 use pool::settings::Settings;
@@ -26,10 +27,7 @@ pub fn run(py: Python<'_>, settings: Settings) -> i32 {
         }
     };
     match io::stderr().as_fd().try_clone_to_owned() {
-        Ok(log) => {
-            own::keep(&log);
-            pool::log::start(&settings.log, log);
-        }
+        Ok(log) => pool::log::start(&settings.log, Direct::new(Own::new(log), settings.log.format)),
         Err(error) => eprintln!("wsgi-fpm: there is no log: {error}"),
     }
     // A name for ps and top; nothing depends on it.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use fastcgi::record::role;
 use fastcgi::{BeginRequest, Pairs};
+use pool::limited;
 use pool::log::escape;
 use pool::own::OwnFd;
 use pool::scoreboard::{Scoreboard, Slot, now_ms};
@@ -87,7 +88,12 @@ impl Shared {
             let address = peer.and_then(|peer| std::net::SocketAddr::try_from(peer).ok());
             let address = address.map(|address| address.ip().to_canonical());
             if !address.is_some_and(|address| allowed.contains(&address)) {
-                tracing::warn!(?address, "a peer that FCGI_WEB_SERVER_ADDRS does not list was refused");
+                limited!(
+                    "peers that FCGI_WEB_SERVER_ADDRS does not list",
+                    tracing::warn!(?address, "a peer that FCGI_WEB_SERVER_ADDRS does not list was refused")
+                );
+                // The watchdog says how many more there were.
+                self.bell.ring_if_asleep();
                 return None;
             }
         }

@@ -123,6 +123,7 @@ impl Watchdog {
 
     fn anything_to_watch(&self) -> bool {
         self.shared.hub.reactor.needs_watching()
+            || pool::log::is_owing()
             || self
                 .shared
                 .stations
@@ -167,6 +168,7 @@ impl Watchdog {
             self.check_time(index, now);
         }
         self.answer_management();
+        pool::log::report();
         if self.is_alone() {
             self.end_if_due(now);
         }

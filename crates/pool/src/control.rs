@@ -24,7 +24,7 @@ pub const MAX_FDS: usize = 64;
 /// Those that come before the listeners.
 pub const OWN_FDS: usize = 4;
 
-/// Descriptors beside [`ToLeader::Settings`], in this order: the log (where events are written), the scoreboard's
+/// Descriptors beside [`ToLeader::Settings`], in this order: the log (where events are sent, see [`crate::log::channel`]), the scoreboard's
 /// memory, both ends of the handover, then one listener for each entry of `Settings::listeners`.
 pub const LEADER_FDS: &str = "log, scoreboard, handover (2), listeners...";
 

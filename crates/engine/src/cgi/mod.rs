@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use pool::log::{escape, escape_bytes};
-use pool::own::{self, OwnFd};
+use pool::log::{Direct, escape, escape_bytes};
+use pool::own::{Own, OwnFd};
 use pool::settings::Settings;
 use pyo3::prelude::*;
 
@@ -52,10 +52,7 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
         }
     };
     match io::stderr().as_fd().try_clone_to_owned() {
-        Ok(log) => {
-            own::keep(&log);
-            pool::log::start(&settings.log, log);
-        }
+        Ok(log) => pool::log::start(&settings.log, Direct::new(Own::new(log), settings.log.format)),
         Err(error) => eprintln!("wsgi-fpm: there is no log: {error}"),
     }
     let unread = Arc::new(AtomicU64::new(pool::cgi::content_length()));

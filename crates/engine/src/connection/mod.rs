@@ -18,6 +18,7 @@ use std::time::Duration;
 use fastcgi::record::{ProtocolStatus, role};
 use fastcgi::{BeginRequest, Event, Pairs, encode};
 use pool::handover::{Handover, Passage};
+use pool::limited;
 use pool::own::OwnFd;
 use pool::scoreboard::now_ms;
 use rustix::net::{Shutdown, shutdown};
@@ -136,9 +137,12 @@ impl Connection {
             Err(CarrierError::Gone) => {
                 if self.phase == Phase::Receiving {
                     let request = self.request_line();
-                    tracing::info!(
-                        request,
-                        "the front server closed a connection before a thread had its request"
+                    limited!(
+                        "connections that were closed before a thread had their request",
+                        tracing::info!(
+                            request,
+                            "the front server closed a connection before a thread had its request"
+                        )
                     );
                 }
                 Step::Close
@@ -146,7 +150,10 @@ impl Connection {
             // That was said where it was found.
             Err(CarrierError::Protocol(_)) => Step::Close,
             Err(error) => {
-                tracing::warn!(%error, "a connection was closed");
+                limited!(
+                    "connections that failed",
+                    tracing::warn!(%error, "a connection was closed")
+                );
                 Step::Close
             }
         }
@@ -231,11 +238,14 @@ impl Connection {
         let consumed = self.take_events().and_then(|()| self.answer());
         match &consumed {
             Err(CarrierError::Protocol(what)) => {
-                tracing::warn!(
-                    error = what,
-                    peer = self.peer(),
-                    request = self.request_line(),
-                    "a front server breaks the protocol: its connection is closed"
+                limited!(
+                    "front servers that break the protocol",
+                    tracing::warn!(
+                        error = what,
+                        peer = self.peer(),
+                        request = self.request_line(),
+                        "a front server breaks the protocol: its connection is closed"
+                    )
                 );
                 self.broken = Some(what.clone());
             }
@@ -301,9 +311,12 @@ impl Connection {
                 }
                 Some(Event::AbortedEarly(begin)) => self.answer_abort(Some(begin))?,
                 Some(Event::SecondRequest { id }) => {
-                    tracing::warn!(
-                        id,
-                        "a second request on a busy connection was refused: multiplexing is not offered"
+                    limited!(
+                        "second requests on busy connections",
+                        tracing::warn!(
+                            id,
+                            "a second request on a busy connection was refused: multiplexing is not offered"
+                        )
                     );
                     encode::end_request(self.outgoing.answers(), id, 0, ProtocolStatus::CantMpxConn);
                 }
@@ -339,7 +352,10 @@ impl Connection {
     /// ABORT_REQUEST before the application was called: END_REQUEST says that it is over (SPEC A23).
     fn answer_abort(&mut self, begin: Option<BeginRequest>) -> Result<(), CarrierError> {
         let request = self.request_line();
-        tracing::info!(request, "the front server aborted a request before a thread had it");
+        limited!(
+            "requests that were aborted before a thread had them",
+            tracing::info!(request, "the front server aborted a request before a thread had it")
+        );
         self.hub.keep_body_memory(self.body.reset());
         let Some(begin) = begin else { return Ok(()) };
         encode::end_request(self.outgoing.answers(), begin.id, 0, ProtocolStatus::RequestComplete);
@@ -370,7 +386,10 @@ impl Connection {
         let before = self.has_drained_enough();
         self.drained += received as u64;
         if !before && self.has_drained_enough() {
-            tracing::info!("the rest of an unread body is more than --drain-bytes: no more of it is received");
+            limited!(
+                "unread bodies over --drain-bytes",
+                tracing::info!("the rest of an unread body is more than --drain-bytes: no more of it is received")
+            );
         }
     }
 
@@ -437,10 +456,18 @@ impl Connection {
     pub fn log_expiry(&self) {
         match self.phase {
             Phase::Receiving => {
-                tracing::info!("a connection was closed: its request did not arrive (--params-timeout)");
+                limited!(
+                    "requests that did not arrive",
+                    tracing::info!("a connection was closed: its request did not arrive (--params-timeout)")
+                );
             }
             Phase::Idle if self.owes_body() => {
-                tracing::info!("a connection was closed: the body of an answered request stopped (--drain-timeout)");
+                limited!(
+                    "bodies of answered requests that stopped",
+                    tracing::info!(
+                        "a connection was closed: the body of an answered request stopped (--drain-timeout)"
+                    )
+                );
             }
             Phase::Idle => tracing::debug!("an idle connection was closed (--idle-timeout)"),
             Phase::Running | Phase::Lingering => tracing::debug!("a connection was closed"),
@@ -520,7 +547,10 @@ impl Drop for Connection {
 
 /// SPEC C44.
 pub fn log_surplus() {
-    tracing::warn!("a request body is longer than its CONTENT_LENGTH: the rest is ignored");
+    limited!(
+        "bodies longer than their CONTENT_LENGTH",
+        tracing::warn!("a request body is longer than its CONTENT_LENGTH: the rest is ignored")
+    );
 }
 
 /// Tolerated oddities: once at info for each worker, so that a mad client can't fill the log.

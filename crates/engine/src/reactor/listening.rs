@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 
 use pool::handover::{Handed, Passage};
+use pool::limited;
 use pool::own::{self, Own, OwnFd};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -93,7 +94,10 @@ impl<C: Parked> Reactor<C> {
             Ok(Some(Handed::Nudge)) => Err(Errno::INTR),
             Ok(None) => Err(Errno::AGAIN),
             Err(error) => {
-                tracing::error!(%error, "a connection that another worker has given away is lost");
+                limited!(
+                    "connections that were lost on their way from another worker",
+                    tracing::error!(%error, "a connection that another worker has given away is lost")
+                );
                 Err(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))
             }
         }

@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pool::handover::{Handover, Passage};
+use pool::limited;
 use pool::own::{Own, OwnFd};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{self, EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
@@ -260,7 +261,10 @@ impl<C: Parked> Reactor<C> {
     pub fn park(&self, connection: Box<C>, ready: bool) {
         let refused = self.slots().park(connection, ready, &self.epoll);
         if let Err((error, connection)) = refused {
-            tracing::error!(%error, "a connection can't be watched and is closed");
+            limited!(
+                "connections that can't be watched",
+                tracing::error!(%error, "a connection can't be watched and is closed")
+            );
             drop(connection);
         }
     }

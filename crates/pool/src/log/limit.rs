@@ -1,0 +1,139 @@
+//! Events that one client or one front server can cause at will: of each kind a few a second are logged, then how many more
+//! there were.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, TryLockError};
+
+use crate::scoreboard::now_ms;
+
+/// Events of one kind that are logged in each second.
+const PASSING: u64 = 10;
+const SECOND_MS: u64 = 1000;
+
+/// One kind of events, counted in this process. A `static` where they are logged.
+#[derive(Debug)]
+pub struct Limit {
+    /// In the words of the log, such as "refused peers".
+    what: &'static str,
+    /// When the second began that is being counted, by `now_ms`; 0: never.
+    since_ms: AtomicU64,
+    seen: AtomicU64,
+}
+
+/// Those that have left something out and have not said so.
+static OWING: Mutex<Vec<&'static Limit>> = Mutex::new(Vec::new());
+
+impl Limit {
+    pub const fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            since_ms: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+        }
+    }
+
+    /// It has happened: whether to log it. Says first how many were left out before, if that is over.
+    pub fn pass(&'static self) -> bool {
+        let now = now_ms();
+        if let Some((left_out, for_ms)) = self.begin(now) {
+            self.say(left_out, for_ms);
+        }
+        let seen = self.seen.fetch_add(1, Relaxed) + 1;
+        if seen == PASSING + 1 {
+            self.owe();
+        }
+        seen <= PASSING
+    }
+
+    /// Begins a new second if the last is over; what was left out, and in how many milliseconds.
+    fn begin(&self, now: u64) -> Option<(u64, u64)> {
+        let since = self.since_ms.load(Relaxed);
+        let for_ms = now.saturating_sub(since);
+        if since != 0 && for_ms < SECOND_MS {
+            return None;
+        }
+        // Of several threads one begins it.
+        self.since_ms.compare_exchange(since, now, Relaxed, Relaxed).ok()?;
+        let left_out = self.seen.swap(0, Relaxed).saturating_sub(PASSING);
+        (left_out > 0).then_some((left_out, for_ms))
+    }
+
+    fn owe(&'static self) {
+        // In a child of the application another thread may have had the lock for ever: then nobody is told later.
+        let mut owing = match OWING.try_lock() {
+            Ok(owing) => owing,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if !owing.iter().any(|limit| std::ptr::eq(*limit, self)) {
+            owing.push(self);
+        }
+    }
+
+    fn say(&self, left_out: u64, for_ms: u64) {
+        let seconds = for_ms.div_ceil(SECOND_MS);
+        tracing::warn!(
+            what = self.what,
+            "and {left_out} more like this in the last {seconds} s"
+        );
+    }
+}
+
+/// Whether [`report`] is to be called in a second.
+pub fn is_owing() -> bool {
+    OWING.try_lock().is_ok_and(|owing| !owing.is_empty())
+}
+
+/// Says what has been left out for a second and more, although nothing of the kind happens any more.
+pub fn report() {
+    let Ok(mut owing) = OWING.try_lock() else { return };
+    let now = now_ms();
+    owing.retain(|limit| {
+        if let Some((left_out, for_ms)) = limit.begin(now) {
+            limit.say(left_out, for_ms);
+        }
+        limit.seen.load(Relaxed) > PASSING
+    });
+}
+
+/// Logs an event of which there may be any number: `limited!("refused peers", tracing::warn!("..."))`.
+#[macro_export]
+macro_rules! limited {
+    ($what:literal, $event:expr) => {{
+        static LIMIT: $crate::log::Limit = $crate::log::Limit::new($what);
+        if LIMIT.pass() {
+            $event;
+        }
+    }};
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_a_second_pass_and_the_rest_is_counted() {
+        static LIMIT: Limit = Limit::new("tests");
+        assert_eq!(LIMIT.begin(5), None);
+        assert_eq!(
+            (0..1000).filter(|_| LIMIT.seen.fetch_add(1, Relaxed) < PASSING).count(),
+            10
+        );
+        assert_eq!(LIMIT.begin(1004), None, "the second is not over");
+        assert_eq!(LIMIT.begin(4005), Some((990, 4000)));
+        assert_eq!(LIMIT.begin(5005), None, "nothing was left out");
+    }
+
+    #[test]
+    fn what_was_left_out_is_owed_until_it_is_said() {
+        static LIMIT: Limit = Limit::new("more tests");
+        let passed = (0..25).filter(|_| LIMIT.pass()).count();
+        assert!((10..=20).contains(&passed), "ten a second: {passed}");
+        assert!(is_owing());
+        crate::log::tests::until(|| {
+            report();
+            !is_owing()
+        });
+        assert_eq!(LIMIT.seen.load(Relaxed), 0);
+    }
+}

@@ -1,0 +1,186 @@
+//! The log: its form, the same in every process, and its ways out. tracing-subscriber hands over each event whole.
+
+pub mod channel;
+mod direct;
+mod limit;
+mod text;
+
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{MakeWriter, format};
+use tracing_subscriber::prelude::*;
+
+pub use direct::{Direct, last_line};
+pub use limit::{Limit, is_owing, report};
+pub use text::{Lines, MAX_LINE, block, escape, escape_bytes, word};
+
+/// Target of the access log's events: switched on and off apart from the level.
+pub const ACCESS: &str = "access";
+/// Target of lines that the application wrote: to `wsgi.errors`, standard output or standard error.
+pub const APP: &str = "app";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSettings {
+    pub level: Level,
+    pub format: Format,
+    /// One line a request.
+    pub access: bool,
+    /// Colours, for a terminal.
+    pub ansi: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Text,
+    Json,
+}
+
+/// A way out of this process for events.
+pub trait Sink: Send + Sync + 'static {
+    /// Takes one event with all of its lines, the last newline included. Never waits for long, whoever reads the log: what
+    /// does not get through is lost, and counted.
+    fn write(&self, event: &[u8]);
+}
+
+/// Starts logging to `sink` for the whole process. A second call changes nothing.
+pub fn start(settings: &LogSettings, sink: impl Sink) {
+    let level = match settings.level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    let access = if settings.access {
+        LevelFilter::INFO
+    } else {
+        LevelFilter::OFF
+    };
+    // What the application writes is the administrator's business at every level.
+    let filter = Targets::new()
+        .with_default(level)
+        .with_target(ACCESS, access)
+        .with_target(APP, LevelFilter::INFO);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(Output(Arc::new(sink)))
+        .with_ansi(settings.ansi)
+        // It would be told on standard error, by one who does not mind waiting.
+        .log_internal_errors(false);
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match settings.format {
+        Format::Text => registry.with(layer).try_init(),
+        Format::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logging has been started before");
+    }
+}
+
+struct Output<S>(Arc<S>);
+
+impl<S: Sink> Write for Output<S> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        self.0.write(event);
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a, S: Sink> MakeWriter<'a> for Output<S> {
+    type Writer = Output<S>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Output(Arc::clone(&self.0))
+    }
+}
+
+/// One event of the log's own, for those who write it where tracing can't be asked.
+pub fn notice(format: Format, message: &str) -> String {
+    let mut time = String::new();
+    // It can only fail if the clock is before 1970.
+    let _ = SystemTime.format_time(&mut format::Writer::new(&mut time));
+    match format {
+        Format::Text => format!("{time}  WARN {}: {message}\n", module_path!()),
+        Format::Json => {
+            let target = module_path!();
+            let event = serde_json::json!({ "timestamp": time, "level": "WARN", "message": message, "target": target });
+            format!("{event}\n")
+        }
+    }
+}
+
+/// What a log says of events that nobody read in time.
+pub fn lost(format: Format, events: u64) -> String {
+    notice(
+        format,
+        &format!("{events} lines of the log were lost since nobody read it"),
+    )
+}
+
+/// Waits for one of `events` on `fd`; false if the time is over.
+pub(crate) fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, until: Instant) -> bool {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(&fd, events)], Some(&timeout)) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            // EINTR. Whoever has a timer of his own that is quicker must not keep us here for ever.
+            Err(_) if left.is_zero() => return false,
+            Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits for a condition, for a few seconds.
+    pub fn until(condition: impl Fn() -> bool) {
+        let end = Instant::now() + std::time::Duration::from_secs(20);
+        while !condition() {
+            assert!(Instant::now() < end, "it has not come true");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn notice_looks_like_an_event() {
+        let text = lost(Format::Text, 7);
+        let (time, rest) = text.split_at(27);
+        assert!(time.starts_with("20") && time.ends_with('Z'), "{text}");
+        assert_eq!(
+            rest,
+            "  WARN pool::log: 7 lines of the log were lost since nobody read it\n"
+        );
+        let json: serde_json::Value = serde_json::from_str(&lost(Format::Json, 7)).unwrap();
+        assert_eq!(json["message"], "7 lines of the log were lost since nobody read it");
+        assert_eq!((&json["level"], &json["target"]), (&"WARN".into(), &"pool::log".into()));
+    }
+}
