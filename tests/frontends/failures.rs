@@ -20,6 +20,7 @@ scenarios! {
     exception_after_the_head_breaks_the_transfer
     exception_after_a_part_was_received_breaks_the_transfer
     short_body_breaks_the_transfer
+    body_that_lacks_its_last_bytes_is_never_filled_up
     curl_reports_a_broken_transfer
     request_over_its_time_is_a_504
     body_over_the_limit_is_a_413
@@ -125,6 +126,27 @@ fn short_body_breaks_the_transfer(front: &Front) {
     together(&[&|| expect_broken(front, &front.plain, &page, ""), &|| {
         expect_broken(front, &front.streaming, &page, "")
     }]);
+}
+
+/// C29: what the web server may have of its own must not take the place of what is missing.
+fn body_that_lacks_its_last_bytes_is_never_filled_up(front: &Front) {
+    let page = front.own("lacks_the_end");
+    together(&[&|| expect_lack(front, &front.plain, &page), &|| {
+        expect_lack(front, &front.streaming, &page)
+    }]);
+}
+
+#[track_caller]
+fn expect_lack(front: &Front, place: &Place, page: &str) {
+    let response = place.connect().try_exchange(&place.request(&Request::get(page)));
+    if let Ok(response) = response {
+        let (whole, length) = (response.complete, response.body.len());
+        assert!(!whole || front.has(Quirk::HidesShortBodies), "{page} at {}", place.host);
+        let own = response.body == pattern(0, length) && length <= 299_995;
+        assert!(own, "{page} at {}: {length} bytes", place.host);
+    }
+    place.log.wait_for_line(&["ERROR", page]);
+    place.get("/").ok();
 }
 
 fn curl_reports_a_broken_transfer(front: &Front) {

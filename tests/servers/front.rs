@@ -62,6 +62,8 @@ pub const STOCK: &str = "stock";
 pub const STREAM: &str = "stream";
 /// Large buffers for the heads of responses.
 pub const LARGE_HEADS: &str = "large-heads";
+/// nginx cuts parts out of what the application sends whole.
+pub const RANGES: &str = "ranges";
 /// Says that every request has waited for more than a minute.
 pub const OLD: &str = "old";
 /// The gateway with `--mount /app`, by each kind of params.
@@ -170,6 +172,11 @@ fn hosts(nginx: Builder, port: usize, pass: &str, pass_mounted: &str) -> Builder
             &location(&format!(
                 "{SHIPPED} {pass} fastcgi_buffer_size 68k; fastcgi_buffers 16 16k;"
             )),
+        )
+        .server(
+            port,
+            RANGES,
+            &location(&format!("{SHIPPED} {pass} fastcgi_force_ranges on;")),
         )
         .server(
             port,

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::front::{Front, LARGE_HEADS, PLAIN, STREAM, site};
-use crate::support::http::{Client, Request, fetch};
+use crate::front::{Front, LARGE_HEADS, PLAIN, RANGES, STREAM, site};
+use crate::support::http::{Client, Request, fetch, pattern};
 use crate::support::installed;
 use crate::support::nginx::{Nginx, upstream};
 
@@ -17,6 +17,7 @@ scenarios! {
     head_above_the_limit_of_nginx_is_a_502_and_a_warning
     head_of_60_kib_passes_where_nginx_has_room
     internal_redirect_sends_a_file_of_nginx
+    range_is_cut_out_by_nginx_where_it_is_told_to
     blocks_arrive_one_by_one_without_buffering
     block_arrives_at_once_if_the_application_asks_for_it
 }
@@ -25,6 +26,19 @@ scenarios! {
 fn both_cookies_are_set(front: &Front) {
     let response = front.get("/cookies").ok();
     assert_eq!(response.all("Set-Cookie"), ["a=1; Path=/", "b=2; Path=/"]);
+}
+
+/// docs/nginx.md, for files of applications that know no Range.
+fn range_is_cut_out_by_nginx_where_it_is_told_to(front: &Front) {
+    let request = |host| {
+        Request::get("/sized?n=100000")
+            .host(host)
+            .header("Range", "bytes=70000-70009")
+    };
+    let part = front.send(&request(RANGES)).expect(206);
+    assert_eq!(part.header("Content-Range"), Some("bytes 70000-70009/100000"));
+    assert_eq!(part.body, pattern(70_000, 10));
+    assert_eq!(front.send(&request(STREAM)).ok().body.len(), 100_000);
 }
 
 /// C30.

@@ -191,6 +191,34 @@ fn e8a_failure_after_the_head_with_a_length_never_ends_as_if_it_were_whole() {
     assert!(matches!(response.end, None | Some((1, 0))), "{response}");
 }
 
+/// mod_fcgid would put the beginning of Apache's error page in the place of the missing bytes. Where Apache has sent nothing
+/// yet, or the page is too short, the end of the connection is better: it shows at once.
+#[test]
+fn e8a_end_that_apache_would_fill_up_is_an_end_of_the_stream() {
+    for (server, lack, is_end) in [
+        ("Apache/2.4.58 (Debian)", "70000,5", true),
+        ("Apache", "70000,65536", true),
+        ("Apache/2.4.58", "70000,65537", false),
+        ("Apache/2.4.58", "65536,5", false),
+        ("Apache/2.4.58", "1000,5", false),
+        ("nginx/1.22.1", "70000,5", false),
+        ("lighttpd/1.4.69", "70000,5", false),
+        ("", "70000,5", false),
+    ] {
+        let mut connection = APPS.connect();
+        let request = Request::get(&format!("/lacks?{lack}")).param("SERVER_SOFTWARE", server);
+        connection.send(&request.bytes());
+        let response = connection.read_response(1);
+        let (end, trailing) = match is_end {
+            true => (Some((1, 0)), &[][..]),
+            false => (None, &[0; 8][..]),
+        };
+        let seen = (response.code(), response.end, &response.trailing[..]);
+        assert_eq!(seen, (200, end, trailing), "{server} {lack}");
+        connection.expect_close();
+    }
+}
+
 #[test]
 fn e8_log_tells_the_bytes_that_were_sent_and_expected() {
     for (path, phrase) in [

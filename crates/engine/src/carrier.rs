@@ -73,6 +73,15 @@ pub struct FilePart<'a> {
     pub end: u64,
 }
 
+/// A response that breaks off after its Content-Length was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lack {
+    /// Body bytes that were sent.
+    pub sent: u64,
+    /// Body bytes that will not come.
+    pub missing: u64,
+}
+
 /// What a carrier waits for; the descriptors stay open while this lives.
 pub struct Handles {
     /// More of the request comes from here; `None` when it is complete.
@@ -129,6 +138,6 @@ pub trait Carrier: Send {
     fn crash_address(&self) -> Option<(RawFd, u16)>;
     /// The response was ended: the connection can serve others.
     fn done(self: Box<Self>);
-    /// The response must visibly break off (SPEC E8a).
-    fn cut(self: Box<Self>);
+    /// The response must visibly break off (SPEC E8a). `lack`: what it lacks, if its length was promised.
+    fn cut(self: Box<Self>, lack: Option<Lack>);
 }

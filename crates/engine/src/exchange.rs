@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::body::Body;
-use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Payload};
+use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Lack, Payload};
 use crate::crash::Answers;
 use crate::forked;
 
@@ -130,7 +130,7 @@ impl Exchange {
         let response = response(current.is_head);
         match carrier.send(&mut Payload::new(&[response]), Some(Ending::Complete { app_status: 1 })) {
             Ok(true) => carrier.done(),
-            Ok(false) | Err(_) => carrier.cut(),
+            Ok(false) | Err(_) => carrier.cut(None),
         }
         true
     }
@@ -172,7 +172,7 @@ impl Exchange {
         let carrier = self.lock().carrier.take();
         self.answers.settle(self.thread);
         if let Some(carrier) = carrier {
-            carrier.cut();
+            carrier.cut(None);
         }
     }
 
@@ -388,13 +388,13 @@ impl Ticket {
     }
 
     /// Ends the response if the front server has aborted it (SPEC A23); otherwise breaks it off.
-    pub fn cut(&self, py: Python<'_>) {
+    pub fn cut(&self, py: Python<'_>, lack: Option<Lack>) {
         if let Ok(false) = self.with(|carrier| carrier.end_aborted()) {
             // What becomes of it decides only whether the connection is kept.
             let _ = py.detach(|| self.send_waiting(|carrier| carrier.end_aborted()));
         }
         if let Some(carrier) = self.take() {
-            carrier.cut();
+            carrier.cut(lack);
         }
     }
 

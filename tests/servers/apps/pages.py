@@ -121,6 +121,12 @@ def short(environ, start_response):
     yield b"only this"
 
 
+def lacks_the_end(environ, start_response):
+    """Five bytes less than the declared 300000."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "300000")])
+    yield pattern(0, 299995)
+
+
 def silent(environ, start_response):
     """No start_response at all."""
     return [b"never seen"]
@@ -261,6 +267,6 @@ PAGES = {
     function.__name__: function
     for function in (
         digest, sized, status, cookies, redirect, big_head, early, accel, sendfile, fails, breaks, short, gated, endless,
-        reads, dies, silent, partial, speaks, large_header, process, slow, descriptors, closes,
+        reads, dies, silent, partial, speaks, large_header, process, slow, descriptors, closes, lacks_the_end,
     )
 }  # fmt: skip

@@ -187,4 +187,13 @@ def log_injection(environ, start_response):
     raise ValueError("line one\nFAKE log line\x1b[31m\rreturned")
 
 
+def lacks(environ, start_response):
+    """The query: how many bytes come, and how many are missing from Content-Length."""
+    sent, missing = map(int, key(environ).split(","))
+    start_response("200 OK", TEXT + [("Content-Length", str(sent + missing))])
+    while sent:
+        yield b"x" * min(sent, 10000)
+        sent -= min(sent, 10000)
+
+
 application = by_path(globals())

@@ -20,7 +20,7 @@ use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use super::signals;
 use crate::body::Body;
-use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Payload};
+use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Lack, Payload};
 
 /// Standard output, which only this process has: whoever prints writes to standard error.
 pub struct Output(Mutex<Option<Arc<OwnFd>>>);
@@ -298,7 +298,7 @@ impl Carrier for Streams {
     }
 
     /// The web server sees the end of the output: CGI has no sign for a response that breaks off.
-    fn cut(self: Box<Self>) {
+    fn cut(self: Box<Self>, _: Option<Lack>) {
         signals::outlive_response();
         self.done();
     }

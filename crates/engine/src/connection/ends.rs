@@ -73,7 +73,7 @@ impl Connection {
 
     /// Whether a peer whose stream has ended is gone altogether.
     fn is_gone(&self) -> bool {
-        if self.is_from_nginx() {
+        if self.is_from(b"nginx") {
             return true;
         }
         let mut fds = [PollFd::new(&self.fd, PollFlags::empty())];

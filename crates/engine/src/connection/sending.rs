@@ -3,7 +3,8 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-use fastcgi::{BeginRequest, Pairs};
+use fastcgi::record::ProtocolStatus;
+use fastcgi::{BeginRequest, Pairs, encode};
 use pool::scoreboard::now_ms;
 use rustix::net::{Shutdown, shutdown};
 
@@ -11,7 +12,12 @@ use super::ends::End;
 use super::outgoing::{POISON, Tail};
 use super::{Connection, Phase, Step, log_surplus};
 use crate::body::Body;
-use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Payload};
+use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Lack, Payload};
+
+/// Bytes of a page that Apache may append (`ErrorDocument`): more than pages of this kind have.
+const ERROR_PAGE: u64 = 64 * 1024;
+/// Bytes that mod_fcgid collects before it sends any (`FcgidOutputBufferSize`).
+const UNSENT: u64 = 64 * 1024;
 
 impl Connection {
     /// The id of the request that is being answered, and how its response ends.
@@ -25,15 +31,22 @@ impl Connection {
         let closes = ending.is_some() && (last || !keep_conn);
         // With `keepalive` in upstream{} and `fastcgi_buffering off`, nginx keeps even a connection that it has not asked
         // to be kept, and a POST that it sends there before it sees the end is lost.
-        let poison = closes && self.is_from_nginx();
+        let poison = closes && self.is_from(b"nginx");
         Ok((id, ending.map(|ending| Tail { ending, last, poison })))
     }
 
-    /// Whether nginx has sent the request; its own files of params and ours say so.
-    pub(super) fn is_from_nginx(&self) -> bool {
+    /// Whether the web server of this name has sent the request; nginx's own files of params and ours say so, Apache always.
+    pub(super) fn is_from(&self, server: &[u8]) -> bool {
         Pairs::new(self.codec.params())
             .flatten()
-            .any(|(name, value)| name == b"SERVER_SOFTWARE" && value.starts_with(b"nginx"))
+            .any(|(name, value)| name == b"SERVER_SOFTWARE" && value.starts_with(server))
+    }
+
+    /// Whether the end of the connection would be covered up: mod_fcgid appends Apache's error page to a response that
+    /// breaks off, and with a Content-Length the beginning of that page takes the place of the missing bytes. An end of the
+    /// stream leaves them missing. Where Apache has not sent the head yet, its page is what the client ought to get.
+    fn would_be_filled_up(&self, lack: Lack) -> bool {
+        (1..=ERROR_PAGE).contains(&lack.missing) && lack.sent > UNSENT && self.is_from(b"Apache")
     }
 
     /// Whether the connection is closed after this request, though the front server may want to keep it.
@@ -159,7 +172,7 @@ impl Carrier for Connection {
         }
     }
 
-    fn cut(mut self: Box<Self>) {
+    fn cut(mut self: Box<Self>, lack: Option<Lack>) {
         if self.outgoing.is_between_records() {
             let keeps = self.codec.active().is_some_and(|begin| begin.keep_conn);
             if self.aborted && self.outgoing.has_ended() && keeps {
@@ -167,7 +180,14 @@ impl Carrier for Connection {
             }
             // Only behind a whole record, or the peer would take it for content; and who breaks the protocol gets no reply.
             if self.broken.is_none() {
-                self.outgoing.answers().extend_from_slice(&POISON);
+                match self.codec.active() {
+                    Some(begin) if lack.is_some_and(|lack| self.would_be_filled_up(lack)) => {
+                        let end = self.outgoing.answers();
+                        encode::end_stdout(end, begin.id);
+                        encode::end_request(end, begin.id, 1, ProtocolStatus::RequestComplete);
+                    }
+                    _ => self.outgoing.answers().extend_from_slice(&POISON),
+                }
             }
         }
         // Whether it arrives or not: closing follows.

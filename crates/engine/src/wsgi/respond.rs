@@ -276,7 +276,7 @@ impl Responder<'_> {
                 &error,
                 &format!("after {bytes} bytes of {} were sent", expectation(length)),
             );
-            start.ticket.cut(py);
+            start.ticket.cut(py, start.with(|response| response.lack()));
             return Outcome::Failed;
         }
         self.log_exception(py, &error, "before the response began");
@@ -311,7 +311,7 @@ impl Responder<'_> {
                 Outcome::Disconnected
             }
         };
-        start.ticket.cut(py);
+        start.ticket.cut(py, start.with(|response| response.lack()));
         outcome
     }
 

@@ -2,6 +2,7 @@
 
 use super::head::Head;
 use super::lenient::Deviations;
+use crate::carrier::Lack;
 
 /// From the request's start to the response's end.
 #[derive(Default)]
@@ -141,6 +142,15 @@ impl Response {
             .as_ref()
             .filter(|head| self.sent.is_none() && head.allows_body());
         !self.is_head && head.is_some_and(|head| head.content_length.is_some_and(|promised| length < promised))
+    }
+
+    /// What a response with a Content-Length lacks if it ends now.
+    pub fn lack(&self) -> Option<Lack> {
+        let missing = self.content_length().filter(|_| self.allows_body())?;
+        Some(Lack {
+            sent: self.body_sent,
+            missing: missing.saturating_sub(self.body_sent),
+        })
     }
 
     /// Whether everything that Content-Length promised has been sent (SPEC C29). HEAD, 204 and 304 promise nothing.
