@@ -5,6 +5,7 @@ pub mod generation;
 mod inherited;
 pub mod listeners;
 mod nofile;
+mod orphans;
 mod output;
 mod policy;
 pub mod relay;
@@ -29,6 +30,7 @@ use crate::preview::Status;
 use crate::python::Interpreter;
 use generation::{Event, Generation, Order, Plan, StartError, What};
 use listeners::Listener;
+use orphans::Orphans;
 use policy::Backoff;
 use relay::Relay;
 use signals::{Signals, Wish};
@@ -87,6 +89,7 @@ pub struct Supervisor {
     host: Host,
     on_failure: OnFailure,
     signals: Signals,
+    orphans: Orphans,
     listeners: Vec<Listener>,
     /// Through it a generation gives its connections to the next one.
     handover: Handover,
@@ -113,6 +116,7 @@ impl Supervisor {
         let host = Host::new(interpreter)?;
         // Before the sockets, so that no signal ends the program while their files exist.
         let signals = Signals::new().context("signal handlers can't be set")?;
+        let orphans = Orphans::new().context("signal handlers can't be set")?;
         // What other programs left open comes first, before new descriptors could get its numbers.
         let mut order: Vec<usize> = (0..pool.listen.len()).collect();
         order.sort_by_key(|&i| !matches!(pool.listen[i], crate::config::address::Address::Fd(_)));
@@ -133,6 +137,7 @@ impl Supervisor {
             host,
             on_failure,
             signals,
+            orphans,
             listeners,
             handover,
             log,
@@ -169,6 +174,7 @@ impl Supervisor {
             tokio::select! {
                 Some(event) = self.events.recv() => self.event(event),
                 (signal, wish) = self.signals.next() => self.signal(signal, wish),
+                () = self.orphans.next() => self.reap_orphans(),
                 request = next_request(&mut requests) => match request {
                     Request::Expect if self.stopping.is_none() => _ = self.status.send_replace(Status::Starting),
                     Request::Expect => {}
@@ -181,6 +187,12 @@ impl Supervisor {
                 return Ok(outcome);
             }
         }
+    }
+
+    fn reap_orphans(&mut self) {
+        let members = &self.members;
+        let is_leader = |pid| members.iter().any(|member| member.generation.pid == pid);
+        self.orphans.reap(is_leader);
     }
 
     /// Whether there is nothing left to do.

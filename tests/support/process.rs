@@ -1,4 +1,4 @@
-//! A gateway that a test has started: private socket, own process group, log collected, nobody left behind.
+//! A gateway that a test has started: private socket, own session, log collected, nobody left behind.
 
 use std::ffi::OsString;
 use std::fs;
@@ -37,6 +37,8 @@ pub struct Builder {
     /// Started as web servers start scripts: one process, its listening socket as standard input.
     on_stdin: bool,
     log: Option<Arc<OwnedFd>>,
+    /// A command that runs the program, with its first arguments.
+    under: Vec<String>,
     options: Vec<OsString>,
     environment: Vec<(OsString, Option<OsString>)>,
 }
@@ -77,6 +79,12 @@ impl Builder {
     /// Its standard error, which then nobody collects.
     pub fn log_to(mut self, log: impl Into<OwnedFd>) -> Self {
         self.log = Some(Arc::new(log.into()));
+        self
+    }
+
+    /// Run by another command.
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -150,7 +158,9 @@ impl Builder {
             Some(host) => Address::Tcp(free_tcp(host).unwrap()),
             None => Address::Unix(directory.path().join("socket")),
         };
-        let mut command = Command::new(program);
+        // A session of its own, which its workers share though each has a group of its own. It keeps the pid.
+        let mut command = Command::new("setsid");
+        command.args(&self.under).arg(program);
         if self.on_stdin {
             command.args(["fastcgi", &self.app]).stdin(listener(&address));
         } else {
@@ -168,8 +178,7 @@ impl Builder {
             .env_remove("FCGI_WEB_SERVER_ADDRS")
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+            .stderr(Stdio::piped());
         if let Some(log) = &self.log {
             command.stderr(log.try_clone().unwrap());
         }
@@ -211,7 +220,7 @@ fn is_ready(line: &str) -> bool {
 #[derive(Debug)]
 pub struct Gateway {
     child: Mutex<Child>,
-    /// The supervisor's pid and its process group.
+    /// The supervisor's pid, its process group and its session.
     group: Pid,
     pub address: Address,
     /// Its standard error.
@@ -234,6 +243,7 @@ impl Gateway {
             tcp: None,
             on_stdin: false,
             log: None,
+            under: Vec::new(),
             options: Vec::new(),
             environment: Vec::new(),
         }
@@ -264,7 +274,7 @@ impl Gateway {
         kill_process(self.group, signal).unwrap();
     }
 
-    /// Sends `signal` to every process of the gateway, as a terminal does.
+    /// Sends `signal` to the supervisor's group, as a terminal does.
     pub fn signal_group(&self, signal: Signal) {
         kill_process_group(self.group, signal).unwrap();
     }
@@ -292,7 +302,7 @@ impl Gateway {
 
     /// Pids of its living processes.
     pub fn processes(&self) -> Vec<Pid> {
-        processes_of_group(self.group)
+        processes_of_session(self.group)
     }
 
     /// Waits until no process of the gateway is left.
@@ -316,8 +326,10 @@ impl Drop for Gateway {
         }
         let survivors = self.processes();
         if !survivors.is_empty() {
-            // Fails only if they have exited in between.
-            let _ = kill_process_group(self.group, Signal::KILL);
+            for pid in &survivors {
+                // Fails only if it has exited in between.
+                let _ = kill_process(*pid, Signal::KILL);
+            }
         }
         // Reaps the supervisor, which is dead by now.
         let _ = self.child.lock().unwrap().wait();
@@ -332,8 +344,8 @@ impl Drop for Gateway {
     }
 }
 
-/// Living processes of a group. A zombie is nobody: its new parent reaps it when it likes.
-fn processes_of_group(group: Pid) -> Vec<Pid> {
+/// Living processes of a session. A zombie is nobody: its new parent reaps it when it likes.
+fn processes_of_session(session: Pid) -> Vec<Pid> {
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
@@ -342,13 +354,13 @@ fn processes_of_group(group: Pid) -> Vec<Pid> {
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
             continue;
         };
-        // "pid (name) state ppid pgrp ...", and the name may hold anything.
+        // "pid (name) state ppid pgrp session ...", and the name may hold anything.
         let Some((_, rest)) = stat.rsplit_once(") ") else {
             continue;
         };
         let mut fields = rest.split(' ');
-        let (state, pgrp) = (fields.next(), fields.nth(1));
-        if pgrp == Some(group.as_raw_nonzero().to_string().as_str()) && !matches!(state, Some("Z" | "X")) {
+        let (state, sid) = (fields.next(), fields.nth(2));
+        if sid == Some(session.as_raw_nonzero().to_string().as_str()) && !matches!(state, Some("Z" | "X")) {
             pids.extend(Pid::from_raw(pid));
         }
     }

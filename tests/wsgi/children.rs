@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::fcgi_client::Request;
 use crate::support::process::{Gateway, Shared};
-use crate::support::wait::SOON;
+use crate::support::wait::{SOON, until_ended};
 
 static APPS: Shared = Shared::new(|| Gateway::app("children"));
 
@@ -25,6 +25,12 @@ impl Child {
     fn lives(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_nonzero()));
         stat.is_ok_and(|stat| !stat.contains(") Z "))
+    }
+}
+
+impl Child {
+    fn ends(&self) {
+        until_ended(self.0.as_raw_nonzero(), SOON);
     }
 }
 
@@ -178,4 +184,58 @@ fn next_start_gets_the_socket_after_a_killed_supervisor_although_a_child_lives()
     let listen = gateway.address.option();
     let next = Gateway::app("children").option("--listen", listen).start();
     next.get("/hello").ok();
+}
+
+#[test]
+fn dead_workers_children_die_with_it_unless_they_have_left_its_group() {
+    let gateway = Gateway::app("children").start();
+    let stays = Child::of(&gateway, "/lingers");
+    let leaves = Child::of(&gateway, "/lingers?session");
+    let mut running = gateway.connect();
+    running.send(&Request::get("/kill").bytes());
+    running.expect_close();
+    stays.ends();
+    assert!(leaves.lives());
+}
+
+#[test]
+fn workers_children_end_with_it_at_a_stop_and_at_a_reload() {
+    let gateway = Gateway::app("children").start();
+    let first = Child::of(&gateway, "/lingers");
+    gateway.signal(Signal::HUP);
+    first.ends();
+    let second = Child::of(&gateway, "/lingers");
+    gateway.signal(Signal::TERM);
+    second.ends();
+    assert!(gateway.wait_exit(SOON).success());
+}
+
+#[test]
+fn workers_children_end_with_a_killed_leader_or_supervisor() {
+    for kill_leader in [true, false] {
+        let gateway = Gateway::app("children").start();
+        let child = Child::of(&gateway, "/lingers");
+        if kill_leader {
+            let leader = gateway.get("/leader").ok().text();
+            kill_process(Child::named(&leader).0, Signal::KILL).unwrap();
+        } else {
+            gateway.signal(Signal::KILL);
+        }
+        child.ends();
+    }
+}
+
+#[test]
+fn process_that_a_web_server_starts_leaves_children_alone_and_they_it() {
+    let gateway = Gateway::app("children").on_stdin().start();
+    let mut connection = gateway.connect();
+    let response = connection.exchange(&Request::get("/lingers")).ok();
+    connection.expect_close();
+    let child = Child::named(&response.text());
+    assert_eq!(gateway.get("/terminates?5").ok().text(), "{-15}");
+    assert_eq!(gateway.get("/pool").ok().text(), "285");
+    gateway.signal(Signal::TERM);
+    assert!(gateway.wait_exit(SOON).success());
+    assert!(child.lives(), "its web server says what becomes of it");
+    assert!(!gateway.address.answers(), "nobody listens");
 }

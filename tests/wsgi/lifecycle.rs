@@ -91,7 +91,7 @@ fn sigint_and_sigquit_stop_at_once() {
 }
 
 #[test]
-fn interrupt_from_the_terminal_reaches_every_process_and_stops_all() {
+fn interrupt_from_the_terminal_stops_all() {
     let gateway = Gateway::app("processes").workers(2).start();
     gateway.signal_group(Signal::INT);
     gateway.wait_exit(Duration::from_secs(10));

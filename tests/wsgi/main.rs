@@ -25,6 +25,7 @@ mod handover;
 mod headers;
 mod input;
 mod iteration;
+mod leader;
 mod lenient;
 mod lifecycle;
 mod limits;

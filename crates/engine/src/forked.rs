@@ -195,6 +195,22 @@ fn end(code: c_int) -> ! {
     ffi::exit_now(code)
 }
 
+/// What happens by a signal, to be restored in another process.
+pub struct Disposition(c_int, libc::sigaction);
+
+impl Disposition {
+    pub fn restore(&self) {
+        dispose(self.0, self.1.sa_sigaction, self.1.sa_flags);
+    }
+}
+
+/// From now on `signal` does what it does by default, whoever wants something else of it; what that was.
+pub fn by_default(signal: c_int) -> Option<Disposition> {
+    let before = disposition(signal)?;
+    dispose(signal, libc::SIG_DFL, 0);
+    Some(Disposition(signal, before))
+}
+
 fn disposition(signal: c_int) -> Option<libc::sigaction> {
     // SAFETY: the structure is plain data and valid when zeroed; the call only writes to it.
     unsafe {

@@ -2,6 +2,7 @@
 //!
 //! Single-threaded, so that forking is safe.
 
+mod process;
 mod workers;
 
 use std::io;
@@ -18,6 +19,7 @@ use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use crate::forked::{self, Disposition};
 use crate::preload::{self, Audit};
 use crate::watchdog::Farewell;
 use crate::{ffi, worker};
@@ -58,6 +60,8 @@ struct Leader {
     workers: Workers,
     /// The application, if it was loaded here for all workers.
     application: Option<Py<PyAny>>,
+    /// What the application wants done when a child ends: the leader has children of its own.
+    children: Option<Disposition>,
     /// All workers have been ready once.
     ready: bool,
     /// The supervisor wants us to stop; what is left at this time is killed.
@@ -110,6 +114,7 @@ impl Leader {
             ),
             settings: *settings,
             application: None,
+            children: None,
             ready: false,
             stopping: None,
         })
@@ -120,6 +125,12 @@ impl Leader {
             && let Some(end) = self.preload(py)
         {
             return end;
+        }
+        self.children = forked::by_default(libc::SIGCHLD);
+        // From now on it notices itself when the supervisor is gone, and ends its workers with their children. If somebody
+        // has stopped it, it has to go on for that.
+        if let Err(error) = set_parent_process_death_signal(Some(Signal::CONT)) {
+            return self.fail(format!("the leader can't start: {error}"), String::new());
         }
         loop {
             match self.fork_due(py) {
@@ -169,24 +180,31 @@ impl Leader {
         while let Some(index) = self.workers.due() {
             let forked = self.workers.fork(py, index);
             if forked.is_err() {
-                self.workers.schedule_replacement(index);
+                self.workers.schedule_retry(index);
             }
             if let Forked::Child(link) = forked? {
-                let scoreboard = Scoreboard::map(&self.scoreboard)?;
-                let [give, take] = self.handover.ends().map(|end| end.try_clone_to_owned());
-                let handover = Handover::from_ends([Own::new(give?), Own::new(take?)]);
-                return Ok(Some(Box::new(worker::Birth {
-                    settings: self.settings.clone(),
-                    listeners: std::mem::take(&mut self.listeners),
-                    handover: Some(handover),
-                    scoreboard,
-                    index,
-                    link,
-                    application: self.application.take(),
-                })));
+                let birth = self.birth(index, link);
+                return Ok(Some(birth.unwrap_or_else(|error| worker::stillborn(&error))));
             }
         }
         Ok(None)
+    }
+
+    /// In the fork: what the worker is born with.
+    fn birth(&mut self, index: usize, link: Own<UnixStream>) -> io::Result<Box<worker::Birth>> {
+        if let Some(children) = &self.children {
+            children.restore();
+        }
+        let [give, take] = self.handover.ends().map(|end| end.try_clone_to_owned());
+        Ok(Box::new(worker::Birth {
+            settings: self.settings.clone(),
+            listeners: std::mem::take(&mut self.listeners),
+            handover: Some(Handover::from_ends([Own::new(give?), Own::new(take?)])),
+            scoreboard: Scoreboard::map(&self.scoreboard)?,
+            index,
+            link,
+            application: self.application.take(),
+        }))
     }
 
     /// Sleeps until something happens.
@@ -259,8 +277,10 @@ impl Leader {
                 return Some(self.fail(reason, death.detail));
             }
             self.workers.log_death(&death, self.stopping.is_some());
+            // It may have been woken for a connection that it has not taken. An error would mean that nobody is left.
+            let _ = self.handover.nudge();
             if self.stopping.is_none() {
-                let backoff = self.workers.schedule_replacement(death.index);
+                let backoff = self.workers.schedule_replacement(&death);
                 let report = ToSupervisor::WorkerDied {
                     pid: death.pid,
                     how: death.how,
@@ -286,6 +306,7 @@ impl Leader {
             }
         }
         self.workers.kill_stuck();
+        self.workers.kill_stopped();
         None
     }
 

@@ -18,7 +18,7 @@ use pool::own::Own;
 use pool::scoreboard::now_ms;
 use pool::settings::Entry;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Signal, getpid, kill_process, kill_process_group};
 
 use crate::access::Access;
 use crate::connection::{Connection, Step};
@@ -145,7 +145,9 @@ impl Watchdog {
             // asked to end: it may be busy for ever.
             _ => {
                 tracing::error!("the leader is gone");
-                let killed = kill_process(getpid(), Signal::KILL);
+                // It leads its group (`leader::process`).
+                let group = kill_process_group(getpid(), Signal::KILL);
+                let killed = group.or_else(|_| kill_process(getpid(), Signal::KILL));
                 tracing::error!(?killed, "this worker can't end itself");
             }
         }

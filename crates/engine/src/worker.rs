@@ -1,5 +1,6 @@
 //! A worker: loads the application, serves with its threads, and ends when the leader says so.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -13,6 +14,7 @@ use pool::settings::{Entry, Settings};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::bell::Bell;
@@ -23,7 +25,7 @@ use crate::request_id::RequestId;
 use crate::thread::{Server, Shared, Station};
 use crate::watchdog::{STACK_SIGNAL, Watchdog};
 use crate::wsgi::{app, lookup, reject, traceback};
-use crate::{crash, forked, preload};
+use crate::{crash, ffi, forked, preload};
 
 /// What a worker tells its leader.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +47,12 @@ pub struct Birth {
     pub link: Own<UnixStream>,
     /// Loaded by the leader; `None`: to be loaded here.
     pub application: Option<Py<PyAny>>,
+}
+
+/// Ends a process that was forked for a worker and can't become one. The leader it must not remain.
+pub fn stillborn(error: &dyn Display) -> ! {
+    forked::error_line(&format!("wsgi-fpm: a worker can't start: {error}"));
+    ffi::exit_now(1)
 }
 
 /// Runs the worker in the process that was forked for it; returns its exit code.
@@ -131,6 +139,11 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
         .name("watchdog".into())
         .spawn(move || eyes.run())
         .map_err(system)?;
+    if shared.settings.entry == Entry::Pool {
+        // The watchdog notices the leader's end, and ends the application's children too. If somebody has stopped this
+        // process, it has to go on for that.
+        set_parent_process_death_signal(Some(Signal::CONT)).map_err(|error| system(error.into()))?;
+    }
     serve(py, &shared, application, &link).map_err(|error| failed(py, "a worker can't start", &error))?;
     Ok(0)
 }

@@ -169,6 +169,23 @@ def comes_back(environ, start_response):
     return answer(start_response, os.WEXITSTATUS(status))
 
 
+def leader(environ, start_response):
+    return answer(start_response, os.getppid())
+
+
+def orphan(environ, start_response):
+    """A grandchild that ends when its parent has."""
+    child = os.fork()
+    if child == 0:
+        parent = os.getpid()
+        if os.fork() == 0:
+            while os.getppid() == parent:
+                time.sleep(0.01)
+        os._exit(0)
+    os.waitpid(child, 0)
+    return answer(start_response, "")
+
+
 def kill(environ, start_response):
     os.kill(os.getpid(), signal.SIGKILL)
 

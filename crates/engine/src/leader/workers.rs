@@ -7,22 +7,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use pool::control::Messages;
-use pool::own::{Own, OwnFd};
+use pool::own::Own;
 use pool::scoreboard::{Scoreboard, Slot, now_ms};
 use pool::settings::Limits;
 use pyo3::prelude::*;
-use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, kill_process, pidfd_open, set_parent_process_death_signal,
-    waitpid,
-};
+use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal, setpgid};
 
+use super::process::{Ending, Process};
 use crate::forked;
 use crate::output::Output;
 use crate::request_id;
 use crate::watchdog::Farewell;
-use crate::worker::ToLeader;
+use crate::worker::{self, ToLeader};
 
 pub struct Workers {
     seats: Vec<Seat>,
@@ -31,6 +29,8 @@ pub struct Workers {
     limits: Limits,
     /// The supervisor has written something.
     pub control_ready: bool,
+    /// When workers are looked at next.
+    look_at: Instant,
 }
 
 /// The place of one worker in the pool.
@@ -38,19 +38,27 @@ struct Seat {
     worker: Option<Worker>,
     /// When a worker is to be forked for it; `None` while it has one.
     due: Option<Instant>,
-    /// Wait before the next replacement.
+    /// Wait before the next replacement of one that dies before it has served.
     backoff: Duration,
 }
 
 struct Worker {
-    pid: Pid,
-    pidfd: OwnFd,
+    process: Process,
     link: Own<UnixStream>,
     messages: Messages<Own<UnixStream>>,
     output: Option<Output>,
     born: Instant,
     ready: bool,
     failed: Option<(String, String)>,
+}
+
+impl Seat {
+    /// The present wait; the next one is longer.
+    fn backoff(&mut self) -> Duration {
+        let wait = self.backoff;
+        self.backoff = (wait * 2).min(LONGEST_BACKOFF);
+        wait
+    }
 }
 
 /// The two sides of a fork.
@@ -70,13 +78,22 @@ pub struct Death {
     pub reason: Option<String>,
     pub detail: String,
     clean: bool,
+    lived: Duration,
+    /// It has had a request.
+    served: bool,
 }
 
-/// First wait before a crashed worker is replaced; it doubles up to the longest.
+/// First wait before a worker is replaced that died before it had served; it doubles up to the longest.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+/// One that has served is replaced at once, but in one place not more often than this.
+const SHORTEST_LIFE: Duration = Duration::from_millis(100);
 /// A worker that lived so long was healthy: the next wait is the first again.
 const HEALTHY_LIFE: Duration = Duration::from_secs(30);
+/// How often it is looked whether workers run: one that is found stopped so many times in a row is killed. Counting, not
+/// measuring, lets a machine or a container sleep.
+const LOOK: Duration = Duration::from_secs(1);
+const LOOKS: u32 = 5;
 
 impl Workers {
     pub fn new(count: usize, threads: usize, scoreboard: Scoreboard, limits: Limits) -> Self {
@@ -91,6 +108,7 @@ impl Workers {
             scoreboard,
             limits,
             control_ready: false,
+            look_at: Instant::now() + LOOK,
         }
     }
 
@@ -112,17 +130,17 @@ impl Workers {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         rustix::io::ioctl_fionbio(&reader, true).map_err(io::Error::from)?;
         let leader = getpid();
-        let pid: i32 = forked::own_fork(|| py.import("os")?.call_method0("fork")?.extract())?;
-        let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 0) else {
-            self.become_worker(&writer, leader)?;
+        let forked = forked::own_fork(|| py.import("os")?.call_method0("fork")?.extract());
+        if getpid() != leader {
+            if let Err(error) = self.become_worker(&writer, leader) {
+                worker::stillborn(&error);
+            }
             return Ok(Forked::Child(Own::new(theirs)));
+        }
+        let Some(pid) = Pid::from_raw(forked?) else {
+            return Err(io::Error::other("a fork without a number").into());
         };
-        let worker = Worker::new(pid, ours, reader).inspect_err(|_| {
-            // Nobody would ever look after it.
-            let killed = kill_process(pid, Signal::KILL);
-            let reaped = waitpid(Some(pid), WaitOptions::empty());
-            tracing::debug!(?killed, ?reaped, "a worker was given up");
-        })?;
+        let worker = Worker::new(pid, ours, reader)?;
         let seat = &mut self.seats[index];
         seat.due = None;
         seat.worker = Some(worker);
@@ -132,6 +150,8 @@ impl Workers {
     /// In the child: what belongs to the leader is closed, and standard output and error go to the leader.
     fn become_worker(&mut self, writer: &OwnedFd, leader: Pid) -> io::Result<()> {
         self.seats.clear();
+        // What the application starts ends with this process, unless it leaves the group.
+        setpgid(None, None)?;
         // Until the watchdog runs, importing the application may take for ever.
         set_parent_process_death_signal(Some(Signal::KILL))?;
         if getppid() != Some(leader) {
@@ -156,7 +176,7 @@ impl Workers {
                 // Once the worker has spoken, only its end is of interest.
                 let link = (!worker.ready && worker.failed.is_none()).then(|| worker.messages.as_fd());
                 [
-                    Some(worker.pidfd.as_fd()),
+                    Some(worker.process.as_fd()),
                     link,
                     worker.output.as_ref().map(AsFd::as_fd),
                 ]
@@ -178,16 +198,9 @@ impl Workers {
         let mut deaths = Vec::new();
         for (index, seat) in self.seats.iter_mut().enumerate() {
             let Some(worker) = &mut seat.worker else { continue };
-            let status = match waitpid(Some(worker.pid), WaitOptions::NOHANG) {
-                Ok(Some((_, status))) => status,
-                Ok(None) | Err(Errno::INTR) => {
-                    worker.listen();
-                    continue;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "a worker can't be waited for");
-                    continue;
-                }
+            let Some(Ending { how, clean }) = worker.process.ending() else {
+                worker.listen();
+                continue;
             };
             worker.listen();
             if let Some(output) = &mut worker.output {
@@ -198,24 +211,20 @@ impl Workers {
                 .failed
                 .take()
                 .map_or((None, String::new()), |(r, d)| (Some(r), d));
-            if worker.born.elapsed() >= HEALTHY_LIFE {
-                seat.backoff = FIRST_BACKOFF;
-            }
-            let how = match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => format!("exited with code {code}"),
-                (_, Some(signal)) => format!("was killed by signal {signal}{}", signal_name(signal)),
-                _ => "ended".into(),
-            };
-            let clean = status.exit_status() == Some(0);
             deaths.push(Death {
                 index,
-                pid: worker.pid.as_raw_nonzero().get(),
+                pid: worker.process.pid(),
                 how,
                 reason,
                 detail,
                 clean,
+                lived: worker.born.elapsed(),
+                served: false,
             });
             seat.worker = None;
+        }
+        for death in &mut deaths {
+            death.served = self.slots_of(death.pid).any(|(_, slot)| slot.serial() > 0);
         }
         deaths
     }
@@ -244,12 +253,24 @@ impl Workers {
     }
 
     /// Plans the replacement of a worker that ended; returns the wait.
-    pub fn schedule_replacement(&mut self, index: usize) -> Duration {
-        let seat = &mut self.seats[index];
-        let wait = seat.backoff;
+    pub fn schedule_replacement(&mut self, death: &Death) -> Duration {
+        let seat = &mut self.seats[death.index];
+        if death.served || death.lived >= HEALTHY_LIFE {
+            seat.backoff = FIRST_BACKOFF;
+        }
+        let wait = if death.served {
+            SHORTEST_LIFE.saturating_sub(death.lived)
+        } else {
+            seat.backoff()
+        };
         seat.due = Some(Instant::now() + wait);
-        seat.backoff = (wait * 2).min(LONGEST_BACKOFF);
         wait
+    }
+
+    /// Plans another try where forking has failed.
+    pub fn schedule_retry(&mut self, index: usize) {
+        let seat = &mut self.seats[index];
+        seat.due = Some(Instant::now() + seat.backoff());
     }
 
     pub fn all_ready(&self) -> bool {
@@ -276,11 +297,11 @@ impl Workers {
 
     /// Kills all workers and waits for their end, which SIGKILL makes certain.
     pub fn kill(&mut self) {
-        for worker in self.seats.iter().filter_map(|seat| seat.worker.as_ref()) {
-            worker.kill();
+        for worker in self.seats.iter_mut().filter_map(|seat| seat.worker.as_mut()) {
+            worker.process.kill();
         }
         for mut worker in self.seats.iter_mut().filter_map(|seat| seat.worker.take()) {
-            while matches!(waitpid(Some(worker.pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+            worker.process.wait();
             if let Some(output) = &mut worker.output {
                 output.forward();
                 output.end();
@@ -300,26 +321,61 @@ impl Workers {
 
     /// Kills workers with a request that has outlived its limits: one that never lets go of the GIL can't be stopped
     /// from inside.
-    pub fn kill_stuck(&self) {
+    pub fn kill_stuck(&mut self) {
         if self.limits.request_timeout.is_zero() {
             return;
         }
         let limit = (self.limits.request_timeout + self.limits.kill_timeout).as_millis() as u64;
         let now = now_ms();
-        for worker in self.seats.iter().filter_map(|seat| seat.worker.as_ref()) {
-            let pid = worker.pid.as_raw_nonzero().get();
+        for index in 0..self.seats.len() {
+            let Some(pid) = self.living(index) else { continue };
             let stuck = |(_, slot): &(usize, &Slot)| {
                 slot.busy_since_ms()
                     .is_some_and(|since| now.saturating_sub(since) > limit)
             };
-            if let Some((index, _)) = self.slots_of(pid).find(stuck) {
+            let Some((slot, _)) = self.slots_of(pid).find(stuck) else {
+                continue;
+            };
+            tracing::error!(
+                worker = pid,
+                request = %self.request_name(slot),
+                "a worker is killed: the request is stuck after --request-timeout and --kill-timeout"
+            );
+            self.kill_one(index);
+        }
+    }
+
+    /// Kills workers that somebody has stopped (SIGSTOP) and not continued: nobody else would get their connections, and
+    /// the kernel may wake them for new ones.
+    pub fn kill_stopped(&mut self) {
+        let now = Instant::now();
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + LOOK;
+        for index in 0..self.seats.len() {
+            let Some(pid) = self.living(index) else { continue };
+            let worker = self.seats[index].worker.as_mut();
+            if worker.is_some_and(|worker| worker.process.times_stopped() >= LOOKS) {
                 tracing::error!(
                     worker = pid,
-                    request = %self.request_name(index),
-                    "a worker is killed: the request is stuck after --request-timeout and --kill-timeout"
+                    "a worker is killed: a signal has stopped it, and nobody has continued it for {LOOKS} s"
                 );
-                worker.kill();
+                self.kill_one(index);
             }
+        }
+    }
+
+    /// The worker in a seat, unless it has been killed.
+    fn living(&self, index: usize) -> Option<i32> {
+        let worker = self.seats[index].worker.as_ref();
+        let worker = worker.filter(|worker| !worker.process.is_killed());
+        worker.map(|worker| worker.process.pid())
+    }
+
+    fn kill_one(&mut self, index: usize) {
+        if let Some(worker) = &mut self.seats[index].worker {
+            worker.process.kill();
         }
     }
 
@@ -343,10 +399,11 @@ impl Workers {
 
 impl Worker {
     fn new(pid: Pid, link: UnixStream, output: OwnedFd) -> io::Result<Self> {
+        // Both before the process: without them nobody would look after it.
+        let messages = Messages::new(Own::new(link.try_clone()?));
         Ok(Self {
-            pid,
-            pidfd: Own::new(pidfd_open(pid, PidfdFlags::empty())?),
-            messages: Messages::new(Own::new(link.try_clone()?)),
+            process: Process::new(pid)?,
+            messages,
             link: Own::new(link),
             output: Some(Output::new(output, pid.as_raw_nonzero().get())),
             born: Instant::now(),
@@ -367,12 +424,6 @@ impl Worker {
             Ok(None) | Err(_) => {}
         }
     }
-
-    fn kill(&self) {
-        if let Err(error) = kill_process(self.pid, Signal::KILL) {
-            tracing::debug!(%error, "a worker is gone already");
-        }
-    }
 }
 
 fn is_readable(fd: &impl AsFd) -> bool {
@@ -380,17 +431,4 @@ fn is_readable(fd: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
-}
-
-fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        libc::SIGSEGV => " (SIGSEGV)",
-        libc::SIGABRT => " (SIGABRT)",
-        libc::SIGBUS => " (SIGBUS)",
-        libc::SIGFPE => " (SIGFPE)",
-        libc::SIGILL => " (SIGILL)",
-        libc::SIGKILL => " (SIGKILL: by hand, or out of memory)",
-        libc::SIGTERM => " (SIGTERM)",
-        _ => "",
-    }
 }
