@@ -18,6 +18,7 @@ use crate::preview::kinds::is_python;
 use crate::preview::watch::Change;
 use crate::preview::{self, Preview, Status};
 use crate::supervisor::relay::Relay;
+use crate::supervisor::signals::Signals;
 use crate::supervisor::{OnFailure, Outcome, Request, Supervisor};
 
 pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
@@ -43,14 +44,17 @@ async fn serve(
     reloads: bool,
     log: &Relay,
 ) -> anyhow::Result<ExitCode> {
-    let interpreter = crate::find_python(&pool).await?;
+    let mut signals = Signals::new().context("signal handlers can't be set")?;
+    let Some(interpreter) = crate::find_python(&pool, &mut signals, OnFailure::Wait).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let roots = roots(&pool);
     let url = format!(
         "http://{}/",
         listener.local_addr().context("the preview has no address")?
     );
     let app = pool.settings.app.clone();
-    let supervisor = Supervisor::new(pool, &interpreter, OnFailure::Wait, log)?;
+    let supervisor = Supervisor::new(pool, &interpreter, OnFailure::Wait, signals, log)?;
     // A reload waits here while the supervisor is busy with the last event, which takes no time worth naming.
     let (requests, received) = mpsc::channel(1);
     let status = supervisor.status();

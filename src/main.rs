@@ -11,6 +11,7 @@ mod supervisor;
 mod writer;
 
 use std::ffi::OsString;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -19,13 +20,14 @@ use clap::error::ErrorKind;
 use pool::log::LogSettings;
 use pool::settings::Entry;
 use tokio::sync::mpsc;
-use tracing::debug;
+use tracing::{debug, info};
 
 use cli::{Cli, Command, ServeArgs};
 use config::{ConfigError, Pool};
 use python::{Interpreter, PythonError, Wanted};
 use script::BlockError;
 use supervisor::relay::Relay;
+use supervisor::signals::{Signals, Wish};
 use supervisor::{OnFailure, Outcome, Supervisor};
 use writer::WriterError;
 
@@ -36,6 +38,11 @@ fn main() -> ExitCode {
     if let Some(script) = script::named() {
         return script::run(&script);
     }
+    // A service manager may ask for anything as soon as the process is there.
+    let early = std::env::args_os()
+        .nth(1)
+        .is_some_and(|command| command == "serve")
+        .then(Early::new);
     let arguments = match script::with_block(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
         Err(error) => return failure(&error),
@@ -47,7 +54,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Cgi(args) => script::run_explicit(*args, Entry::Cgi),
         Command::Fastcgi(args) => script::run_explicit(*args, Entry::FastCgi),
-        Command::Serve(args) => serve(*args),
+        Command::Serve(args) => early.unwrap_or_else(Early::new).and_then(|early| serve(*args, early)),
         Command::Dev(args) => dev::run(*args),
         Command::Config(args) => writer::run(*args),
         Command::Host(args) => host::run(&args),
@@ -76,12 +83,31 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     }
 }
 
-fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+/// What a supervisor has before anything else: a signal that comes from here on is obeyed, however far the start has got.
+struct Early {
+    runtime: tokio::runtime::Runtime,
+    signals: Signals,
+}
+
+impl Early {
+    fn new() -> anyhow::Result<Self> {
+        let runtime = runtime()?;
+        let inside = runtime.enter();
+        let signals = Signals::new().context("signal handlers can't be set")?;
+        drop(inside);
+        Ok(Self { runtime, signals })
+    }
+}
+
+fn serve(args: ServeArgs, early: Early) -> anyhow::Result<ExitCode> {
+    let Early { runtime, mut signals } = early;
     let pool = Pool::for_serve(args)?;
     let log = start_log(&pool.settings.log)?;
-    runtime()?.block_on(async {
-        let interpreter = find_python(&pool).await?;
-        let supervisor = Supervisor::new(pool, &interpreter, OnFailure::Exit, &log)?;
+    runtime.block_on(async {
+        let Some(interpreter) = find_python(&pool, &mut signals, OnFailure::Exit).await? else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        let supervisor = Supervisor::new(pool, &interpreter, OnFailure::Exit, signals, &log)?;
         // Nobody but signals asks for anything.
         let (_, requests) = mpsc::channel(1);
         Ok(match supervisor.run(requests).await? {
@@ -91,9 +117,29 @@ fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn find_python(pool: &Pool) -> Result<Interpreter, PythonError> {
+/// The pool's Python; `None` if a signal ends the program first.
+async fn find_python(
+    pool: &Pool,
+    signals: &mut Signals,
+    on_failure: OnFailure,
+) -> Result<Option<Interpreter>, PythonError> {
     let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir);
-    let python = wanted.find().await?;
+    let mut finding = pin!(wanted.find());
+    let python = loop {
+        let (signal, wish) = tokio::select! {
+            found = &mut finding => break found?,
+            asked = signals.next() => asked,
+        };
+        let is_reload = wish == Wish::Reload || wish == Wish::HangUp && on_failure == OnFailure::Exit;
+        if !is_reload {
+            info!(pool = pool.settings.pool, signal, "stopping");
+            return Ok(None);
+        }
+        info!(
+            pool = pool.settings.pool,
+            signal, "no reload: the start is still under way, nothing is loaded yet"
+        );
+    };
     debug!(
         %python,
         prefix = %python.prefix.display(),
@@ -102,7 +148,7 @@ async fn find_python(pool: &Pool) -> Result<Interpreter, PythonError> {
         shared = python.shared,
         "Python found"
     );
-    Ok(python)
+    Ok(Some(python))
 }
 
 fn start_log(settings: &LogSettings) -> anyhow::Result<Relay> {

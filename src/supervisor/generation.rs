@@ -76,7 +76,7 @@ pub enum StartError {
 pub struct Plan<'a> {
     pub env: &'a [(String, String)],
     pub settings: &'a Settings,
-    pub listeners: &'a [Listener],
+    pub listeners: &'a [&'a Listener],
     pub handover: &'a Handover,
     /// Where events are sent.
     pub log: BorrowedFd<'a>,
@@ -167,7 +167,7 @@ fn spawn(mut command: Command, env: &[(String, String)], control: Socket) -> Res
 fn send_settings(control: &Socket, scoreboard: &OwnedFd, plan: &Plan<'_>) -> io::Result<()> {
     let mut fds: Vec<BorrowedFd<'_>> = vec![plan.log, scoreboard.as_fd()];
     fds.extend(plan.handover.ends());
-    fds.extend(plan.listeners.iter().map(AsFd::as_fd));
+    fds.extend(plan.listeners.iter().map(|listener| listener.as_fd()));
     send_with_fds(control, &ToLeader::Settings(Box::new(plan.settings.clone())), &fds)
 }
 

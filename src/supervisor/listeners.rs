@@ -4,12 +4,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use pool::denied::{Denied, Wish, denied};
 use pool::settings::ListenerKind;
-use rustix::fs::Mode;
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen,
@@ -20,6 +19,7 @@ use tracing::warn;
 use crate::config::SocketOptions;
 use crate::config::address::Address;
 use crate::supervisor::inherited;
+use crate::supervisor::socket_file::{BindError, Inode, Place, SocketFile};
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
@@ -32,6 +32,10 @@ pub enum ListenError {
     NotASocket { address: String },
     #[error("--listen {address}: a socket of user {uid} is there; remove it or name another path")]
     NotOurs { address: String, uid: u32 },
+    #[error(
+        "--listen {address}: another program has put something in the socket's place; who may write to that directory?"
+    )]
+    Replaced { address: String },
     #[error("--listen {address}: can't set owner and group: {error}")]
     Owner { address: String, error: io::Error },
     #[error("--listen {address}: descriptor {fd} is not open; whoever starts this program must leave it open")]
@@ -57,7 +61,7 @@ pub struct Listener {
     kind: ListenerKind,
     /// For messages; the port is the real one where 0 was asked for.
     address: String,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 impl Listener {
@@ -82,6 +86,11 @@ impl Listener {
 
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Whether its address leads to it. That of a unix socket may have been removed, or be another program's by now.
+    pub fn is_reachable(&self) -> bool {
+        self.file.as_ref().is_none_or(SocketFile::is_there)
     }
 }
 
@@ -127,73 +136,63 @@ fn unix(path: &Path, address: String, options: &SocketOptions) -> Result<Listene
         address: address.clone(),
         error,
     };
-    let name = SocketAddrUnix::new(path).map_err(|error| system(error.into()))?;
-    remove_stale(path, &name, &address)?;
+    remove_stale(path, &address)?;
     let socket =
         socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).map_err(|error| system(error.into()))?;
-    // Nobody may connect before owner and mode are as they were asked for. The supervisor has one thread, so the
-    // umask concerns this bind alone.
-    let umask = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
-    let bound = bind(&socket, &name);
-    rustix::process::umask(umask);
-    bound.map_err(|error| system(error.into()))?;
-    let file = SocketFile::new(path.to_owned()).map_err(system)?;
-    if options.owner.is_some() || options.group.is_some() {
-        std::os::unix::fs::lchown(path, options.owner, options.group).map_err(|error| {
-            let address = address.clone();
-            ListenError::Owner { address, error }
-        })?;
-    }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(options.mode)).map_err(system)?;
+    let file = SocketFile::bind(&socket, path, options).map_err(|error| match error {
+        BindError::Owner(error) => ListenError::Owner {
+            address: address.clone(),
+            error: error.into(),
+        },
+        BindError::Replaced => ListenError::Replaced {
+            address: address.clone(),
+        },
+        BindError::System(error) => system(error.into()),
+    })?;
     listen(&socket, options.backlog).map_err(|error| system(error.into()))?;
     Ok(Listener {
         socket,
         kind: ListenerKind::Unix,
         address,
-        _file: Some(file),
+        file: Some(file),
     })
 }
 
 /// Removes what a killed instance left behind: a socket (SPEC F7: and ours) on which nobody listens. Anything else at
 /// `path` is an error.
-fn remove_stale(path: &Path, name: &SocketAddrUnix, address: &str) -> Result<(), ListenError> {
+fn remove_stale(path: &Path, address: &str) -> Result<(), ListenError> {
     let address = || address.to_owned();
-    let system = |error: io::Error| ListenError::System {
+    let system = |error: Errno| ListenError::System {
         address: address(),
-        error,
+        error: error.into(),
     };
-    let found = match path.symlink_metadata() {
+    let name = SocketAddrUnix::new(path).map_err(system)?;
+    let place = Place::new(path).map_err(system)?;
+    let found = match place.find() {
         Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(system(error)),
     };
-    if !found.file_type().is_socket() {
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
         return Err(ListenError::NotASocket { address: address() });
     }
-    let probe =
-        socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).map_err(|error| system(error.into()))?;
-    match connect(&probe, name) {
+    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).map_err(system)?;
+    match connect(&probe, &name) {
         Err(Errno::CONNREFUSED) => {}
         // AGAIN: its backlog is full, so there is somebody. PROTOTYPE: a socket of another type, in use.
         Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => return Err(ListenError::InUse { address: address() }),
         Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(system(error.into())),
+        Err(error) => return Err(system(error)),
     }
     // --listen-owner may have given it to somebody else, so root does not ask.
     let user = rustix::process::geteuid();
-    if !user.is_root() && found.uid() != user.as_raw() {
-        let uid = found.uid();
+    if !user.is_root() && found.st_uid != user.as_raw() {
         return Err(ListenError::NotOurs {
             address: address(),
-            uid,
+            uid: found.st_uid,
         });
     }
-    let stale = SocketFile {
-        path: path.to_owned(),
-        device: found.dev(),
-        inode: found.ino(),
-    };
-    stale.remove().map_err(system)
+    place.remove(Inode::of(&found)).map_err(system)
 }
 
 fn tcp(tcp: SocketAddr, options: &SocketOptions) -> Result<Listener, ListenError> {
@@ -226,7 +225,7 @@ fn tcp(tcp: SocketAddr, options: &SocketOptions) -> Result<Listener, ListenError
         socket,
         kind: ListenerKind::Tcp,
         address: address.to_string(),
-        _file: None,
+        file: None,
     })
 }
 
@@ -259,7 +258,7 @@ fn inherited(fd: i32, address: String) -> Result<Listener, ListenError> {
         socket,
         kind,
         address: name.map_or(address.clone(), |name| format!("{address} ({name})")),
-        _file: None,
+        file: None,
     })
 }
 
@@ -286,47 +285,10 @@ fn warn_of_the_backlog(wanted: i32) {
     }
 }
 
-/// The file of a unix socket, known by its inode: another instance may have put its own in the same place.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl SocketFile {
-    fn new(path: PathBuf) -> io::Result<Self> {
-        let metadata = path.symlink_metadata()?;
-        Ok(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            path,
-        })
-    }
-
-    fn remove(&self) -> io::Result<()> {
-        let found = match self.path.symlink_metadata() {
-            Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if (found.dev(), found.ino()) != (self.device, self.inode) {
-            return Ok(());
-        }
-        std::fs::remove_file(&self.path)
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if let Err(error) = self.remove() {
-            warn!(path = %self.path.display(), %error, "the socket's file can't be removed");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     const OPTIONS: SocketOptions = SocketOptions {

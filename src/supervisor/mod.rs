@@ -9,7 +9,9 @@ mod orphans;
 mod output;
 mod policy;
 pub mod relay;
-mod signals;
+pub mod signals;
+mod socket_file;
+mod sockets;
 
 use std::future::pending;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,11 +31,11 @@ use crate::host::{Host, Hosting};
 use crate::preview::Status;
 use crate::python::Interpreter;
 use generation::{Event, Generation, Order, Plan, StartError, What};
-use listeners::Listener;
 use orphans::Orphans;
 use policy::Backoff;
 use relay::Relay;
 use signals::{Signals, Wish};
+use sockets::Sockets;
 
 /// Events of all generations. When it is full their tasks wait, which delays nothing but reports.
 const EVENTS: usize = 64;
@@ -90,7 +92,7 @@ pub struct Supervisor {
     on_failure: OnFailure,
     signals: Signals,
     orphans: Orphans,
-    listeners: Vec<Listener>,
+    sockets: Sockets,
     /// Through it a generation gives its connections to the next one.
     handover: Handover,
     /// Through it they log.
@@ -112,21 +114,16 @@ impl Supervisor {
     ///
     /// # Errors
     /// The engine is missing, a signal handler can't be set, or a socket can't be had.
-    pub fn new(mut pool: Pool, interpreter: &Interpreter, on_failure: OnFailure, log: &Relay) -> anyhow::Result<Self> {
+    pub fn new(
+        pool: Pool,
+        interpreter: &Interpreter,
+        on_failure: OnFailure,
+        signals: Signals,
+        log: &Relay,
+    ) -> anyhow::Result<Self> {
         let host = Host::new(interpreter)?;
-        // Before the sockets, so that no signal ends the program while their files exist.
-        let signals = Signals::new().context("signal handlers can't be set")?;
         let orphans = Orphans::new().context("signal handlers can't be set")?;
-        // What other programs left open comes first, before new descriptors could get its numbers.
-        let mut order: Vec<usize> = (0..pool.listen.len()).collect();
-        order.sort_by_key(|&i| !matches!(pool.listen[i], crate::config::address::Address::Fd(_)));
-        let mut opened = Vec::new();
-        for i in order {
-            opened.push((i, Listener::open(&pool.listen[i], &pool.socket)?));
-        }
-        opened.sort_by_key(|(i, _)| *i);
-        let listeners: Vec<_> = opened.into_iter().map(|(_, listener)| listener).collect();
-        pool.settings.listeners = listeners.iter().map(Listener::kind).collect();
+        let sockets = Sockets::open(&pool.listen, &pool.socket)?;
         nofile::raise(&pool.settings);
         let handover = Handover::new().context("the handover can't be made")?;
         let log = log.sending().try_clone_to_owned().context("the log can't be shared")?;
@@ -138,7 +135,7 @@ impl Supervisor {
             on_failure,
             signals,
             orphans,
-            listeners,
+            sockets,
             handover,
             log,
             members: Vec::new(),
@@ -241,10 +238,12 @@ impl Supervisor {
 
     fn start(&mut self) -> Result<(), StartError> {
         self.last_number += 1;
+        self.sockets.renew();
+        self.pool.settings.listeners = self.sockets.kinds();
         let plan = Plan {
             env: &self.pool.env,
             settings: &self.pool.settings,
-            listeners: &self.listeners,
+            listeners: &self.sockets.for_generation(),
             handover: &self.handover,
             log: self.log.as_fd(),
         };
@@ -296,11 +295,11 @@ impl Supervisor {
         self.ever_ready = true;
         self.restart_at = None;
         let settings = &self.pool.settings;
-        let addresses: Vec<_> = self.listeners.iter().map(Listener::address).collect();
+        self.sockets.is_ready();
         info!(
             pool = settings.pool,
             app = settings.app,
-            listen = addresses.join(", "),
+            listen = self.sockets.addresses(),
             python,
             workers = settings.workers,
             threads = settings.threads,
@@ -361,6 +360,9 @@ impl Supervisor {
         if self.stopping.is_some() || stage == Stage::Retiring {
             debug!(generation = number, %status, "leader ended");
             return;
+        }
+        if !self.is_any(Stage::Starting) {
+            self.sockets.has_failed();
         }
         let how = format!("the leader ended with {status}");
         match stage {
@@ -424,7 +426,7 @@ impl Supervisor {
         self.stopping = Some(order);
         self.restart_at = None;
         // Connections are refused from now on, so that the web server turns to another instance instead of waiting.
-        self.listeners.clear();
+        self.sockets.close();
         for member in &mut self.members {
             let order = if member.stage == Stage::Starting {
                 order.max(Order::Quit)

@@ -30,6 +30,9 @@ impl Signals {
     /// # Errors
     /// The system's, if a handler can't be set.
     pub fn new() -> io::Result<Self> {
+        // A log that has grown over the limit for files (RLIMIT_FSIZE) is an error of write, not the end. A handler, since
+        // the programs that this one starts get the default back.
+        let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -14,4 +14,5 @@ mod listeners;
 mod options;
 mod pythons;
 mod run;
+mod steering;
 mod supervisor;
