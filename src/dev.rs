@@ -17,6 +17,7 @@ use crate::preview::hosts::Hosts;
 use crate::preview::kinds::is_python;
 use crate::preview::watch::Change;
 use crate::preview::{self, Preview, Status};
+use crate::python::Interpreter;
 use crate::supervisor::relay::Relay;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::{OnFailure, Outcome, Request, Supervisor};
@@ -48,7 +49,7 @@ async fn serve(
     let Some(interpreter) = crate::find_python(&pool, &mut signals, OnFailure::Wait).await? else {
         return Ok(ExitCode::SUCCESS);
     };
-    let roots = roots(&pool);
+    let roots = roots(&pool, &interpreter);
     let url = format!(
         "http://{}/",
         listener.local_addr().context("the preview has no address")?
@@ -103,10 +104,18 @@ fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Directories that the application's code comes from: none of them inside another.
-fn roots(pool: &Pool) -> Vec<PathBuf> {
+fn roots(pool: &Pool, interpreter: &Interpreter) -> Vec<PathBuf> {
     let settings = &pool.settings;
     let mut all = BTreeSet::from([settings.chdir.clone()]);
     all.extend(settings.pythonpath.iter().cloned());
+    all.extend(interpreter.projects().cloned());
+    let typed = pool.env.iter().rev().find(|(name, _)| name == "PYTHONPATH");
+    let from_environment = typed
+        .map(|(_, value)| value.into())
+        .or_else(|| std::env::var_os("PYTHONPATH"))
+        .unwrap_or_default();
+    // What is relative there is so to where the program was started, which nobody means.
+    all.extend(std::env::split_paths(&from_environment).filter(|path| path.is_absolute()));
     all.extend(pool.app_file().and_then(|file| file.parent().map(PathBuf::from)));
     let inner = |root: &PathBuf| root.ancestors().skip(1).any(|ancestor| all.contains(ancestor));
     all.iter()

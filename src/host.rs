@@ -239,6 +239,7 @@ mod tests {
             library: Some("libpython3.11.so".into()),
             gil_disabled: false,
             platform: "linux-x86_64".into(),
+            path: Vec::new(),
         }
     }
 

@@ -6,6 +6,15 @@ if sys.path and sys.path[0] == "":
 import json
 import sysconfig
 
+
+def is_text(path):
+    try:
+        path.encode("utf-8")
+        return True
+    except (AttributeError, UnicodeError):
+        return False
+
+
 variable = sysconfig.get_config_var
 print(json.dumps({
     "wsgi_fpm_probe": 1,
@@ -22,4 +31,5 @@ print(json.dumps({
     "library": variable("LDLIBRARY"),
     "gil_disabled": bool(variable("Py_GIL_DISABLED")),
     "platform": sysconfig.get_platform(),
+    "path": [entry for entry in sys.path if is_text(entry)],
 }))

@@ -1,7 +1,7 @@
 //! Finds the Python that a pool is to run in, and asks it what it is. Never guesses a version: the interpreter that the
 //! administrator names decides. How it is then run is `host`'s business.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -37,9 +37,27 @@ pub struct Interpreter {
     pub library: Option<String>,
     pub gil_disabled: bool,
     pub platform: String,
+    /// `sys.path` without an application: the standard library, what is installed, and projects that are installed as they
+    /// stand (`pip install --editable`).
+    #[serde(default)]
+    pub path: Vec<PathBuf>,
 }
 
 impl Interpreter {
+    /// Directories that the Python searches and that are of no installation: projects that are being worked on.
+    pub fn projects(&self) -> impl Iterator<Item = &PathBuf> {
+        let libraries: Vec<_> = [&self.prefix, &self.base_prefix]
+            .iter()
+            .flat_map(|prefix| ["lib", "lib64"].map(|name| prefix.join(name)))
+            .collect();
+        self.path.iter().filter(move |entry| {
+            let is_installed = |part: &OsStr| part == "site-packages" || part == "dist-packages";
+            entry.is_absolute()
+                && !libraries.iter().any(|library| entry.starts_with(library))
+                && !entry.iter().any(is_installed)
+        })
+    }
+
     /// "3.11.7", as `sys.version` begins.
     pub fn version(&self) -> &str {
         self.full_version.split(' ').next().unwrap_or_default()

@@ -14,6 +14,7 @@ use crate::bodies::{DIGESTS, MIB, expect_pattern};
 use crate::support::http::{Request, Response, fetch};
 use crate::support::installed;
 use crate::support::log::field;
+use crate::support::python::make_venv;
 use crate::support::tied::Tied;
 use crate::support::wait::{SOON, until};
 
@@ -229,6 +230,45 @@ fn preview_holds_requests_until_a_changed_template_is_loaded() {
         // Neither an error nor the page of before.
         assert_eq!(preview.get("/").ok().text(), format!("version {version}"));
     }
+}
+
+#[test]
+fn preview_reloads_for_projects_beside_the_application() {
+    let libraries = TempDir::with_prefix("wsgi-fpm-libraries-").unwrap();
+    let library = |name: &str| libraries.path().join(name);
+    for name in ["editable", "named"] {
+        fs::create_dir(library(name)).unwrap();
+        fs::write(library(name).join(format!("{name}_part.py")), "TEXT = '1'\n").unwrap();
+    }
+    let venv = library("venv");
+    if !make_venv(Path::new("python3"), &venv) {
+        return;
+    }
+    // As `pip install --editable` leaves it.
+    let find = "import sysconfig; print(sysconfig.get_path('purelib'))";
+    let output = Command::new(venv.join("bin/python"))
+        .args(["-c", find])
+        .output()
+        .unwrap();
+    let packages = String::from_utf8(output.stdout).unwrap();
+    fs::write(
+        Path::new(packages.trim()).join("editable.pth"),
+        library("editable").to_str().unwrap(),
+    )
+    .unwrap();
+    let source = "
+import editable_part, named_part
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [('%s and %s' % (editable_part.TEXT, named_part.TEXT)).encode()]
+";
+    let variable = format!("PYTHONPATH={}", library("named").display());
+    let preview = Preview::of(source, &["--python", venv.to_str().unwrap(), "--env", &variable]);
+    preview.wait_for("1 and 1").ok();
+    fs::write(library("editable/editable_part.py"), "TEXT = '2'\n").unwrap();
+    preview.wait_for("2 and 1").ok();
+    fs::write(library("named/named_part.py"), "TEXT = '2'\n").unwrap();
+    preview.wait_for("2 and 2").ok();
 }
 
 #[test]
