@@ -8,6 +8,7 @@ scenarios! {
     both_cookies_are_set
     head_has_the_headers_of_get_and_no_body
     statuses_without_a_body_have_none
+    status_without_a_reason_and_one_of_its_own_arrive
     redirects_arrive_with_and_without_a_host
     error_statuses_keep_the_body_of_the_application
     status_200_stays_200_for_a_conditional_request
@@ -40,6 +41,19 @@ fn head_has_the_headers_of_get_and_no_body(front: &Front) {
             assert_eq!(head.header("Content-Length"), get.header("Content-Length"), "{target}");
         }
         assert_eq!(head.header("Content-Type"), get.header("Content-Type"), "{target}");
+    }
+}
+
+/// C8: what is lenient there must be so at every web server.
+fn status_without_a_reason_and_one_of_its_own_arrive(front: &Front) {
+    for (line, status) in [("200", 200), ("404", 404), ("799%20Own", 799)] {
+        let target = format!("/status?line={line}");
+        let response = front.plain.send(&Request::get(target)).expect(status);
+        assert_eq!(
+            (response.header("X-Kept"), response.text().as_str()),
+            (Some("yes"), "a body"),
+            "{line}"
+        );
     }
 }
 
