@@ -16,6 +16,11 @@ def main():
         sys.stderr.write("wsgi-fpm: error: %s is %s %s: CPython 3.9 or newer is needed\n" % (
             sys.executable, sys.implementation.name, sys.version.split()[0]))
         return 2
+    # "t" for threading: such a build loads the engine, which is made for the stable ABI, and crashes.
+    if "t" in sys.abiflags:
+        sys.stderr.write("wsgi-fpm: error: %s is a free-threaded build of Python: an ordinary one is needed\n" % (
+            sys.executable,))
+        return 2
     import _frozen_importlib
     import _frozen_importlib_external
     import _signal as signal

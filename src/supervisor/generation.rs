@@ -19,7 +19,7 @@ use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::supervisor::listeners::Listener;
 use crate::supervisor::output::log_lines;
@@ -129,6 +129,7 @@ impl Generation {
             orders: received,
             stop_timeout: settings.limits.stop_timeout,
             deadline: None,
+            import: Some(Import::begin(settings.app.clone())),
             events,
         };
         tokio::spawn(driver.drive());
@@ -219,22 +220,64 @@ struct Driver {
     stop_timeout: Duration,
     /// When the leader is killed for not having obeyed.
     deadline: Option<Instant>,
+    /// `None` once the leader has said something: what became of it.
+    import: Option<Import>,
     events: mpsc::Sender<Event>,
+}
+
+/// The import of an application, of which there is nothing to be seen until it is over.
+struct Import {
+    app: String,
+    begun: Instant,
+    /// When the log says next that it goes on.
+    due: Instant,
+}
+
+/// An import that takes longer is worth a line, another one when it has taken twice as long, and so on.
+const SLOW_IMPORT: Duration = Duration::from_secs(5);
+
+impl Import {
+    fn begin(app: String) -> Self {
+        let begun = Instant::now();
+        Self {
+            app,
+            begun,
+            due: begun + SLOW_IMPORT,
+        }
+    }
+
+    fn log(&mut self, generation: u64) {
+        let taken = self.due - self.begun;
+        info!(
+            generation,
+            "{} is still being imported, for {} s so far",
+            pool::log::escape(&self.app),
+            taken.as_secs()
+        );
+        self.due += taken;
+    }
 }
 
 impl Driver {
     async fn drive(mut self) {
         let status = loop {
             let deadline = self.deadline;
+            let import_due = self.import.as_ref().map(|import| import.due);
             tokio::select! {
                 biased;
                 message = self.control.next(), if self.control.open => match message {
-                    Some(message) => self.report(What::from(message)).await,
+                    Some(message) => {
+                        self.import = None;
+                        self.report(What::from(message)).await;
+                    }
                     None => self.control.open = false,
                 },
                 status = self.child.wait() => break status,
                 changed = self.orders.changed() => match changed {
-                    Ok(()) => self.obey(),
+                    Ok(()) => {
+                        self.import = None;
+                        self.obey();
+                    }
                     // The supervisor is gone: nobody is left to ask for a gentle end.
                     Err(_) => {
                         self.kill();
@@ -245,6 +288,11 @@ impl Driver {
                     warn!(generation = self.number, "the leader did not end in time and is killed");
                     self.deadline = None;
                     self.kill();
+                }
+                () = sleep_until(import_due.unwrap_or_else(Instant::now)), if import_due.is_some() => {
+                    if let Some(import) = &mut self.import {
+                        import.log(self.number);
+                    }
                 }
             }
         };

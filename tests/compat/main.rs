@@ -14,6 +14,7 @@ mod demos;
 mod django;
 mod frameworks;
 mod httpbin;
+mod libraries;
 mod sites;
 mod twisted;
 mod zope;

@@ -16,6 +16,8 @@ const ENGINE: &[&str] = &[
     "forked",
     "bell",
     "request_id",
+    "printing",
+    "sigpipe",
     "crash",
     "body",
     "reactor",
@@ -28,6 +30,8 @@ const ENGINE: &[&str] = &[
     "access",
     "interrupt",
     "thread",
+    "receiver",
+    "overdue",
     "watchdog",
     "worker",
     "leader",
@@ -111,6 +115,10 @@ const UNSAFE: &[(&str, &str)] = &[
     (
         "crates/engine/src/ffi.rs",
         "CPython's C API, where pyo3 has nothing safe",
+    ),
+    (
+        "crates/engine/src/sigpipe.rs",
+        "a thread's signal mask, around writes that can't say MSG_NOSIGNAL",
     ),
     ("crates/pool/src/scoreboard.rs", "shared memory"),
     ("crates/pool/src/title.rs", "writing over the process's own arguments"),

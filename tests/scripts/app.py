@@ -38,6 +38,16 @@ def large(environ, start_response):
     return (bytes([65 + n % 26]) * 65536 for n in range(160))
 
 
+def large_with_close(environ, start_response):
+    class Body:
+        def __iter__(self):
+            return large(environ, start_response)
+
+        def close(self):
+            note("closed")
+    return Body()
+
+
 def noisy(environ, start_response):
     print("printed")
     os.write(1, b"written to descriptor 1\n")

@@ -10,6 +10,7 @@ mod cgi;
 mod cgi_log;
 mod cgi_streams;
 mod fastcgi;
+mod imports;
 mod script;
 mod stopping;
 mod terminal;

@@ -21,7 +21,7 @@ use crate::support::python;
 use crate::support::wait::{self, SOON};
 use crate::support::web_server::write;
 
-const APP: &str = include_str!("app.py");
+pub const APP: &str = include_str!("app.py");
 
 /// A file that names the program in its first line.
 pub struct Script {

@@ -83,6 +83,17 @@ fn c50_lines_carry_the_id_of_their_request() {
 }
 
 #[test]
+fn lines_that_are_written_together_are_one_event_with_one_id() {
+    APPS.get("/logs_a_traceback?in-one-event").ok();
+    let event = APPS
+        .log
+        .wait_for("the traceback", |event| event.contains("in-one-event caught"));
+    assert!(event.contains("\n  Traceback (most recent call last):\n"), "{event}");
+    assert!(event.contains("\n  ValueError: in-one-event"), "{event}");
+    assert_eq!(event.matches("request=").count(), 1, "{event}");
+}
+
+#[test]
 fn c50_lines_carry_the_id_of_their_own_request_whenever_they_are_written() {
     let gateway = Gateway::app("errors_stream").threads(1).start();
     gateway.get("/keeps?c50-kept").ok();

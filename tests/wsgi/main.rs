@@ -23,6 +23,7 @@ mod file_wrapper;
 mod half_closed;
 mod handover;
 mod headers;
+mod imports;
 mod input;
 mod iteration;
 mod leader;

@@ -29,6 +29,14 @@ fn second_writer_of_a_response_never_mixes_with_the_first() {
 }
 
 #[test]
+fn write_of_another_thread_never_mixes_with_the_page_of_a_request_that_fails() {
+    let gateway = Gateway::app("sharing").threads(2).start();
+    let response = gateway.get("/write_while_this_fails").error_page(500);
+    assert_eq!(response.text(), "500 Internal Server Error\n");
+    gateway.log.wait_for_line(&["the other thread: the request has ended"]);
+}
+
+#[test]
 fn kept_connections_of_busy_clients_are_never_closed() {
     let gateway = Gateway::app("processes").threads(1).start();
     std::thread::scope(|scope| {

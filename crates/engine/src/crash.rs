@@ -1,8 +1,9 @@
 //! When a worker crashes (SPEC E6): the front servers of requests whose response has not begun get a 502 before the
 //! process dies as it would have.
 //!
-//! The handler is async-signal-safe: it reads atomics, builds its answer on the stack and sends it. faulthandler, enabled
-//! afterwards, writes the Python stack first and then comes back here.
+//! The handler is async-signal-safe: it reads atomics, builds its answer on the stack and sends it, has the Python stacks
+//! written, and goes on to whoever had the signal before. So an application may enable faulthandler for a file of its own
+//! at any time, before this or afterwards: faulthandler does the same, and both have their say.
 
 use std::ffi::c_int;
 use std::os::fd::{AsFd, AsRawFd};
@@ -10,6 +11,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use fastcgi::encode;
+use rustix::process::Signal;
 
 use crate::forked;
 
@@ -25,8 +27,23 @@ static CRASHED: AtomicBool = AtomicBool::new(false);
 static LISTENER: AtomicI32 = AtomicI32::new(-1);
 /// The process whose requests these are: children of the application inherit the handler, not the right to answer.
 static OWNER: AtomicI32 = AtomicI32::new(0);
+/// What the signals did before, in the order of [`SIGNALS`].
+static BEFORE: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
+/// The file into which [`STACK_SIGNAL`] writes.
+static STACKS: AtomicI32 = AtomicI32::new(-1);
 
-const SIGNALS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT];
+/// The signals, and how faulthandler names them in its first line.
+const SIGNALS: [(c_int, &str); 5] = [
+    (libc::SIGSEGV, "Segmentation fault"),
+    (libc::SIGBUS, "Bus error"),
+    (libc::SIGFPE, "Floating point exception"),
+    (libc::SIGILL, "Illegal instruction"),
+    (libc::SIGABRT, "Aborted"),
+];
+/// Asks faulthandler for all threads' stacks. Linux itself never sends it, and applications don't know it.
+pub const STACK_SIGNAL: Signal = Signal::STKFLT;
+/// Bytes of a thread's stack for signal handlers: ours, inside it faulthandler's. What is not used is not there.
+const SIGNAL_STACK: usize = 256 * 1024;
 
 /// An entry: descriptor and request id, whether the method is HEAD, and a bit so that it is never zero.
 fn entry(fd: i32, id: u16, is_head: bool) -> u64 {
@@ -62,17 +79,50 @@ pub fn install(threads: usize, pages: [Vec<u8>; 2]) -> &'static Answers {
     PAGES.get_or_init(|| pages);
     OWNER.store(std::process::id() as i32, Ordering::Release);
     let answers = ANSWERS.get_or_init(|| Answers((0..threads).map(|_| AtomicU64::new(0)).collect()));
-    for signal in SIGNALS {
-        // SAFETY: the structure is valid when zeroed, `on_crash` has the signature that SA_SIGINFO-less handlers have
-        // and is async-signal-safe, and nothing else of this process depends on the old disposition.
-        forked::handles(signal, || unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = on_crash as *const () as usize;
-            action.sa_flags = libc::SA_ONSTACK | libc::SA_NODEFER;
-            libc::sigaction(signal, &action, std::ptr::null_mut());
-        });
-    }
+    BEFORE.get_or_init(|| {
+        // SAFETY: the structure is valid when zeroed: the default action.
+        SIGNALS.map(|(signal, _)| unsafe {
+            let default = std::mem::zeroed();
+            forked::handles(signal, || handle(signal, default))
+        })
+    });
     answers
+}
+
+/// Has `on_crash` called for `signal`; gives what was done before, or `default`.
+fn handle(signal: c_int, default: libc::sigaction) -> libc::sigaction {
+    let mut before = default;
+    // SAFETY: the structure is valid when zeroed, `on_crash` has the signature that SA_SIGINFO-less handlers have and is
+    // async-signal-safe, and goes on to what was there before.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_crash as *const () as usize;
+        action.sa_flags = libc::SA_ONSTACK | libc::SA_NODEFER;
+        libc::sigaction(signal, &action, &raw mut before);
+    }
+    before
+}
+
+/// A crash has the Python stacks written to standard error: by faulthandler, which writes to `stacks` when it gets
+/// [`STACK_SIGNAL`].
+pub fn write_stacks_of(stacks: &std::fs::File) {
+    STACKS.store(stacks.as_raw_fd(), Ordering::Release);
+}
+
+/// Gives the calling thread a stack for signal handlers: when its own has overflowed there is no room on that. For threads
+/// that serve as long as the process lives.
+pub fn prepare_thread() {
+    let space: &'static mut [u8] = Box::leak(vec![0; SIGNAL_STACK].into_boxed_slice());
+    let stack = libc::stack_t {
+        ss_sp: space.as_mut_ptr().cast(),
+        ss_flags: 0,
+        ss_size: space.len(),
+    };
+    // SAFETY: the space is nobody else's and is never freed.
+    if unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) } != 0 {
+        let error = std::io::Error::last_os_error();
+        tracing::debug!(%error, "a stack overflow of this thread will end without an answer");
+    }
 }
 
 /// `listener` is this process's alone. mod_fcgid takes a process that has answered for an idle one: the next connection
@@ -87,8 +137,17 @@ pub fn has_crashed() -> bool {
 }
 
 extern "C" fn on_crash(signal: c_int) {
-    // SAFETY: getpid is async-signal-safe and has no preconditions.
-    let is_owner = unsafe { libc::getpid() } == OWNER.load(Ordering::Acquire);
+    // First of all: what happens from here on is for whoever had the signal before.
+    let known = SIGNALS.iter().position(|(known, _)| *known == signal);
+    let before = BEFORE.get().zip(known).map(|(before, known)| before[known]);
+    // SAFETY: sigaction and getpid are async-signal-safe; what is installed was installed before.
+    let is_owner = unsafe {
+        match before {
+            Some(before) => drop(libc::sigaction(signal, &raw const before, std::ptr::null_mut())),
+            None => drop(libc::signal(signal, libc::SIG_DFL)),
+        }
+        libc::getpid() == OWNER.load(Ordering::Acquire)
+    };
     if let (true, Some(answers), Some(pages)) = (is_owner, ANSWERS.get(), PAGES.get()) {
         CRASHED.store(true, Ordering::Release);
         close_listener();
@@ -102,10 +161,35 @@ extern "C" fn on_crash(signal: c_int) {
             }
         }
     }
-    // SAFETY: signal and raise are async-signal-safe. The default action ends the process with this signal, now or when
-    // the faulting instruction runs again.
+    write_stacks(known.map_or("", |known| SIGNALS[known].1));
+    // SAFETY: signal and raise are async-signal-safe. Whoever had the signal before may come back, as Python's own handler
+    // does; then the default action ends the process, now or when the faulting instruction runs again.
     unsafe {
+        libc::raise(signal);
         libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
+/// Has faulthandler write what all threads do in Python to standard error, behind the line with which it begins itself.
+/// Python takes its handler away when it ends, or has no memory of its threads any more.
+fn write_stacks(what: &str) {
+    let (stacks, signal) = (STACKS.load(Ordering::Acquire), STACK_SIGNAL.as_raw());
+    // SAFETY: all of these are async-signal-safe and get this function's own variables. The process ends: whoever has the
+    // number of the file of stacks now loses nothing.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        let asked = libc::sigaction(signal, std::ptr::null(), &raw mut action);
+        let nobody = [libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction);
+        if stacks < 0 || asked != 0 || nobody || libc::dup2(libc::STDERR_FILENO, stacks) < 0 {
+            return;
+        }
+        for part in ["Fatal Python error: ", what, "\n\n"] {
+            libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len());
+        }
+        let mut mask: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&raw mut mask, signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const mask, std::ptr::null_mut());
         libc::raise(signal);
     }
 }
@@ -156,7 +240,7 @@ fn send(fd: i32, id: u16, page: &[u8]) {
 /// Receives until the front server has closed the connection, or for as long as `patience` lasts. One that still sends
 /// when this process ends would get an error before it reads the answer.
 fn drain(fd: i32, patience: &mut u32) {
-    let mut thrown_away = [0u8; 4096];
+    let mut thrown_away = [0u8; 1024];
     while *patience > 0 {
         *patience -= 1;
         let mut ready = libc::pollfd {

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use pool::own::OwnFd;
@@ -29,9 +29,41 @@ enum Answer {
     Watchdog,
 }
 
+/// What stops a response, or the reading of a body.
+pub enum Failure {
+    /// What the application has raised, in a signal handler perhaps.
+    App(PyErr),
+    Carrier(CarrierError),
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self::App(error)
+    }
+}
+
+impl From<CarrierError> for Failure {
+    fn from(error: CarrierError) -> Self {
+        Self::Carrier(error)
+    }
+}
+
+/// What became of the watchdog's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakenOver {
+    /// The request is the watchdog's, and answered.
+    Yes,
+    /// The application's response has begun, or the request has ended.
+    No,
+    /// Somebody works with the exchange and may be held up by a disk: not now.
+    Busy,
+}
+
 /// The current exchange of one thread.
 pub struct Exchange {
     current: Mutex<Current>,
+    /// Number of the current or last request, as in `current`.
+    serial: AtomicU64,
     /// When the peer was last looked at, by `now_ms`.
     checked_ms: AtomicU64,
     write_timeout: Duration,
@@ -83,6 +115,7 @@ impl Exchange {
     pub fn new(limits: &Limits, thread: usize, answers: &'static Answers) -> Arc<Self> {
         Arc::new(Self {
             current: Mutex::default(),
+            serial: AtomicU64::new(0),
             checked_ms: AtomicU64::new(0),
             write_timeout: limits.write_timeout,
             body_timeout: limits.body_timeout,
@@ -95,6 +128,7 @@ impl Exchange {
     pub fn begin(self: &Arc<Self>, carrier: Box<dyn Carrier>, is_head: bool) -> Ticket {
         let mut current = self.lock();
         current.serial += 1;
+        self.serial.store(current.serial, Ordering::Release);
         if let Some((fd, id)) = carrier.crash_address() {
             self.answers.expect(self.thread, fd, id, is_head);
         }
@@ -109,20 +143,22 @@ impl Exchange {
         }
     }
 
-    /// Number of the current or last request.
+    /// Number of the current or last request. Never waits.
     pub fn serial(&self) -> u64 {
-        self.lock().serial
+        self.serial.load(Ordering::Acquire)
     }
 
     /// The watchdog answers the request `serial` instead of the application: `response` makes the whole of it, for HEAD or
-    /// another method. False if the application's response has begun or the request has ended.
-    pub fn take_over<'r>(&self, serial: u64, response: impl FnOnce(bool) -> &'r [u8]) -> bool {
-        let mut current = self.lock();
+    /// another method. Never waits.
+    pub fn take_over<'r>(&self, serial: u64, response: impl FnOnce(bool) -> &'r [u8]) -> TakenOver {
+        let Some(mut current) = self.try_lock() else {
+            return TakenOver::Busy;
+        };
         if current.serial != serial || current.answer != Answer::Nobody {
-            return false;
+            return TakenOver::No;
         }
         let Some(mut carrier) = current.carrier.take() else {
-            return false;
+            return TakenOver::No;
         };
         current.answer = Answer::Watchdog;
         self.answers.settle(self.thread);
@@ -132,26 +168,31 @@ impl Exchange {
             Ok(true) => carrier.done(),
             Ok(false) | Err(_) => carrier.cut(None),
         }
-        true
+        TakenOver::Yes
     }
 
-    /// Ends the wait of a thread that has been sending the response of the request `serial` for too long.
-    pub fn end_sending(&self, serial: u64) {
-        let mut current = self.lock();
+    /// Ends the wait of a thread that has been sending the response of the request `serial` for too long. False if
+    /// somebody works with the exchange: not now. Never waits.
+    pub fn end_sending(&self, serial: u64) -> bool {
+        let Some(mut current) = self.try_lock() else {
+            return false;
+        };
         if current.serial == serial
             && current.sending
             && let Some(carrier) = &mut current.carrier
         {
             carrier.hang_up();
         }
+        true
     }
 
     /// Receives what has come for the current request while its thread is busy with other things: front servers may
-    /// wait for it (SPEC A28), ask for values, or have gone.
+    /// wait for it (SPEC A28), ask for values, or have gone. A body may go to a disk, and wait for that.
     pub fn receive_meanwhile(&self) {
         // A peer that sends faster than this must wait for the next tick: others want the lock.
         for _ in 0..RECEIVES_MEANWHILE {
-            let mut current = self.lock();
+            // Whoever has it receives itself, or is held up by the same disk.
+            let Some(mut current) = self.try_lock() else { return };
             let Current {
                 carrier: Some(carrier),
                 lost,
@@ -178,6 +219,15 @@ impl Exchange {
 
     fn lock(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` if somebody else has it.
+    fn try_lock(&self) -> Option<MutexGuard<'_, Current>> {
+        match self.current.try_lock() {
+            Ok(current) => Some(current),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
@@ -221,11 +271,12 @@ impl Ticket {
     }
 
     /// Sends `slices`, and the response's end with `ending`; waits, detached, as long as the front server doesn't take
-    /// it. Meanwhile the request body is read on, since some front servers send all of it before they read (SPEC A28).
+    /// it. Meanwhile the request body is read on, since some front servers send all of it before they read (SPEC A28),
+    /// and signal handlers run.
     ///
     /// # Errors
     /// The response can't be completed: nothing more may be sent.
-    pub fn send(&self, py: Python<'_>, slices: &[&[u8]], ending: Option<Ending>) -> Result<(), CarrierError> {
+    pub fn send(&self, py: Python<'_>, slices: &[&[u8]], ending: Option<Ending>) -> Result<(), Failure> {
         let mut payload = Payload::new(slices);
         let attached = payload.remaining() <= ATTACHED_SEND;
         self.send_by(py, attached, |carrier| carrier.send(&mut payload, ending))
@@ -235,12 +286,7 @@ impl Ticket {
     ///
     /// # Errors
     /// As [`Ticket::send`].
-    pub fn send_file(
-        &self,
-        py: Python<'_>,
-        part: &mut FilePart<'_>,
-        ending: Option<Ending>,
-    ) -> Result<(), CarrierError> {
+    pub fn send_file(&self, py: Python<'_>, part: &mut FilePart<'_>, ending: Option<Ending>) -> Result<(), Failure> {
         self.send_by(py, false, |carrier| carrier.send_file(part, ending))
     }
 
@@ -250,7 +296,7 @@ impl Ticket {
         py: Python<'_>,
         attached: bool,
         mut send: impl FnMut(&mut dyn Carrier) -> Result<bool, CarrierError> + Send,
-    ) -> Result<(), CarrierError> {
+    ) -> Result<(), Failure> {
         forked::end_child();
         {
             let mut current = self.exchange.lock();
@@ -264,13 +310,13 @@ impl Ticket {
                 ..
             } = &mut *current;
             if *answer == Answer::Watchdog && *serial == self.serial {
-                return Err(CarrierError::TimedOut);
+                return Err(CarrierError::TimedOut.into());
             }
             let Some(carrier) = carrier.as_mut().filter(|_| *serial == self.serial && !*broken) else {
-                return Err(CarrierError::Ended);
+                return Err(CarrierError::Ended.into());
             };
             if *sending {
-                return Err(CarrierError::Busy);
+                return Err(CarrierError::Busy.into());
             }
             if *answer == Answer::Nobody {
                 *answer = Answer::Thread;
@@ -285,7 +331,7 @@ impl Ticket {
             }
             *sending = true;
         }
-        let sent = py.detach(|| self.send_waiting(send));
+        let sent = self.send_waiting(py, send);
         let mut current = self.exchange.lock();
         if current.serial == self.serial {
             current.sending = false;
@@ -294,21 +340,37 @@ impl Ticket {
         sent
     }
 
+    /// # Errors
+    /// The response can't be completed, or a signal handler has raised.
     fn send_waiting(
         &self,
-        mut send: impl FnMut(&mut dyn Carrier) -> Result<bool, CarrierError>,
-    ) -> Result<(), CarrierError> {
-        let timeout = self.exchange.write_timeout;
+        py: Python<'_>,
+        mut send: impl FnMut(&mut dyn Carrier) -> Result<bool, CarrierError> + Send,
+    ) -> Result<(), Failure> {
         let mut progress = Instant::now();
+        while !py.detach(|| self.send_until_signal(&mut send, &mut progress))? {
+            py.check_signals()?;
+        }
+        Ok(())
+    }
+
+    /// Calls `send` until it has sent everything, or a signal has come: false. `progress`: when the peer took something last.
+    fn send_until_signal(
+        &self,
+        send: &mut impl FnMut(&mut dyn Carrier) -> Result<bool, CarrierError>,
+        progress: &mut Instant,
+    ) -> Result<bool, CarrierError> {
+        let timeout = self.exchange.write_timeout;
         loop {
             let (sent, handles) = self.with(|carrier| Ok((send(carrier)?, carrier.handles())))?;
             if sent {
-                return Ok(());
+                return Ok(true);
             }
-            let ready = self.wait(handles.input.as_deref(), Some(&handles.output), timeout)?;
+            let deadline = deadline(*progress, timeout);
+            let ready = self.wait(handles.input.as_deref(), Some(&handles.output), deadline)?;
             if ready.output {
-                progress = Instant::now();
-            } else if !timeout.is_zero() && progress.elapsed() >= timeout {
+                *progress = Instant::now();
+            } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 // A peer that sends and never reads is stalled too.
                 return Err(CarrierError::WriteStall(timeout));
             }
@@ -319,13 +381,21 @@ impl Ticket {
                     Err(error) => return Err(error),
                 }
             }
+            if ready.signal {
+                return Ok(false);
+            }
         }
     }
 
     /// Waits for the peer; the watchdog leaves what arrives to the caller.
-    fn wait(&self, input: Option<&OwnFd>, output: Option<&OwnFd>, timeout: Duration) -> Result<Ready, CarrierError> {
+    fn wait(
+        &self,
+        input: Option<&OwnFd>,
+        output: Option<&OwnFd>,
+        deadline: Option<Instant>,
+    ) -> Result<Ready, CarrierError> {
         self.set_waiting(true);
-        let ready = wait(input, output, timeout).map_err(|_| CarrierError::Gone);
+        let ready = wait(input, output, deadline).map_err(|_| CarrierError::Gone);
         self.set_waiting(false);
         ready
     }
@@ -337,33 +407,45 @@ impl Ticket {
         }
     }
 
-    /// Waits, detached, until more of the body has arrived or nothing more will.
+    /// Waits, detached, until more of the body has arrived or nothing more will. Signal handlers run meanwhile.
     ///
     /// # Errors
-    /// The rest of the body can't be had.
-    pub fn receive(&self, py: Python<'_>) -> Result<(), CarrierError> {
+    /// The rest of the body can't be had, or a signal handler has raised.
+    pub fn receive(&self, py: Python<'_>) -> Result<(), Failure> {
         forked::end_child();
         let before = self.with(|carrier| {
             carrier.receive()?;
             Ok(carrier.body().received)
         })?;
-        py.detach(|| {
-            let timeout = self.exchange.body_timeout;
-            let handles = self.with(|carrier| Ok(carrier.handles()))?;
-            loop {
-                // What others have received in between counts; nobody else receives during a wait.
-                let (received, complete) = self.with(|carrier| {
-                    carrier.receive()?;
-                    Ok((carrier.body().received, carrier.body().complete()))
-                })?;
-                if received > before || complete {
-                    return Ok(());
-                }
-                if !self.wait(handles.input.as_deref(), None, timeout)?.input {
-                    return Err(CarrierError::BodyStall(timeout));
-                }
+        let begun = Instant::now();
+        while !py.detach(|| self.receive_until_signal(before, begun))? {
+            py.check_signals()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for more of the body than `before`, since `begun`; false if a signal has come.
+    fn receive_until_signal(&self, before: u64, begun: Instant) -> Result<bool, CarrierError> {
+        let timeout = self.exchange.body_timeout;
+        let deadline = deadline(begun, timeout);
+        let handles = self.with(|carrier| Ok(carrier.handles()))?;
+        loop {
+            // What others have received in between counts; nobody else receives during a wait.
+            let (received, complete) = self.with(|carrier| {
+                carrier.receive()?;
+                Ok((carrier.body().received, carrier.body().complete()))
+            })?;
+            if received > before || complete {
+                return Ok(true);
             }
-        })
+            let ready = self.wait(handles.input.as_deref(), None, deadline)?;
+            if !ready.input && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(CarrierError::BodyStall(timeout));
+            }
+            if ready.signal {
+                return Ok(false);
+            }
+        }
     }
 
     /// Looks, without waiting, whether the front server still wants the response. Not more often than the coarse clock
@@ -390,8 +472,11 @@ impl Ticket {
     /// Ends the response if the front server has aborted it (SPEC A23); otherwise breaks it off.
     pub fn cut(&self, py: Python<'_>, lack: Option<Lack>) {
         if let Ok(false) = self.with(|carrier| carrier.end_aborted()) {
-            // What becomes of it decides only whether the connection is kept.
-            let _ = py.detach(|| self.send_waiting(|carrier| carrier.end_aborted()));
+            // What becomes of it decides only whether the connection is kept. Whom a signal handler's exception would hit
+            // is past caring: handlers run afterwards.
+            let mut progress = Instant::now();
+            let mut end = || self.send_until_signal(&mut |carrier| carrier.end_aborted(), &mut progress);
+            py.detach(|| while matches!(end(), Ok(false)) {});
         }
         if let Some(carrier) = self.take() {
             carrier.cut(lack);
@@ -426,26 +511,33 @@ fn note<R>(lost: &mut Option<Lost>, result: Result<R, CarrierError>) -> Result<R
 struct Ready {
     input: bool,
     output: bool,
+    /// A signal has ended the wait.
+    signal: bool,
 }
 
-/// Waits until one of the two is ready or broken; neither is when the timeout (zero: none) is over.
-fn wait(input: Option<&OwnFd>, output: Option<&OwnFd>, timeout: Duration) -> io::Result<Ready> {
-    let timeout = (!timeout.is_zero()).then(|| Timespec {
+/// The end of a time that began then; `None` if it is unlimited (zero).
+fn deadline(begun: Instant, timeout: Duration) -> Option<Instant> {
+    (!timeout.is_zero()).then(|| begun + timeout)
+}
+
+/// Waits until one of the two is ready or broken; neither is after the deadline, or when a signal has come.
+fn wait(input: Option<&OwnFd>, output: Option<&OwnFd>, deadline: Option<Instant>) -> io::Result<Ready> {
+    let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let timeout = timeout.map(|timeout| Timespec {
         tv_sec: timeout.as_secs() as i64,
         tv_nsec: timeout.subsec_nanos().into(),
     });
     let mut fds: Vec<_> = input.map(|fd| PollFd::new(fd, PollFlags::IN)).into_iter().collect();
     fds.extend(output.map(|fd| PollFd::new(fd, PollFlags::OUT)));
-    loop {
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => break,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let signal = match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) => false,
+        Err(rustix::io::Errno::INTR) => true,
+        Err(error) => return Err(error.into()),
+    };
     let ready = |fd: Option<&PollFd<'_>>| fd.is_some_and(|fd| !fd.revents().is_empty());
     Ok(Ready {
         input: input.is_some() && ready(fds.first()),
         output: output.is_some() && ready(fds.last()),
+        signal,
     })
 }

@@ -14,6 +14,8 @@ use pyo3::types::{PyAny, PyBytes, PyString};
 unsafe extern "C" {
     // Exported since 3.3; in the stable ABI only from 3.10 on, so pyo3 does not declare it for 3.9.
     fn PyUnicode_AsUTF8AndSize(unicode: *mut ffi::PyObject, size: *mut ffi::Py_ssize_t) -> *const c_char;
+    // In the stable ABI; pyo3 does not declare it.
+    fn PyThread_get_thread_ident() -> c_ulong;
 }
 
 /// `bytes` as a str by latin-1 (SPEC B2).
@@ -130,6 +132,37 @@ pub fn raise_in_thread(_attached: Python<'_>, thread: u64, exception: Option<&Bo
     let threads: c_int = unsafe { ffi::PyThreadState_SetAsyncExc(thread as c_ulong as _, exception) };
     if threads > 1 {
         return Err(PySystemError::new_err("several threads have the same identifier"));
+    }
+    Ok(())
+}
+
+/// Python's number of the calling thread: `threading.get_ident()` as it is before gevent or eventlet replace it.
+pub fn thread_ident() -> u64 {
+    // SAFETY: it only asks for the thread's own number.
+    unsafe { PyThread_get_thread_ident() }
+}
+
+/// Writes out what C code has printed and not flushed.
+pub fn flush_c_streams() {
+    // SAFETY: null means all streams, each of which has a lock.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
+/// Forks a child that ends at once: what libraries do with their threads before a fork has happened then. Python and the
+/// application don't hear of it.
+///
+/// # Errors
+/// The system's.
+pub fn fork_for_nothing() -> std::io::Result<()> {
+    // SAFETY: the child calls nothing but _exit; the parent waits for it. The application may have reaped it before.
+    unsafe {
+        match libc::fork() {
+            0 => libc::_exit(0),
+            -1 => return Err(std::io::Error::last_os_error()),
+            child => {
+                while libc::waitpid(child, std::ptr::null_mut(), 0) < 0 && *libc::__errno_location() == libc::EINTR {}
+            }
+        }
     }
     Ok(())
 }

@@ -161,7 +161,7 @@ impl Leader {
             Ok(application) => application,
             Err((reason, detail)) => return Some(self.fail(reason, detail)),
         };
-        if let Some(reason) = audit.objection() {
+        if let Some(reason) = audit.objection(py) {
             self.tell(&ToSupervisor::NotPreloadable { reason });
             return Some(End::Leader(0));
         }

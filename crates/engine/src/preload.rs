@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use pool::log::escape;
 use pyo3::prelude::*;
+
+use crate::ffi;
 
 /// What the process had before the import.
 pub struct Audit {
@@ -23,8 +26,8 @@ impl Audit {
     }
 
     /// Why the application can't be shared, if it can't.
-    pub fn objection(&self) -> Option<String> {
-        self.new_descriptor().or_else(new_thread).or_else(child_process)
+    pub fn objection(&self, py: Python<'_>) -> Option<String> {
+        self.new_descriptor().or_else(|| new_thread(py)).or_else(child_process)
     }
 
     fn new_descriptor(&self) -> Option<String> {
@@ -64,10 +67,38 @@ fn is_harmless(number: &str, target: &std::path::Path) -> bool {
         .is_some_and(|flags| flags & APPEND != 0)
 }
 
-fn new_thread() -> Option<String> {
-    let tasks = fs::read_dir("/proc/self/task").ok()?.flatten();
+fn new_thread(py: Python<'_>) -> Option<String> {
+    let found = other_threads().into_iter().next()?;
+    // In doubt it is not Python's: the application may have replaced the module.
+    if let Ok(Some(name)) = python_thread(py) {
+        return Some(format!(
+            "it has started a thread ({}) while it was imported",
+            escape(&name)
+        ));
+    }
+    // Some libraries end their threads before each fork and make them anew when they need them: numpy's OpenBLAS does. What
+    // is gone after a fork does no harm.
+    if ffi::fork_for_nothing().is_ok() && other_threads().is_empty() {
+        return None;
+    }
+    let own = fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    let name = match found == own.trim() {
+        true => String::new(),
+        false => format!(" ({})", escape(&found)),
+    };
+    Some(format!(
+        "it has started a thread{name} in native code while it was imported"
+    ))
+}
+
+/// Names of all threads but this one, as the system knows them: a thread without one of its own has the process's.
+fn other_threads() -> Vec<String> {
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
     let own = std::process::id().to_string();
-    let name = tasks
+    tasks
+        .flatten()
         .filter(|task| task.file_name().to_string_lossy() != own)
         .map(|task| {
             fs::read_to_string(task.path().join("comm"))
@@ -75,8 +106,20 @@ fn new_thread() -> Option<String> {
                 .trim()
                 .to_owned()
         })
-        .next()?;
-    Some(format!("it has started a thread ({name}) while it was imported"))
+        .collect()
+}
+
+/// The name of the first thread that Python knows, besides this one.
+fn python_thread(py: Python<'_>) -> PyResult<Option<String>> {
+    let threading = py.import("threading")?;
+    let main = threading.call_method0("main_thread")?;
+    for thread in threading.call_method0("enumerate")?.try_iter()? {
+        let thread = thread?;
+        if !thread.is(&main) {
+            return Ok(Some(thread.getattr("name")?.extract()?));
+        }
+    }
+    Ok(None)
 }
 
 fn child_process() -> Option<String> {

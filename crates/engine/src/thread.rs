@@ -128,12 +128,8 @@ impl Server {
     }
 
     /// Serves until the worker drains and its last connection is gone.
-    ///
-    /// # Errors
-    /// Python's, if the thread can't be named.
-    pub fn run(&mut self, py: Python<'_>) -> PyResult<()> {
-        let ident: u64 = py.import("threading")?.call_method0("get_ident")?.extract()?;
-        self.station().ident.store(ident, Ordering::Relaxed);
+    pub fn run(&mut self, py: Python<'_>) {
+        self.station().ident.store(ffi::thread_ident(), Ordering::Relaxed);
         let hub = Arc::clone(&self.shared.hub);
         let mut woken = None;
         loop {
@@ -164,7 +160,6 @@ impl Server {
             }
         }
         hub.reactor.thread_sleeps();
-        Ok(())
     }
 
     /// A panic is our own fault: it costs the connection, not the worker.

@@ -19,13 +19,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::bell::Bell;
 use crate::connection::Hub;
+use crate::crash::STACK_SIGNAL;
 use crate::exchange::Exchange;
 use crate::reactor::Reactor;
+use crate::receiver::Receiver;
 use crate::request_id::RequestId;
 use crate::thread::{Server, Shared, Station};
-use crate::watchdog::{STACK_SIGNAL, Watchdog};
+use crate::watchdog::Watchdog;
 use crate::wsgi::{app, lookup, reject, traceback};
-use crate::{crash, ffi, forked, preload};
+use crate::{crash, ffi, forked, preload, printing};
 
 /// What a worker tells its leader.
 #[derive(Debug, Serialize, Deserialize)]
@@ -134,7 +136,8 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
         stations,
         bell,
     });
-    let eyes = Watchdog::new(&shared, link.try_clone().map_err(system)?, stacks);
+    let receiver = Receiver::start(&shared).map_err(system)?;
+    let eyes = Watchdog::new(&shared, link.try_clone().map_err(system)?, stacks, receiver);
     std::thread::Builder::new()
         .name("watchdog".into())
         .spawn(move || eyes.run())
@@ -160,7 +163,8 @@ fn serve(py: Python<'_>, shared: &Arc<Shared>, application: Py<PyAny>, link: &Un
             None,
             None,
             move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
-                server.lock().unwrap_or_else(PoisonError::into_inner).run(args.py())
+                crash::prepare_thread();
+                server.lock().unwrap_or_else(PoisonError::into_inner).run(args.py());
             },
         )?;
         let options = PyDict::new(py);
@@ -172,11 +176,12 @@ fn serve(py: Python<'_>, shared: &Arc<Shared>, application: Py<PyAny>, link: &Un
         thread.call_method0("start")?;
         threads.push(thread);
     }
+    crash::prepare_thread();
     let mut server = Server::new(py, shared, 0, application)?;
     if shared.settings.entry == Entry::Pool {
         pool::control::send(link, &ToLeader::Ready)?;
     }
-    server.run(py)?;
+    server.run(py);
     for thread in threads {
         thread.call_method0("join")?;
     }
@@ -195,29 +200,21 @@ fn with_room(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     names.as_any().get_item("serve")
 }
 
-/// Standard streams, and stacks for the watchdog.
+/// Stacks for the watchdog and for crashes.
 fn prepare_python(py: Python<'_>) -> PyResult<File> {
-    let sys = py.import("sys")?;
-    let line_buffering = PyDict::new(py);
-    line_buffering.set_item("line_buffering", true)?;
-    for stream in ["stdout", "stderr"] {
-        // None, where the application's site configuration has closed it.
-        if let Some(reconfigure) = sys.getattr(stream)?.getattr_opt("reconfigure")? {
-            reconfigure.call((), Some(&line_buffering))?;
-        }
-    }
     let stacks = File::from(memfd_create("wsgi-fpm-stacks", MemfdFlags::CLOEXEC).map_err(std::io::Error::from)?);
     // faulthandler appends to where the file stands; O_APPEND makes that its end after it was emptied.
     rustix::fs::fcntl_setfl(&stacks, rustix::fs::OFlags::APPEND).map_err(std::io::Error::from)?;
-    let faulthandler = py.import("faulthandler")?;
-    faulthandler.call_method0("enable")?;
+    // Not `faulthandler.enable()`, of which there is one: the application may want it for a file of its own.
     let options = PyDict::new(py);
     options.set_item("file", std::os::fd::AsRawFd::as_raw_fd(&stacks))?;
     options.set_item("all_threads", true)?;
     let signal = STACK_SIGNAL.as_raw();
     forked::handles(signal, || {
-        faulthandler.call_method("register", (signal,), Some(&options))
+        py.import("faulthandler")?
+            .call_method("register", (signal,), Some(&options))
     })?;
+    crash::write_stacks_of(&stacks);
     Ok(stacks)
 }
 
@@ -238,6 +235,8 @@ pub fn prepare_paths(py: Python<'_>, settings: &Settings) -> io::Result<()> {
 /// # Errors
 /// One line for the administrator, and the traceback.
 pub fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, (String, String)> {
+    let unprepared = |error: PyErr| (escape(&format!("Python can't be prepared: {error}")), String::new());
+    printing::by_lines(py).map_err(unprepared)?;
     let explain = |what: &str, error: &PyErr| (escape(&format!("{what}: {error}")), traceback::format(py, error));
     let loaded = app::load(py, &settings.app);
     // A child that was forked in the import has come back from it.
@@ -252,6 +251,15 @@ pub fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, (String, S
         }
         (reason, detail)
     })?;
+    if settings.threads > 1
+        && let Some(library) = replaced_locks(py)
+    {
+        let reason = format!(
+            "{library} has replaced Python's locks, and its own hang where several threads want one: use --threads 1 and \
+             more --workers, or leave the locks as they are ({library}'s monkey patching with thread=False)"
+        );
+        return Err((reason, String::new()));
+    }
     if settings.validate {
         let validated = app::validated(&application);
         return validated
@@ -259,6 +267,23 @@ pub fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, (String, S
             .map_err(|error| explain("wsgiref.validate can't be used", &error));
     }
     Ok(application.unbind())
+}
+
+/// Who has replaced Python's locks by such as know one thread only. Measured: of four threads that contend for one, gevent's
+/// lose a wake-up within a hundred turns, and eventlet's switch to the greenlet of another thread at once.
+fn replaced_locks(py: Python<'_>) -> Option<&'static str> {
+    let modules = py.import("sys").and_then(|sys| sys.getattr("modules")).ok()?;
+    let asks = [
+        ("gevent", "gevent.monkey", "is_module_patched", "threading"),
+        ("eventlet", "eventlet.patcher", "is_monkey_patched", "thread"),
+    ];
+    let has_replaced = |(_, module, ask, what): &(&str, &str, &str, &str)| {
+        let answer = modules
+            .get_item(module)
+            .and_then(|module| module.call_method1(*ask, (*what,)));
+        answer.and_then(|answer| answer.is_truthy()).unwrap_or(false)
+    };
+    asks.into_iter().find(has_replaced).map(|(library, ..)| library)
 }
 
 fn failed(py: Python<'_>, what: &str, error: &PyErr) -> ToLeader {

@@ -1,5 +1,6 @@
 """wsgi.errors (SPEC C49, C50) and everything else that an application may print."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -182,6 +183,18 @@ def prints(environ, start_response):
 def reads_stdin(environ, start_response):
     start_response("200 OK", TEXT)
     return [repr(sys.stdin.read() if sys.stdin else "").encode()]
+
+
+def logs_a_traceback(environ, start_response):
+    """As an application's logger does it, in the middle of a line of another writer."""
+    logger = logging.Logger("application")
+    logger.addHandler(logging.StreamHandler(environ["wsgi.errors"]))
+    try:
+        raise ValueError(key(environ))
+    except ValueError:
+        logger.exception("%s caught", key(environ))
+    start_response("200 OK", TEXT)
+    return [b"logged"]
 
 
 application = by_path(globals())

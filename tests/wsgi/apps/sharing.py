@@ -37,4 +37,24 @@ def write_from_another_thread(environ, start_response):
     return [b"returned"]
 
 
+def write_while_this_fails(environ, start_response):
+    """The other thread comes while the exception is looked at for the log."""
+    write = start_response("200 OK", TEXT)
+
+    class Failure(Exception):
+        def __str__(self):
+            def other():
+                try:
+                    write(b"late")
+                except OSError as error:
+                    print("the other thread:", error)
+
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join(10)
+            return "failed"
+
+    raise Failure
+
+
 application = by_path(globals())

@@ -25,7 +25,7 @@ use pyo3::prelude::*;
 use crate::access::Access;
 use crate::carrier::CarrierError;
 use crate::crash::Answers;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Failure};
 use crate::request_id::RequestId;
 use crate::worker;
 use crate::wsgi::call::{Caller, constants};
@@ -60,20 +60,17 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     let request = Request::new(settings);
     let mut access = settings.log.access.then(|| request.access());
     let output = Arc::new(Output::new(output));
-    let limit = TimeLimit::begin(py, &settings.limits, &output, &request);
-    let answered = limit.map_err(|error| request.failed(&error)).and_then(|limit| {
-        let answered = answer(
-            py,
-            settings,
-            &request,
-            access.as_mut(),
-            &limit,
-            (input, &output),
-            &unread,
-        );
-        limit.end(py);
-        answered
-    });
+    let limit = TimeLimit::begin(&settings.limits, &output, &request);
+    let answered = answer(
+        py,
+        settings,
+        &request,
+        access.as_mut(),
+        &limit,
+        (input, &output),
+        &unread,
+    );
+    limit.end(py);
     let answered = answered.unwrap_or_else(|refusal| refuse(&output, &request, &refusal));
     if let Some(access) = access {
         access.log(answered.status, answered.bytes, answered.outcome);
@@ -209,7 +206,7 @@ fn answer(
     let mut streams = streams.map_err(failed)?;
     // A body without a length is collected first, so that the application can be told its length (SPEC C46).
     let collected = match variables::is_chunked(&request.variables) {
-        true => Some(streams.collect(settings.limits.body_timeout)),
+        true => Some(streams.collect(py, settings.limits.body_timeout)),
         false => None,
     };
     let length = collected
@@ -230,9 +227,12 @@ fn answer(
         access.sent_at(facts.request_start, Duration::ZERO);
     }
     match collected {
-        Some(Err(CarrierError::BodyStall(_))) => return Err(refused(Rejection::BodyTimeout, &path)),
-        Some(Err(CarrierError::Spool(error))) => return Err(refused(Rejection::BodyUnkept(error), &path)),
-        Some(Err(error)) => return Err(request.failed(&error)),
+        Some(Err(Failure::Carrier(CarrierError::BodyStall(_)))) => return Err(refused(Rejection::BodyTimeout, &path)),
+        Some(Err(Failure::Carrier(CarrierError::Spool(error)))) => {
+            return Err(refused(Rejection::BodyUnkept(error), &path));
+        }
+        Some(Err(Failure::Carrier(error))) => return Err(request.failed(&error)),
+        Some(Err(Failure::App(error))) => return Err(request.failed(&error)),
         _ => {}
     }
     let length = facts.content_length.unwrap_or(0);

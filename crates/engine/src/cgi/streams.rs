@@ -9,10 +9,11 @@ use std::os::fd::{AsFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pool::own::{Own, OwnFd};
 use pool::settings::Limits;
+use pyo3::Python;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, read, write};
@@ -21,6 +22,8 @@ use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use super::signals;
 use crate::body::Body;
 use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Lack, Payload};
+use crate::exchange::Failure;
+use crate::sigpipe;
 
 /// Standard output, which only this process has: whoever prints writes to standard error.
 pub struct Output(Mutex<Option<Arc<OwnFd>>>);
@@ -128,21 +131,26 @@ impl Streams {
     /// Receives the whole body, or more of it than is allowed; how much that was.
     ///
     /// # Errors
-    /// Nothing came for `timeout`, or it can't be kept.
-    pub fn collect(&mut self, timeout: Duration) -> Result<u64, CarrierError> {
-        let wait = Timespec::try_from(timeout).ok().filter(|_| !timeout.is_zero());
+    /// Nothing came for `timeout`, it can't be kept, or a signal handler of the application has raised.
+    pub fn collect(&mut self, py: Python<'_>, timeout: Duration) -> Result<u64, Failure> {
+        let mut progress = Instant::now();
         while !self.body.complete() && !self.body.too_large {
             if let Some(error) = self.body.lost.take() {
-                return Err(CarrierError::Spool(error));
+                return Err(CarrierError::Spool(error).into());
             }
             if self.receive()? {
+                progress = Instant::now();
                 continue;
             }
-            let mut fds = [PollFd::new(&self.input, PollFlags::IN)];
-            match poll(&mut fds, wait.as_ref()) {
-                Ok(0) => return Err(CarrierError::BodyStall(timeout)),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => return Err(CarrierError::Gone),
+            let left = timeout.saturating_sub(progress.elapsed());
+            if left.is_zero() && !timeout.is_zero() {
+                return Err(CarrierError::BodyStall(timeout).into());
+            }
+            let wait = Timespec::try_from(left).ok().filter(|_| !timeout.is_zero());
+            match py.detach(|| poll(&mut [PollFd::new(&self.input, PollFlags::IN)], wait.as_ref())) {
+                Ok(_) => {}
+                Err(Errno::INTR) => py.check_signals()?,
+                Err(_) => return Err(CarrierError::Gone.into()),
             }
         }
         Ok(self.body.received)
@@ -153,7 +161,8 @@ impl Streams {
         let written = match self.kind {
             Kind::Socket => send(&self.output, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
             Kind::Pipe if !is_ready(&self.output, PollFlags::OUT) => return Ok(None),
-            Kind::Pipe => write(&self.output, &data[..data.len().min(PIPE_BUF)]),
+            // close() and exit functions are to run, whatever the application wants of SIGPIPE (SPEC C23).
+            Kind::Pipe => sigpipe::without(|| write(&self.output, &data[..data.len().min(PIPE_BUF)])),
             Kind::File => write(&self.output, data),
         };
         match written {

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use pool::settings::Limits;
 use pyo3::prelude::*;
 
 use super::Request;
 use super::streams::Output;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, TakenOver};
 use crate::ffi;
 use crate::interrupt::{PYTHON_WAIT, interrupt, kill, report, take_back};
 use crate::wsgi::reject;
@@ -46,11 +47,8 @@ enum Phase {
 
 impl TimeLimit {
     /// The request's time begins.
-    ///
-    /// # Errors
-    /// Python's.
-    pub fn begin(py: Python<'_>, limits: &Limits, output: &Arc<Output>, request: &Request) -> PyResult<Self> {
-        let ident = py.import("_thread")?.call_method0("get_ident")?.extract()?;
+    pub fn begin(limits: &Limits, output: &Arc<Output>, request: &Request) -> Self {
+        let ident = ffi::thread_ident();
         let phase = match limits.request_timeout.is_zero() {
             true => Phase::Over,
             false => Phase::Starting {
@@ -71,7 +69,7 @@ impl TimeLimit {
                 *watch.phase() = Phase::Over;
             }
         }
-        Ok(Self { watch, ident })
+        Self { watch, ident }
     }
 
     /// From here on the exchange says who answers.
@@ -114,7 +112,14 @@ impl Watch {
             }
         };
         drop(phase);
-        let answered = exchange.take_over(serial, |is_head| page.answer(is_head));
+        let give_up = Instant::now() + BUSY_WAIT;
+        let answered = loop {
+            match exchange.take_over(serial, |is_head| page.answer(is_head)) {
+                // Somebody sends or receives, and may be held up by a disk.
+                TakenOver::Busy if Instant::now() < give_up => thread::sleep(BUSY_TICK),
+                taken_over => break taken_over == TakenOver::Yes,
+            }
+        };
         self.log(request, answered, ident);
         thread::sleep(limits.kill_timeout);
         let phase = self.phase();
@@ -140,5 +145,8 @@ impl Watch {
     }
 }
 
+/// How long the exchange may be in use before the request gets no answer, and how often it is tried.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
+const BUSY_TICK: Duration = Duration::from_millis(5);
 /// Bytes. For formatting a line of the log.
 const STACK: usize = 256 * 1024;

@@ -13,6 +13,7 @@ use super::outgoing::{POISON, Tail};
 use super::{Connection, Phase, Step, log_surplus};
 use crate::body::Body;
 use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Lack, Payload};
+use crate::sigpipe;
 
 /// Bytes of a page that Apache may append (`ErrorDocument`): more than pages of this kind have.
 const ERROR_PAGE: u64 = 64 * 1024;
@@ -88,7 +89,7 @@ impl Carrier for Connection {
 
     fn send_file(&mut self, part: &mut FilePart<'_>, ending: Option<Ending>) -> Result<bool, CarrierError> {
         let (id, tail) = self.sending(ending)?;
-        self.outgoing.send_file(&self.fd, id, part, tail)
+        sigpipe::without(|| self.outgoing.send_file(&self.fd, id, part, tail))
     }
 
     fn receive(&mut self) -> Result<bool, CarrierError> {

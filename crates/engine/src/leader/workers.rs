@@ -18,9 +18,9 @@ use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_sig
 use super::process::{Ending, Process};
 use crate::forked;
 use crate::output::Output;
-use crate::request_id;
 use crate::watchdog::Farewell;
 use crate::worker::{self, ToLeader};
+use crate::{printing, request_id};
 
 pub struct Workers {
     seats: Vec<Seat>,
@@ -130,6 +130,7 @@ impl Workers {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         rustix::io::ioctl_fionbio(&reader, true).map_err(io::Error::from)?;
         let leader = getpid();
+        printing::flush(py)?;
         let forked = forked::own_fork(|| py.import("os")?.call_method0("fork")?.extract());
         if getpid() != leader {
             if let Err(error) = self.become_worker(&writer, leader) {

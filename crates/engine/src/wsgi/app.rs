@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use pool::denied::{Wish, denied};
 use pyo3::exceptions::{PyAttributeError, PyImportError, PyPermissionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyModule};
+use pyo3::types::{PyList, PyModule, PyType};
 
 use super::head::type_name;
 
@@ -86,7 +86,43 @@ pub fn load<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
             type_name(&application)
         )));
     }
+    if is_asgi(&application) {
+        return Err(PyTypeError::new_err(format!(
+            "{text} is an ASGI application, and this serves WSGI: name the framework's WSGI application, or wrap it by \
+             a2wsgi.ASGIMiddleware"
+        )));
+    }
     Ok(application)
+}
+
+/// inspect.CO_COROUTINE: the function was made by `async def`.
+const CO_COROUTINE: u32 = 0x80;
+
+/// Whether the application is for ASGI beyond doubt: it is a coroutine function, or takes what ASGI calls with under the
+/// names that its specification gives. It may be an object of a class with such a method, or that class (ASGI 2).
+fn is_asgi(application: &Bound<'_, PyAny>) -> bool {
+    // The method of an object is its class's; a class that defines none has that of its own class, which is C.
+    let method = match application.is_instance_of::<PyType>() {
+        true => application.getattr("__call__"),
+        false => application.get_type().getattr("__call__"),
+    };
+    let is_code_for_it = |function: &Bound<'_, PyAny>| -> PyResult<bool> {
+        let code = function.getattr("__code__")?;
+        let flags: u32 = code.getattr("co_flags")?.extract()?;
+        let count: usize = code.getattr("co_argcount")?.extract()?;
+        let names: Vec<String> = code.getattr("co_varnames")?.extract()?;
+        let names = names
+            .iter()
+            .take(count)
+            .map(String::as_str)
+            .skip_while(|name| *name == "self");
+        Ok(flags & CO_COROUTINE != 0 || names.eq(["scope", "receive", "send"]))
+    };
+    // Whatever is no function of Python's is taken as it is.
+    [Some(application), method.as_ref().ok()]
+        .into_iter()
+        .flatten()
+        .any(|function| is_code_for_it(function).unwrap_or(false))
 }
 
 fn find_attribute<'py>(module: &Bound<'py, PyModule>, attribute: &str) -> PyResult<Bound<'py, PyAny>> {

@@ -23,6 +23,16 @@ pub struct Errors {
 /// A line without an end is logged in pieces of this size.
 const MAX_LINE: usize = 8 * 1024;
 
+/// An event is not longer than this, unless a line is.
+const MAX_EVENT: usize = 16 * 1024;
+
+/// Where the last line that ends within `most` bytes ends, or the first, if none does.
+fn end_of_lines(lines: &str, most: usize) -> Option<usize> {
+    let bytes = lines.as_bytes();
+    let within = bytes[..most].iter().rposition(|&byte| byte == b'\n');
+    within.or_else(|| bytes.iter().position(|&byte| byte == b'\n'))
+}
+
 impl Errors {
     pub fn new(request: Arc<RequestId>) -> Self {
         Self {
@@ -45,13 +55,31 @@ impl Errors {
         }
     }
 
-    fn log(&self, line: &str) {
-        let line = pool::log::escape(line);
+    /// One event for the lines that were written together, such as a traceback, with the request once. What is longer than
+    /// an event should be becomes several.
+    fn log(&self, mut lines: &str) {
+        loop {
+            let fits = lines.len() <= MAX_EVENT;
+            // Whole lines, but for one that is longer itself.
+            let end = if fits { None } else { end_of_lines(lines, MAX_EVENT) };
+            let (now, later) = end.map_or((lines, None), |end| (&lines[..end], Some(&lines[end + 1..])));
+            self.log_event(now);
+            match later {
+                Some(later) => lines = later,
+                None => return,
+            }
+        }
+    }
+
+    fn log_event(&self, lines: &str) {
+        let (first, more) = lines.split_once('\n').unwrap_or((lines, ""));
+        let first = pool::log::escape(first);
         if forked::is_child() {
-            return forked::error_line(&line);
+            return forked::error_line(&format!("{first}{}", pool::log::block(more)));
         }
         let request = self.request.name(self.serial.load(Ordering::Relaxed));
-        tracing::info!(target: pool::log::APP, %request, "{line}");
+        let more = (!more.is_empty()).then(|| tracing::field::display(pool::log::block(more)));
+        tracing::info!(target: pool::log::APP, %request, more, "{first}");
     }
 
     fn append(&self, py: Python<'_>, text: &str) {
@@ -71,7 +99,7 @@ impl Errors {
             partial.push_str(rest);
             drop(partial);
             lines.truncate(lines.trim_end_matches('\n').len());
-            lines.split('\n').for_each(|line| self.log(line));
+            self.log(&lines);
         });
     }
 }

@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 use super::start_response::carrier_error;
 use crate::body::{self, Body};
 use crate::carrier::CarrierError;
-use crate::exchange::Ticket;
+use crate::exchange::{Failure, Ticket};
 use crate::ffi;
 
 /// The body of one request.
@@ -46,10 +46,10 @@ impl Input {
     }
 
     /// What the application sees of a failure below.
-    fn failed(&self, error: CarrierError) -> PyErr {
-        match error {
-            CarrierError::Spool(error) => self.cannot_keep(error.raw_os_error().unwrap_or(EIO)),
-            error => carrier_error(error),
+    fn failed(&self, failure: impl Into<Failure>) -> PyErr {
+        match failure.into() {
+            Failure::Carrier(CarrierError::Spool(error)) => self.cannot_keep(error.raw_os_error().unwrap_or(EIO)),
+            failure => carrier_error(failure),
         }
     }
 

@@ -12,6 +12,7 @@ use super::reject::{self, Page};
 use super::start_response::StartResponse;
 use super::traceback;
 use crate::carrier::{CarrierError, Ending, FilePart};
+use crate::exchange::Failure;
 use crate::{ffi, forked};
 
 /// How a request ended, for the access log.
@@ -26,24 +27,6 @@ pub enum Outcome {
     Disconnected,
     /// The request's time was over; the watchdog has answered.
     TimedOut,
-}
-
-/// What stopped a response.
-enum Failure {
-    App(PyErr),
-    Carrier(CarrierError),
-}
-
-impl From<PyErr> for Failure {
-    fn from(error: PyErr) -> Self {
-        Self::App(error)
-    }
-}
-
-impl From<CarrierError> for Failure {
-    fn from(error: CarrierError) -> Self {
-        Self::Carrier(error)
-    }
 }
 
 const COMPLETE: Option<Ending> = Some(Ending::Complete { app_status: 0 });
@@ -131,7 +114,8 @@ impl Responder<'_> {
             let whole = !response.would_be_short(total);
             whole.then(|| response.begin_block(total, length == 1))
         });
-        let (head, allowed) = begun.ok_or_else(|| self.short(start, total))?;
+        let begun = begun.ok_or_else(|| self.short(start, total))?;
+        let (head, allowed) = begun.ok_or(CarrierError::Ended)?;
         self.check_started(start)?;
         self.warn_surplus(start, total, allowed);
         let head = self.finished(head);
@@ -170,7 +154,8 @@ impl Responder<'_> {
             self.check_started(start)?;
             let length = block.len() as u64;
             let only = start.with(|response| response.wants_length()) && ffi::length_hint(result) == Some(1);
-            let (head, allowed) = start.with(|response| response.begin_block(length, only));
+            let begun = start.with(|response| response.begin_block(length, only));
+            let (head, allowed) = begun.ok_or(CarrierError::Ended)?;
             let last = start.with(|response| !response.allows_body() || response.room() == 0);
             let sent = &block[..allowed as usize];
             self.warn_surplus(start, length, allowed);
@@ -268,27 +253,33 @@ impl Responder<'_> {
             self.log_exception(py, &error, "after the request was given up");
             return Outcome::TimedOut;
         }
-        let sent = start.with(|response| response.head_sent());
-        if sent {
-            let (bytes, length) = start.with(|response| (response.body_sent, response.content_length()));
-            self.log_exception(
-                py,
-                &error,
-                &format!("after {bytes} bytes of {} were sent", expectation(length)),
-            );
-            start.ticket.cut(py, start.with(|response| response.lack()));
-            return Outcome::Failed;
-        }
-        self.log_exception(py, &error, "before the response began");
         let page = match self.debug {
             Some(app) => debug_page(py, app, &(self.request)(), &error),
             None => reject::page("500 Internal Server Error"),
         };
+        // At once, and before any Python of this: another thread may be about to write.
+        let begun = start.with(|response| {
+            if response.head_sent() {
+                return Some((response.body_sent, response.content_length()));
+            }
+            response.replace(500, page.body_length(response.is_head));
+            None
+        });
+        if let Some((bytes, length)) = begun {
+            let when = format!("after {bytes} bytes of {} were sent", expectation(length));
+            self.log_exception(py, &error, &when);
+            start.ticket.cut(py, start.with(|response| response.lack()));
+            return Outcome::Failed;
+        }
+        self.log_exception(py, &error, "before the response began");
         let is_head = start.with(|response| response.is_head);
-        start.with(|response| response.replace(500, page.body_length(is_head)));
         match start.ticket.send(py, &[page.answer(is_head)], FAILED) {
             Ok(()) => start.ticket.done(),
-            Err(error) => return self.abandon(py, start, &error),
+            Err(Failure::Carrier(error)) => return self.abandon(py, start, &error),
+            Err(Failure::App(error)) => {
+                self.log_exception(py, &error, "in a signal handler, while its error page was sent");
+                start.ticket.cut(py, start.with(|response| response.lack()));
+            }
         }
         Outcome::Failed
     }
@@ -414,11 +405,14 @@ impl Responder<'_> {
 /// For `write`.
 ///
 /// # Errors
-/// The response can't be completed.
-pub fn send_block(py: Python<'_>, start: &StartResponse, block: &[u8]) -> Result<bool, CarrierError> {
+/// The response can't be completed, or the gateway has given it up for a page of its own.
+pub fn send_block(py: Python<'_>, start: &StartResponse, block: &[u8]) -> Result<bool, Failure> {
     let length = block.len() as u64;
-    let (head, allowed) = start.with(|response| response.begin_block(length, false));
-    let allows_body = start.with(|response| response.allows_body());
+    let begun = start.with(|response| {
+        let (head, allowed) = response.begin_block(length, false)?;
+        Some((head, allowed, response.allows_body()))
+    });
+    let (head, allowed, allows_body) = begun.ok_or(CarrierError::Ended)?;
     let head = head.map_or_else(Vec::new, |mut head| {
         head.finish(String::new);
         start.with(|response| response.deviations.join(head.deviations));

@@ -22,6 +22,8 @@ pub struct Response {
     pub is_head: bool,
     /// Body bytes that were sent.
     pub body_sent: u64,
+    /// The gateway sends a page of its own instead.
+    replaced: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,8 +96,11 @@ impl Response {
     }
 
     /// A block of `length` bytes is to be sent: the head, if it must be sent before, and how many of the bytes may be.
-    /// `only`: it is the whole body.
-    pub fn begin_block(&mut self, length: u64, only: bool) -> (Option<Head>, u64) {
+    /// `only`: it is the whole body. `None`: the gateway sends a page of its own, and nothing else may be sent.
+    pub fn begin_block(&mut self, length: u64, only: bool) -> Option<(Option<Head>, u64)> {
+        if self.replaced {
+            return None;
+        }
         if only
             && self.wants_length()
             && let Some(head) = &mut self.head
@@ -105,12 +110,13 @@ impl Response {
         let head = self.take_head();
         let allowed = if self.allows_body() { length.min(self.room()) } else { 0 };
         self.body_sent += allowed;
-        (head, allowed)
+        Some((head, allowed))
     }
 
     /// The gateway sends a page of its own, with this status and so many bytes.
     pub fn replace(&mut self, status: u16, bytes: u64) {
         self.body_sent = bytes;
+        self.replaced = true;
         self.sent = Some(SentHead {
             status,
             content_length: None,

@@ -10,8 +10,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use super::head::{Head, HeadRules, type_name};
 use super::lenient::Deviation;
 use super::response::Response;
-use crate::carrier::CarrierError;
-use crate::exchange::Ticket;
+use crate::exchange::{Failure, Ticket};
 
 /// The callable that the application gets.
 #[pyclass(frozen, module = "wsgi_fpm", freelist = 16)]
@@ -150,7 +149,10 @@ fn exception_of<'py>(exc_info: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>
     Ok(exception)
 }
 
-/// What the application sees of a failure below.
-pub fn carrier_error(error: CarrierError) -> PyErr {
-    PyOSError::new_err(error.to_string())
+/// What the application sees of a failure below; what a signal handler of its own has raised, as it is.
+pub fn carrier_error(failure: impl Into<Failure>) -> PyErr {
+    match failure.into() {
+        Failure::App(error) => error,
+        Failure::Carrier(error) => PyOSError::new_err(error.to_string()),
+    }
 }

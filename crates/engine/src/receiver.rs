@@ -1,0 +1,133 @@
+//! Receives while every serving thread is busy or can't have the GIL: what connections ask of the gateway itself (SPEC A8),
+//! the bodies of running requests (SPEC A28), the end of those whose time is over.
+//!
+//! A thread of its own, without Python. What it receives may go to a disk, and a disk may hang: the watchdog, which holds the
+//! time limits, asks for it and never waits for it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use pool::log::escape_bytes;
+use pool::scoreboard::now_ms;
+
+use crate::access::Access;
+use crate::connection::{Connection, Step};
+use crate::reactor::Reactor;
+use crate::request_id::RequestId;
+use crate::thread::{Shared, refuse};
+use crate::wsgi::reject::Rejection;
+use crate::wsgi::respond::Outcome;
+
+pub struct Receiver {
+    shared: Arc<Shared>,
+    /// What the reactor had given to threads when it was asked last.
+    taken: u64,
+    /// Numbers for requests that no thread has had.
+    requests: RequestId,
+}
+
+impl Receiver {
+    /// Starts the thread. Each message has it look once; while it looks, one more may wait.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start(shared: &Arc<Shared>) -> io::Result<SyncSender<()>> {
+        let mut receiver = Self {
+            shared: Arc::clone(shared),
+            taken: 0,
+            // Behind those of the threads.
+            requests: RequestId::new(shared.stations.len()),
+        };
+        let (ask, asked) = sync_channel(1);
+        let look = move || asked.into_iter().for_each(|()| receiver.look());
+        std::thread::Builder::new().name("receiver".into()).spawn(look)?;
+        Ok(ask)
+    }
+
+    fn look(&mut self) {
+        for connection in self.shared.hub.reactor.expired(now_ms()) {
+            if connection.waits_for_body() {
+                self.refuse_stalled(connection);
+            } else {
+                connection.log_expiry();
+            }
+        }
+        for station in &self.shared.stations {
+            if self.shared.slot(station).busy_since_ms().is_some() {
+                station.exchange.receive_meanwhile();
+            }
+        }
+        self.stand_in();
+    }
+
+    /// The body has stopped coming, before a thread had the request.
+    fn refuse_stalled(&self, connection: Box<Connection>) {
+        self.requests.begin();
+        let (method, path) = connection.method_and_path();
+        let id = self.requests.current().unwrap_or_default();
+        let request = format!("{id} {} {}", escape_bytes(method), escape_bytes(&path));
+        Rejection::BodyTimeout.log(&request);
+        let access = self.shared.settings.log.access.then(|| {
+            let mut access = Access::begin(Some(id), connection.peer());
+            access.asks_for(method, &path);
+            access.comes_from(connection.param(b"REMOTE_ADDR"));
+            access
+        });
+        let (status, bytes) = refuse(connection, &Rejection::BodyTimeout);
+        if let Some(access) = access {
+            access.log(status, bytes, Outcome::Refused);
+        }
+        self.requests.end();
+    }
+
+    /// No thread has taken anything since the last time: all are busy, or can't have the GIL. What connections ask of
+    /// the gateway itself is answered here, and what they send is received. Requests wait for a thread.
+    fn stand_in(&mut self) {
+        let reactor = &self.shared.hub.reactor;
+        if reactor.has_waiter() {
+            // It takes what is ready, if it was told.
+            if reactor.has_ready() {
+                reactor.wake();
+            }
+            return;
+        }
+        let taken = reactor.taken();
+        if std::mem::replace(&mut self.taken, taken) != taken {
+            return;
+        }
+        for connection in reactor.take_ready() {
+            progress_without_python(reactor, connection);
+        }
+        // Another worker may have a free thread for a connection in the backlog, or this one's successor, if it is going
+        // to be killed for a request that does not end.
+        if self.shared.settings.workers == 1 && !self.is_stuck() {
+            for next in reactor.accept_pending() {
+                if let Some(connection) = self.shared.connection(next) {
+                    progress_without_python(reactor, connection);
+                }
+            }
+        }
+    }
+
+    /// Whether a request is running on although its time is over.
+    fn is_stuck(&self) -> bool {
+        let limit = self.shared.settings.limits.request_timeout.as_millis() as u64;
+        let is_over = |since| limit > 0 && now_ms().saturating_sub(since) >= limit;
+        let mut stations = self.shared.stations.iter();
+        stations.any(|station| self.shared.slot(station).busy_since_ms().is_some_and(is_over))
+    }
+}
+
+/// Receives what is there. A request that could start waits for a thread.
+fn progress_without_python(reactor: &Reactor<Connection>, mut connection: Box<Connection>) {
+    match connection.progress() {
+        Step::Park => connection.park(),
+        Step::Serve(_) => {
+            connection.park();
+            // A thread may have gone to sleep meanwhile.
+            reactor.wake();
+        }
+        Step::Close => {}
+    }
+}
