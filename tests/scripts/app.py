@@ -219,6 +219,19 @@ def own_and_childs(environ, start_response):
     return text(start_response, "%s %s" % (os.environ.get(name, "absent"), child.stdout.decode().strip()))
 
 
+def forks(environ, start_response):
+    """The child comes back in the way of the query; its exit code."""
+    child = os.fork()
+    if child == 0:
+        if environ["QUERY_STRING"] == "raises":
+            raise RuntimeError("in the child")
+        if environ["QUERY_STRING"] == "exits":
+            sys.exit(5)
+        return text(start_response, "the child's response")
+    _, status = os.waitpid(child, 0)
+    return text(start_response, os.WEXITSTATUS(status))
+
+
 def prefix(environ, start_response):
     return text(start_response, sys.prefix)
 

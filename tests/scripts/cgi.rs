@@ -280,3 +280,26 @@ fn finalizer_in_a_cycle_runs_at_the_end() {
     script.get("/").ok();
     assert_eq!(script.notes(), "last");
 }
+
+#[test]
+fn forked_child_that_comes_back_leaves_no_trace_in_the_response() {
+    let script = Script::new("");
+    for (way, code) in [("raises", "1"), ("exits", "5"), ("returns", "0")] {
+        let answer = script.get(&format!("/forks?{way}"));
+        assert_eq!(answer.ok(), code, "{way}");
+        let is_logged = answer.log.contains("RuntimeError: in the child");
+        assert_eq!(is_logged, way == "raises", "{}", answer.log);
+    }
+}
+
+#[test]
+fn child_that_is_forked_at_import_leaves_no_trace_in_the_response() {
+    for (way, code) in [("raise RuntimeError", 1), ("pass", 0)] {
+        let source = format!(
+            "import os\nchild = os.fork()\nif child == 0:\n    {way}\nelse:\n    code = os.WEXITSTATUS(os.waitpid(child, 0)[1])\n\
+             def application(environ, start_response):\n    start_response('200 OK', [])\n    return [str(code).encode()]\n"
+        );
+        let script = Script::named("forks.py", "", &source);
+        assert_eq!(script.get("/").ok(), code.to_string(), "{way}");
+    }
+}

@@ -11,6 +11,7 @@ mod front;
 
 mod bodies;
 mod broken;
+mod children;
 mod clients;
 mod config_tls;
 mod config_writer;
