@@ -237,6 +237,7 @@ impl Pool {
             threads: processes.threads,
             preload: app.preload == Preload::Auto,
             listeners: Vec::new(),
+            inherited_listeners: Vec::new(),
             paths: Paths {
                 mount: app.mount,
                 ..Paths::default()

@@ -240,6 +240,8 @@ impl Supervisor {
         self.last_number += 1;
         self.sockets.renew();
         self.pool.settings.listeners = self.sockets.kinds();
+        let is_inherited = |&i: &usize| matches!(self.pool.listen[i], crate::config::address::Address::Fd(_));
+        self.pool.settings.inherited_listeners = (0..self.pool.listen.len()).filter(is_inherited).collect();
         let plan = Plan {
             env: &self.pool.env,
             settings: &self.pool.settings,

@@ -12,7 +12,8 @@ const PER_WORKER: u64 = 256;
 /// Raises the soft limit as far as one worker of the pool may need it; says so if the hard limit is lower.
 pub fn raise(settings: &Settings) {
     let threads = u64::from(settings.threads);
-    let needed = settings.limits.connections as u64 + threads * PER_THREAD + PER_WORKER;
+    // Each connection may have a file for its request's body.
+    let needed = 2 * settings.limits.connections as u64 + threads * PER_THREAD + PER_WORKER;
     let limit = getrlimit(Resource::Nofile);
     // No value means no limit.
     let soft = limit.current.unwrap_or(u64::MAX);

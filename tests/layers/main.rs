@@ -14,6 +14,7 @@ use source::{files, module, paths, relative, sources};
 const ENGINE: &[&str] = &[
     "ffi",
     "forked",
+    "lost",
     "bell",
     "request_id",
     "printing",

@@ -63,6 +63,77 @@ fn a32_sigterm_without_requests_exits_at_once_with_0() {
     gateway.wait_for_nobody(SOON);
 }
 
+/// They have been accepted by the kernel: for their clients, the gateway has them.
+#[test]
+fn a32_sigterm_serves_what_waits_in_the_backlog_and_refuses_what_comes_later() {
+    for (builder, workers) in [
+        (Gateway::app("processes"), 1),
+        (Gateway::app("processes"), 2),
+        (Gateway::app("processes").tcp("127.0.0.1"), 1),
+        (Gateway::app("processes").tcp("127.0.0.1"), 2),
+    ] {
+        let gateway = builder.workers(workers).threads(1).start();
+        let running: Vec<_> = (0..workers)
+            .map(|n| {
+                let (gate, called) = gate(&gateway, &format!("gate{n}"));
+                let mut connection = gateway.connect();
+                connection.send(&Request::get(&format!("/waits?{}", gate.display())).bytes());
+                until("the request runs", SOON, || called.exists());
+                (gate, connection)
+            })
+            .collect();
+        let mut waiting: Vec<_> = (0..6).map(|_| gateway.connect()).collect();
+        for connection in &mut waiting {
+            connection.send(&Request::get("/hello").keep_conn().bytes());
+        }
+        gateway.signal(Signal::TERM);
+        until("connections are refused", SOON, || !gateway.address.answers());
+        for (gate, mut connection) in running {
+            fs::write(&gate, "").unwrap();
+            assert_eq!(connection.read_response(1).ok().text(), "waited");
+        }
+        for connection in &mut waiting {
+            assert_eq!(connection.read_response(1).ok().text(), "hello");
+            connection.expect_close();
+        }
+        assert_eq!(gateway.wait_exit(SOON).code(), Some(0), "{}", gateway.log.text());
+    }
+}
+
+/// More of them than a worker may have open are served one after the other.
+#[test]
+fn a32_sigterm_serves_a_backlog_within_the_limit_of_connections() {
+    let gateway = Gateway::app("processes")
+        .threads(1)
+        .option("--connections", "3")
+        .start();
+    let (gate, called) = gate(&gateway, "gate");
+    let mut running = gateway.connect();
+    running.send(&Request::get(&format!("/waits?{}", gate.display())).bytes());
+    until("the request runs", SOON, || called.exists());
+    let mut waiting: Vec<_> = (0..9).map(|_| gateway.connect()).collect();
+    for connection in &mut waiting {
+        connection.send(&Request::get("/hello").bytes());
+    }
+    gateway.signal(Signal::TERM);
+    fs::write(&gate, "").unwrap();
+    running.read_response(1).ok();
+    for connection in &mut waiting {
+        connection.read_response(1).ok();
+    }
+    assert_eq!(gateway.wait_exit(SOON).code(), Some(0), "{}", gateway.log.text());
+}
+
+#[test]
+fn a32_idle_worker_of_many_threads_stops_at_once() {
+    let gateway = Gateway::app("processes").threads(256).start();
+    gateway.get("/hello").ok();
+    let began = Instant::now();
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.wait_exit(SOON).code(), Some(0), "{}", gateway.log.text());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
 #[test]
 fn a32_sigterm_cuts_what_runs_longer_than_the_stop_timeout() {
     let gateway = Gateway::app("processes").option("--stop-timeout", "300ms").start();

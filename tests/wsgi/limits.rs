@@ -150,22 +150,62 @@ fn f10_only_nginx_is_told_by_an_invalid_record_that_a_connection_closes() {
     }
 }
 
+/// Half-sent requests: connections that are not idle.
+fn half_sent(gateway: &Gateway, number: usize) -> Vec<Raw> {
+    let begin = |mut connection: Raw| {
+        connection.exchange(&Request::get("/hello").keep_conn()).ok();
+        connection.send(&Request::get("/hello").keep_conn().bytes()[..20]);
+        connection
+    };
+    (0..number).map(|_| begin(gateway.connect())).collect()
+}
+
 #[test]
 fn f10_connections_beyond_the_limit_wait_for_their_turn() {
     let gateway = Gateway::app("input").option("--connections", "5").start();
-    let mut held: Vec<Raw> = (0..5).map(|_| gateway.connect()).collect();
-    for connection in &mut held {
-        connection.exchange(&Request::get("/hello").keep_conn()).ok();
-    }
+    let mut held = half_sent(&gateway, 5);
     let mut sixth = gateway.connect();
     sixth.send(&Request::get("/hello").bytes());
     assert!(
         !sixth.readable_within(Duration::from_millis(200)),
         "a sixth connection is not served"
     );
-    held[0].exchange(&Request::get("/hello").keep_conn()).ok();
-    held.pop();
+    held[0].send(&Request::get("/hello").keep_conn().bytes()[20..]);
+    held[0].read_response(1).ok();
     sixth.read_response(1).ok();
+}
+
+/// It may be the web server's, who keeps more than it needs.
+#[test]
+fn f10_connection_beyond_the_limit_gets_the_place_of_the_one_that_is_idle_for_longest() {
+    for workers in [1, 2] {
+        let gateway = Gateway::app("input")
+            .workers(workers)
+            .option("--connections", "3")
+            .start();
+        let mut kept: Vec<Raw> = Vec::new();
+        let places = 3 * workers as usize;
+        let ask = |connection: &mut Raw| connection.exchange(&Request::get("/hello").keep_conn()).ok();
+        // Until all workers have what they may have.
+        while kept.len() < places {
+            let mut connection = gateway.connect();
+            ask(&mut connection);
+            kept.push(connection);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let began = std::time::Instant::now();
+        let mut next = gateway.connect();
+        ask(&mut next);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        gateway
+            .log
+            .wait_for_line(&["WARN", "as many connections as allowed", "--connections"]);
+        if workers == 1 {
+            kept[0].expect_close();
+            ask(&mut kept[1]);
+        }
+        ask(&mut next);
+    }
 }
 
 #[test]
@@ -190,6 +230,66 @@ fn f10_body_memory_spills_into_a_file_that_has_no_name() {
         let response = gateway.send(&Request::post("/echo", body.clone())).ok();
         assert!(response.body() == body, "{length}");
     }
+}
+
+#[test]
+fn f12_half_sent_bodies_of_many_share_a_bounded_memory() {
+    let gateway = Gateway::app("processes").start();
+    let worker = gateway.get("/pid").ok().text();
+    let private = || -> u64 {
+        let rollup = std::fs::read_to_string(format!("/proc/{worker}/smaps_rollup")).unwrap();
+        let line = rollup.lines().find(|line| line.starts_with("Pss:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let before = private();
+    let request = Request::post("/pid", vec![b'x'; 60_000]).keep_conn();
+    let bytes = request.bytes();
+    let mut half_sent: Vec<Raw> = (0..600)
+        .map(|_| {
+            let mut connection = gateway.connect();
+            connection.send(&bytes[..bytes.len() - 20]);
+            connection
+        })
+        .collect();
+    gateway.get("/pid").ok();
+    let grown = private().saturating_sub(before);
+    assert!(grown < 24 * 1024, "{grown} KiB for 36 MB of half-sent bodies");
+    for connection in &mut half_sent {
+        connection.send(&bytes[bytes.len() - 20..]);
+        connection.read_response(1).ok();
+    }
+}
+
+#[test]
+fn f12_idle_connections_keep_little_of_what_they_needed() {
+    let gateway = Gateway::app("iteration").start();
+    let worker = gateway.get("/pid").ok().text();
+    let private = || -> u64 {
+        let rollup = std::fs::read_to_string(format!("/proc/{worker}/smaps_rollup")).unwrap();
+        let line = rollup.lines().find(|line| line.starts_with("Pss:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let ask = |connection: &mut Raw| {
+        let response = connection
+            .exchange(&Request::get("/fifteen_kibibytes").keep_conn())
+            .ok();
+        assert_eq!(response.body().len(), 15 * 1024);
+    };
+    ask(&mut gateway.connect());
+    let before = private();
+    let kept: Vec<Raw> = (0..800)
+        .map(|_| {
+            let mut connection = gateway.connect();
+            ask(&mut connection);
+            connection
+        })
+        .collect();
+    let grown = private().saturating_sub(before);
+    assert!(
+        grown < 4 * kept.len() as u64,
+        "{grown} KiB for {} connections",
+        kept.len()
+    );
 }
 
 #[test]

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pool::own::{Own, OwnFd};
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+
+use crate::lost;
 
 /// Rings only when the watchdog sleeps without a limit, because nothing was there to watch.
 pub struct Bell {
@@ -27,7 +30,9 @@ impl Bell {
     pub fn ring_if_asleep(&self) {
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::AcqRel) {
             // Its counter can't overflow.
-            let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
+            if let Err(error @ Errno::BADF) = rustix::io::write(&self.fd, &1u64.to_ne_bytes()) {
+                lost::give_up("what wakes the watchdog", error);
+            }
         }
     }
 

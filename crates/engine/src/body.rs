@@ -67,6 +67,11 @@ impl Body {
         memory
     }
 
+    /// Bytes of memory that it has, used or not.
+    pub fn capacity(&self) -> usize {
+        self.memory.capacity()
+    }
+
     /// Whether memory that has been used before would be welcome.
     pub fn needs_memory(&self) -> bool {
         self.memory.capacity() == 0

@@ -16,6 +16,7 @@ mod ffi;
 mod forked;
 mod interrupt;
 mod leader;
+mod lost;
 mod output;
 mod overdue;
 mod preload;

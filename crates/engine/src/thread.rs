@@ -143,7 +143,7 @@ impl Server {
                         self.handle_safely(py, connection);
                     }
                 }
-                None if hub.reactor.draining() && hub.reactor.open() == 0 => break,
+                None if hub.reactor.is_over() => break,
                 None => {
                     if hub.reactor.needs_watching() {
                         self.shared.bell.ring_if_asleep();

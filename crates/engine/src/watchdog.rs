@@ -15,12 +15,13 @@ use pool::own::Own;
 use pool::scoreboard::now_ms;
 use pool::settings::Entry;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process, kill_process_group};
 
-use crate::ffi;
 use crate::interrupt::kill;
 use crate::overdue::{Overdue, Stacks};
 use crate::thread::{Shared, request_name};
+use crate::{ffi, lost};
 
 /// How often it looks while something is to be watched. Timeouts are late by up to this.
 const TICK: Duration = Duration::from_millis(250);
@@ -82,6 +83,9 @@ impl Watchdog {
             ];
             // Only EINTR is possible; then nothing is ready and the next round tells.
             let _ = poll(&mut fds, timeout.as_ref());
+            if fds.iter().any(|fd| fd.revents().contains(PollFlags::NVAL)) {
+                lost::give_up("the link to the leader, or what wakes the watchdog", Errno::BADF);
+            }
             let link_ready = !fds[0].revents().is_empty();
             self.shared.bell.wake_up();
             if link_ready {
@@ -119,7 +123,7 @@ impl Watchdog {
         let mut byte = [0];
         match (&*self.link).read(&mut byte) {
             Ok(1) => {
-                self.shared.hub.reactor.drain(byte[0] == Farewell::Retire as u8);
+                self.drain(byte[0] == Farewell::Retire as u8);
                 let timeout = self.shared.settings.limits.stop_timeout;
                 if self.is_alone() && !timeout.is_zero() {
                     self.stop_at.get_or_insert(Instant::now() + timeout);
@@ -141,7 +145,7 @@ impl Watchdog {
         let reactor = &self.shared.hub.reactor;
         let now = now_ms();
         if reactor.draining() {
-            reactor.drain(reactor.retiring());
+            self.drain(reactor.retiring());
         }
         for index in 0..self.shared.stations.len() {
             self.check_time(index, now);
@@ -151,6 +155,23 @@ impl Watchdog {
         pool::log::report();
         if self.is_alone() {
             self.end_if_due(now);
+        }
+    }
+
+    /// Takes leave of connections. If the worker stops, nobody else would take what the kernel has accepted already: it is
+    /// served. The backlog of a listener that was inherited stays with it, for who serves it next.
+    fn drain(&self, retiring: bool) {
+        let reactor = &self.shared.hub.reactor;
+        let settings = &self.shared.settings;
+        let is_own = |number| settings.entry == Entry::Pool && !settings.inherited_listeners.contains(&number);
+        reactor.drain(retiring, is_own);
+        if !retiring {
+            for next in reactor.take_backlog() {
+                if let Some(connection) = self.shared.connection(next) {
+                    connection.park();
+                }
+            }
+            reactor.wake();
         }
     }
 

@@ -113,7 +113,8 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
         reason: format!("a worker can't start: {error}"),
         detail: String::new(),
     };
-    let reactor = Reactor::new(listeners, handover, threads, settings.limits.connections).map_err(system)?;
+    let is_alone = settings.workers == 1;
+    let reactor = Reactor::new(listeners, handover, threads, settings.limits.connections, is_alone).map_err(system)?;
     let hub = Arc::new(Hub::new(reactor, settings.limits, settings.workers as usize, threads));
     let stations = (0..threads)
         .map(|thread| {

@@ -16,8 +16,8 @@ pub const MAX_UNCONSUMED: usize = HEADER_LENGTH + MAX_CONTENT;
 const BEGIN_LENGTH: usize = 8;
 
 /// A params buffer larger than this is freed by [`Connection::clear_params`], not kept for the next request. Params
-/// of real front servers take 0.5 to 4 KiB; 16 KiB leaves room for large cookies.
-const KEPT_PARAMS: usize = 16 * 1024;
+/// of real front servers take 0.5 to 4 KiB. An idle connection keeps the memory, and there may be thousands of them.
+const KEPT_PARAMS: usize = 2 * 1024;
 
 /// What `BEGIN_REQUEST` said (§5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

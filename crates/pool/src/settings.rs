@@ -29,6 +29,9 @@ pub struct Settings {
     pub preload: bool,
     /// Addresses of the listeners, in the order of their descriptors; for logs and the peer's kind.
     pub listeners: Vec<ListenerKind>,
+    /// Those among them, by number, that were inherited: others serve them too, or will. Their backlog is not the pool's.
+    #[serde(default)]
+    pub inherited_listeners: Vec<usize>,
     pub paths: Paths,
     /// HTTP_AUTHORIZATION comes from where Apache leaves it, if it is absent (SPEC B20).
     pub authorization_from_redirect: bool,

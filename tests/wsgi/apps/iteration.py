@@ -1,5 +1,6 @@
 """Iterables, close(), Content-Length bookkeeping (SPEC C17 to C31)."""
 
+import os
 import sys
 import threading
 import time
@@ -498,6 +499,16 @@ def one_gibibyte(environ, start_response):
 def how_much(environ, start_response):
     start_response("200 OK", TEXT)
     return [str(produced.get(key(environ), 0)).encode()]
+
+
+def pid(environ, start_response):
+    start_response("200 OK", TEXT)
+    return [str(os.getpid()).encode()]
+
+
+def fifteen_kibibytes(environ, start_response):
+    start_response("200 OK", TEXT)
+    return [b"x" * (15 * 1024)]
 
 
 application = by_path(globals())

@@ -28,11 +28,10 @@ def streamed(environ, start_response):
         time.sleep(0.03)
 
 
-def sleeps(environ, start_response):
-    events["slept"].append(key(environ))
-    time.sleep(0.3)
+def slow(environ, start_response):
+    time.sleep(0.005)
     start_response("200 OK", TEXT)
-    return [b"slept"]
+    return [b"slow"]
 
 
 application = by_path(globals())

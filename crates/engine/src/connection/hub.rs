@@ -1,5 +1,6 @@
 //! What all connections of a worker share.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use pool::settings::Limits;
@@ -16,6 +17,10 @@ pub struct Hub {
     pub max_conns: usize,
     pub max_reqs: usize,
     pub(super) doubts: Doubts,
+    /// Memory that the bodies of all connections have.
+    bodies_memory: AtomicUsize,
+    /// Once they have so much, bodies go to their files at once.
+    bodies_memory_limit: usize,
     /// Input buffers without an owner: parked connections have none.
     buffers: Mutex<Vec<Vec<u8>>>,
     /// The same for bodies.
@@ -24,6 +29,9 @@ pub struct Hub {
 
 /// Room for one read. A request with a body of 64 KiB comes in one piece; a GET_VALUES record fits whole.
 pub const INPUT_SIZE: usize = 96 * 1024;
+/// Whole `--body-memory`s that the bodies of a worker may have together, beside one for each thread: thousands of half-sent
+/// requests must not take thousands of them.
+const RESTING_BODIES: usize = 64;
 /// Buffers of each kind kept for later.
 const KEPT_BUFFERS: usize = 16;
 
@@ -35,6 +43,8 @@ impl Hub {
             max_conns: limits.connections * workers,
             max_reqs: threads * workers,
             doubts: Doubts::default(),
+            bodies_memory: AtomicUsize::new(0),
+            bodies_memory_limit: (threads + RESTING_BODIES) * limits.body_memory,
             buffers: Mutex::default(),
             bodies: Mutex::default(),
         }
@@ -51,6 +61,20 @@ impl Hub {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         if buffer.len() == INPUT_SIZE && buffers.len() < KEPT_BUFFERS {
             buffers.push(buffer);
+        }
+    }
+
+    /// How much of one body may be in memory now.
+    pub(super) fn body_memory_limit(&self) -> usize {
+        let full = self.bodies_memory.load(Ordering::Relaxed) >= self.bodies_memory_limit;
+        if full { 0 } else { self.limits.body_memory }
+    }
+
+    /// A body that had `before` bytes of memory has `now`.
+    pub(super) fn note_body_memory(&self, before: usize, now: usize) {
+        if now != before {
+            self.bodies_memory
+                .fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
         }
     }
 

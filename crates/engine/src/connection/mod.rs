@@ -25,8 +25,8 @@ use rustix::net::{Shutdown, shutdown};
 
 use crate::body::{Body, NoLength, declared_length};
 use crate::carrier::CarrierError;
-use crate::forked;
 use crate::reactor::{Key, Parked};
+use crate::{forked, lost};
 use ends::End;
 pub use hub::Hub;
 use incoming::Incoming;
@@ -73,6 +73,8 @@ pub struct Connection {
     /// How the peer has broken the protocol: nothing more is read from it or sent to it (SPEC A4, E12).
     broken: Option<String>,
     body: Body,
+    /// The memory that it has, as the hub knows it.
+    body_memory: usize,
     phase: Phase,
     /// The request's params were longer than the limit.
     params_too_large: bool,
@@ -115,6 +117,7 @@ impl Connection {
             aborted: false,
             broken: None,
             body: Body::default(),
+            body_memory: 0,
             phase: Phase::Idle,
             params_too_large: false,
             since_ms: now_ms(),
@@ -285,18 +288,20 @@ impl Connection {
             match event {
                 Some(Event::Request { params_too_large, .. }) => {
                     self.params_too_large = params_too_large;
-                    self.hub.keep_body_memory(self.body.reset());
+                    self.forget_body();
                     self.aborted = false;
                     self.arrival = Arrival::default();
                     self.requests += 1;
                     self.phase = Phase::Receiving;
                 }
                 Some(Event::Stdin(data)) => {
-                    let limits = &self.hub.limits;
-                    if self.body.needs_memory() {
+                    let in_memory = self.hub.body_memory_limit();
+                    if in_memory > 0 && self.body.needs_memory() {
                         self.body.give_memory(self.hub.body_memory());
                     }
-                    self.body.push(data, limits.body_memory, limits.body_max);
+                    self.body.push(data, in_memory, self.hub.limits.body_max);
+                    let before = std::mem::replace(&mut self.body_memory, self.body.capacity());
+                    self.hub.note_body_memory(before, self.body_memory);
                     self.since_ms = now_ms();
                 }
                 Some(Event::StdinEnd) => self.body.ended = true,
@@ -344,6 +349,12 @@ impl Connection {
         self.since_ms = now_ms();
     }
 
+    /// Gives the body's memory to the next one.
+    fn forget_body(&mut self) {
+        self.hub.note_body_memory(std::mem::take(&mut self.body_memory), 0);
+        self.hub.keep_body_memory(self.body.reset());
+    }
+
     /// Whether the peer is still sending the body of a request that was answered.
     fn owes_body(&self) -> bool {
         self.phase == Phase::Idle && self.owing && !self.codec.stdin_ended()
@@ -356,7 +367,7 @@ impl Connection {
             "requests that were aborted before a thread had them",
             tracing::info!(request, "the front server aborted a request before a thread had it")
         );
-        self.hub.keep_body_memory(self.body.reset());
+        self.forget_body();
         let Some(begin) = begin else { return Ok(()) };
         encode::end_request(self.outgoing.answers(), begin.id, 0, ProtocolStatus::RequestComplete);
         self.phase = Phase::Idle;
@@ -416,6 +427,7 @@ impl Connection {
     fn park_as(mut self: Box<Self>, ready: bool) {
         let hub = Arc::clone(&self.hub);
         self.incoming.rest(&hub);
+        self.outgoing.rest();
         hub.reactor.park(self, ready);
     }
 
@@ -505,6 +517,13 @@ impl Parked for Connection {
         self.phase == Phase::Idle && !first && !self.owes_body() && self.is_between_records()
     }
 
+    fn idle_since(&self, now_ms: u64) -> Option<u64> {
+        // Who has connected has a request; if it is not there after a while, it was no reason.
+        let used = self.requests > 0 || now_ms.saturating_sub(self.since_ms) >= FIRST_BYTE.as_millis() as u64;
+        let idle = self.phase == Phase::Idle && used && !self.owes_body() && self.is_between_records();
+        idle.then_some(self.since_ms)
+    }
+
     fn wants_to_write(&self) -> bool {
         !self.outgoing.is_empty()
     }
@@ -523,6 +542,9 @@ impl Parked for Connection {
             requests: self.requests,
         };
         self.given = handover.give(self.fd(), passage).unwrap_or_else(|error| {
+            if rustix::io::Errno::from_io_error(&error).is_some_and(lost::is_lost) {
+                lost::give_up("the handover", error);
+            }
             tracing::error!(%error, "a connection can't be given to another worker");
             false
         });
@@ -539,7 +561,7 @@ impl Drop for Connection {
             let _ = shutdown(&self.fd, Shutdown::Both);
         }
         self.hub.reactor.closed(self.key);
-        self.hub.keep_body_memory(self.body.reset());
+        self.forget_body();
         self.incoming.clear();
         self.incoming.rest(&self.hub);
     }

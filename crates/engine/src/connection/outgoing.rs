@@ -45,6 +45,8 @@ pub const POISON: [u8; 8] = [0; 8];
 /// Responses up to this size are copied into one record and sent with one `send`; larger ones are gathered from where
 /// they lie, which costs a message header and a list.
 const COPIED_RESPONSE: usize = 16 * 1024;
+/// Memory for small responses that a connection keeps while it rests: taking it anew costs as much as sending does.
+const KEPT_AT_REST: usize = 1024;
 /// Content of a full STDOUT record: the largest multiple of 8 that its length can say.
 const FULL_RECORD: usize = 65_528;
 /// Records gathered for one `sendmsg`: 1 MiB.
@@ -91,6 +93,15 @@ impl Outgoing {
         self.answers.len()
     }
 
+    /// Gives memory back that a connection without a request has no use for.
+    pub fn rest(&mut self) {
+        for buffer in [&mut self.pending, &mut self.answers] {
+            if buffer.is_empty() && buffer.capacity() > KEPT_AT_REST {
+                *buffer = Vec::new();
+            }
+        }
+    }
+
     /// Whether nothing waits to be sent.
     pub fn is_empty(&self) -> bool {
         self.is_between_records() && self.answers.is_empty()
@@ -118,6 +129,8 @@ impl Outgoing {
         }
         let length = payload.remaining();
         if length > 0 {
+            // Once, with the header and the end of the response.
+            self.pending.reserve(length + 64);
             self.pending
                 .extend_from_slice(&encode::stdout_header(id, length as u16));
             while payload.remaining() > 0 {

@@ -71,6 +71,7 @@ impl Connection {
         self.phase = Phase::Lingering;
         self.since_ms = now_ms();
         self.body.discard();
+        self.hub.note_body_memory(std::mem::take(&mut self.body_memory), 0);
         if matches!(self.progress(), Step::Park) {
             self.park();
         }
@@ -150,7 +151,7 @@ impl Carrier for Connection {
             return;
         }
         self.outgoing.restart();
-        self.hub.keep_body_memory(self.body.reset());
+        self.forget_body();
         self.phase = Phase::Idle;
         self.since_ms = now_ms();
         // The next request may be there already: nothing new need arrive for it.

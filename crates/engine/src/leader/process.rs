@@ -22,6 +22,8 @@ pub struct Process {
     stopped: u32,
 }
 
+use crate::lost;
+
 /// How a process has ended.
 pub struct Ending {
     /// `exited with code 3` or `was killed by signal 11 (SIGSEGV)`.
@@ -123,6 +125,11 @@ impl AsFd for Process {
 impl Ending {
     fn of(status: &WaitIdStatus) -> Self {
         let how = match (status.exit_status(), status.terminating_signal()) {
+            (Some(lost::CODE), _) => format!(
+                "exited with code {}: the application has closed descriptors of wsgi-fpm (look for os.closerange(), \
+                 os.close() and libraries that start daemons)",
+                lost::CODE
+            ),
             (Some(code), _) => format!("exited with code {code}"),
             (_, Some(signal)) => format!("was killed by signal {signal}{}", signal_name(signal)),
             _ => "ended".into(),

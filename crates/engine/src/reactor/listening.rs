@@ -1,22 +1,26 @@
 //! Where new connections come from: the listeners, and the handover from other workers; and when nothing is taken from them.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use pool::handover::{Handed, Passage};
 use pool::limited;
 use pool::own::{self, Own, OwnFd};
+use pool::scoreboard::now_ms;
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{self, PollFd, PollFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::net::sockopt::socket_acceptconn;
 use rustix::net::{SocketFlags, accept_with};
 
-use super::{LISTENER_BIT, Next, Parked, Reactor};
-use crate::crash;
+use super::{LISTENER_BIT, Next, Parked, Reactor, timespec};
+use crate::{crash, lost};
 
 pub(super) struct Listeners {
-    /// Emptied when the worker drains, so that nobody connects to a socket that nobody serves.
-    pub(super) fds: Vec<OwnFd>,
+    /// By number; `None` once it is closed, so that nobody connects to a socket that nobody serves.
+    pub(super) fds: Vec<Option<OwnFd>>,
     /// Whether they are in the epoll set.
     pub(super) watched: bool,
 }
@@ -25,54 +29,51 @@ pub(super) struct Listeners {
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// How often it is said at most that there are too many connections.
 const WARN_PAUSE_MS: u64 = 1000;
+/// For how long idle connections are given up at once after it was seen that no other worker takes new ones.
+const CROWDED_MS: u64 = 1000;
 /// The handover's number among the listeners, of which there are fewer.
 const HANDOVER: usize = 63;
 
 impl<C: Parked> Reactor<C> {
     pub(super) fn accept(&self) -> Option<Next<C>> {
-        let mut hints = self.hints.load(Ordering::Relaxed);
+        // Who drains has a way of its own.
+        let mut hints = if self.draining() {
+            0
+        } else {
+            self.hints.load(Ordering::Relaxed)
+        };
         while hints != 0 {
             if crash::has_crashed() {
                 self.stop_listening();
                 self.nudge();
                 return None;
             }
-            let number = hints.trailing_zeros() as usize;
-            if self.open() >= self.max_open {
+            let number = next_in_turn(hints, self.turn.load(Ordering::Relaxed)) as usize;
+            if self.open() >= self.max_open && !self.is_pending(number) {
+                // A hint that is out of date costs nobody his connection.
+                self.hints.fetch_and(!(1 << number), Ordering::Relaxed);
+                hints &= !(1 << number);
+                continue;
+            }
+            if self.open() >= self.max_open && !self.make_room() {
                 self.stop_listening();
+                self.full.store(true, Ordering::SeqCst);
                 self.nudge();
-                self.warn_full();
+                self.warn_full("accepting pauses");
                 // One may have been closed in between, and not have seen that we stopped.
                 if self.open() < self.max_open {
                     self.resume_listening();
                 }
                 return None;
             }
-            let accepted = match self.listeners().fds.get(number) {
-                Some(listener) => own::make(|| {
-                    let accepted = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
-                    accepted.map(|fd| (Own::new(fd), None))
-                }),
-                None => self.take_handed(),
-            };
-            match accepted {
-                Ok((fd, passage)) => {
-                    self.open.fetch_add(1, Ordering::SeqCst);
-                    match away_from_standard_streams(fd) {
-                        Ok(fd) => {
-                            return Some(match passage {
-                                Some(passage) => Next::Handed(fd, passage),
-                                None => Next::Accepted(fd, number),
-                            });
-                        }
-                        Err(error) => {
-                            self.open.fetch_sub(1, Ordering::SeqCst);
-                            self.pause_accepting(error);
-                        }
-                    }
+            match self.accept_from(number) {
+                Ok(next) => {
+                    self.turn.store(number as u32 + 1, Ordering::Relaxed);
+                    return Some(next);
                 }
-                // The peer was gone before we came; the next one may be there.
-                Err(Errno::CONNABORTED | Errno::INTR) => continue,
+                Err(Errno::INTR) => continue,
+                // The peer was gone before we came; whether there is another one, epoll tells.
+                Err(error) if is_of_one_connection(error) => {}
                 Err(Errno::AGAIN) => {}
                 Err(error) => self.pause_accepting(error),
             }
@@ -82,35 +83,143 @@ impl<C: Parked> Reactor<C> {
         None
     }
 
-    /// A connection that another worker has given away.
-    fn take_handed(&self) -> Result<(OwnFd, Option<Passage>), Errno> {
-        let taken = match &self.handover {
-            Some(handover) if !self.draining() => handover.take(),
-            _ => Ok(None),
+    /// A new connection from the source `number`, counted as open.
+    fn accept_from(&self, number: usize) -> Result<Next<C>, Errno> {
+        let (fd, passage) = if number == HANDOVER {
+            let (fd, passage) = self.take_handed()?;
+            (fd, Some(passage))
+        } else {
+            (self.accept_on(number)?, None)
         };
-        match taken {
-            Ok(Some(Handed::Connection(fd, passage))) => Ok((fd, Some(passage))),
+        let fd = away_from_standard_streams(fd)?;
+        self.open.fetch_add(1, Ordering::SeqCst);
+        Ok(match passage {
+            Some(passage) => Next::Handed(fd, passage),
+            None => Next::Accepted(fd, number),
+        })
+    }
+
+    fn accept_on(&self, number: usize) -> Result<OwnFd, Errno> {
+        let listeners = self.listeners();
+        let Some(Some(listener)) = listeners.fds.get(number) else {
+            return Err(Errno::AGAIN);
+        };
+        let accepted = own::make(|| accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC).map(Own::new));
+        if let Err(error @ (Errno::BADF | Errno::NOTSOCK | Errno::INVAL | Errno::OPNOTSUPP)) = accepted
+            && !socket_acceptconn(listener).unwrap_or(false)
+        {
+            lost::give_up("a listener", error);
+        }
+        accepted
+    }
+
+    /// What the kernel has accepted for listeners that are the pool's own, as far as there is room; then they are closed. For
+    /// a worker that stops: nobody else would take it. Called again for the rest.
+    pub fn take_backlog(&self) -> Vec<Next<C>> {
+        let mut taken = Vec::new();
+        let sources = self.listeners().fds.len();
+        for number in (0..sources).chain([HANDOVER]) {
+            loop {
+                if self.open() >= self.max_open {
+                    return taken;
+                }
+                match self.accept_from(number) {
+                    Ok(next) => taken.push(next),
+                    Err(Errno::INTR) => {}
+                    Err(error) if is_of_one_connection(error) => {}
+                    Err(Errno::AGAIN) => break,
+                    Err(error) => {
+                        tracing::error!(%error, "connections that wait can't be accepted now");
+                        return taken;
+                    }
+                }
+            }
+            if let Some(listener) = self.listeners().fds.get_mut(number) {
+                *listener = None;
+            }
+        }
+        taken
+    }
+
+    /// Whether connections may wait that this worker will still take.
+    pub(super) fn has_listeners(&self) -> bool {
+        self.listeners().fds.iter().any(Option::is_some)
+    }
+
+    /// Whether a connection waits at the source `number`.
+    fn is_pending(&self, number: usize) -> bool {
+        match (self.listeners().fds.get(number), &self.handover) {
+            (Some(Some(listener)), _) => is_readable(listener.as_fd()),
+            (None, Some(handover)) => is_readable(handover.takes()),
+            _ => false,
+        }
+    }
+
+    /// At the limit: closes the connection that has been idle for longest; whether there was one. Other workers may have
+    /// room, so that theirs is the new connection, unless it was seen to wait in vain.
+    fn make_room(&self) -> bool {
+        let now = now_ms();
+        if self.draining() || (!self.is_alone && now >= self.crowded_until_ms.load(Ordering::Relaxed)) {
+            return false;
+        }
+        loop {
+            let spared = self.slots().take_longest_idle(now);
+            let Some(connection) = spared else { return false };
+            if !is_readable(connection.fd()) {
+                self.warn_full("idle ones are closed for new ones");
+                return true;
+            }
+            // Not idle any more, though epoll was not asked yet.
+            self.park(connection, true);
+        }
+    }
+
+    /// Called now and then: a connection that waits for a worker which has all it may have gets the place of an idle one.
+    pub(super) fn relieve(&self, now_ms: u64) {
+        if !self.full.load(Ordering::SeqCst) || self.draining() {
+            return;
+        }
+        let waits = self.listeners().fds.iter().flatten().any(|fd| is_readable(fd.as_fd()));
+        // The first time, another worker may be about to take it.
+        if self.kept_waiting.swap(waits, Ordering::Relaxed) && waits {
+            self.crowded_until_ms.store(now_ms + CROWDED_MS, Ordering::Relaxed);
+            // Closing it makes this worker listen again.
+            self.make_room();
+        }
+    }
+
+    /// A connection that another worker has given away.
+    fn take_handed(&self) -> Result<(OwnFd, Passage), Errno> {
+        let Some(handover) = &self.handover else {
+            return Err(Errno::AGAIN);
+        };
+        match handover.take() {
+            Ok(Some(Handed::Connection(fd, passage))) => Ok((fd, passage)),
             // Listeners are looked at now, because this thread is awake.
             Ok(Some(Handed::Nudge)) => Err(Errno::INTR),
             Ok(None) => Err(Errno::AGAIN),
             Err(error) => {
+                let number = Errno::from_io_error(&error);
+                if number.is_some_and(lost::is_lost) {
+                    lost::give_up("the handover", error);
+                }
                 limited!(
                     "connections that were lost on their way from another worker",
                     tracing::error!(%error, "a connection that another worker has given away is lost")
                 );
-                Err(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))
+                Err(number.unwrap_or(Errno::AGAIN))
             }
         }
     }
 
     /// Says so, but not for each of the many connections that may have to wait.
-    fn warn_full(&self) {
+    fn warn_full(&self, consequence: &str) {
         let now = pool::scoreboard::now_ms();
         if now >= self.warn_after_ms.load(Ordering::Relaxed) {
             self.warn_after_ms.store(now + WARN_PAUSE_MS, Ordering::Relaxed);
             tracing::warn!(
                 connections = self.max_open,
-                "as many connections as allowed: accepting pauses (--connections)"
+                "as many connections as allowed: {consequence} (--connections)"
             );
         }
     }
@@ -129,6 +238,7 @@ impl<C: Parked> Reactor<C> {
             return Ok(());
         }
         for (number, listener) in listeners.fds.iter().enumerate() {
+            let Some(listener) = listener else { continue };
             let key = EventData::new_u64(LISTENER_BIT | number as u64);
             epoll::add(&self.epoll, listener, key, EventFlags::IN | EventFlags::EXCLUSIVE)?;
         }
@@ -142,11 +252,18 @@ impl<C: Parked> Reactor<C> {
             )?;
         }
         listeners.watched = true;
+        self.full.store(false, Ordering::SeqCst);
         Ok(())
     }
 
     pub(super) fn resume_listening(&self) {
+        if self.listeners().watched {
+            return;
+        }
         if let Err(error) = self.listen() {
+            if Errno::from_io_error(&error).is_some_and(lost::is_lost) {
+                lost::give_up("a listener", error);
+            }
             tracing::error!(%error, "can't watch the listeners");
         }
         self.wake();
@@ -157,6 +274,9 @@ impl<C: Parked> Reactor<C> {
         let Some(handover) = &self.handover else { return };
         if !self.nudged.swap(true, Ordering::SeqCst) {
             let sent = handover.nudge().unwrap_or_else(|error| {
+                if Errno::from_io_error(&error).is_some_and(lost::is_lost) {
+                    lost::give_up("the handover", error);
+                }
                 tracing::error!(%error, "other workers can't be woken");
                 true
             });
@@ -168,7 +288,7 @@ impl<C: Parked> Reactor<C> {
         let mut listeners = self.listeners();
         if std::mem::take(&mut listeners.watched) {
             self.hints.store(0, Ordering::Relaxed);
-            for listener in &listeners.fds {
+            for listener in listeners.fds.iter().flatten() {
                 // It can only be missing from the set, which is what we want.
                 let _ = epoll::delete(&self.epoll, listener);
             }
@@ -180,11 +300,66 @@ impl<C: Parked> Reactor<C> {
     }
 }
 
+/// Whether something is there to read or accept; what can't be asked has an end to be read.
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    !matches!(event::poll(&mut fds, Some(&timespec(Duration::ZERO))), Ok(0))
+}
+
+/// The first of the sources with a bit in `hints`, counted from `turn` on: each has its turn, however busy the others are.
+fn next_in_turn(hints: u64, turn: u32) -> u32 {
+    (hints.rotate_right(turn).trailing_zeros() + turn) % u64::BITS
+}
+
+/// Whether accept4 has told of what befell the connection that it took from its queue (its manual page).
+fn is_of_one_connection(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::CONNABORTED
+            | Errno::NETDOWN
+            | Errno::PROTO
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::NETUNREACH
+    )
+}
+
 /// An application that has closed its standard streams must not get connections in their place (SPEC F8).
 fn away_from_standard_streams(fd: OwnFd) -> Result<OwnFd, Errno> {
     if fd.as_raw_fd() > 2 {
         Ok(fd)
     } else {
         own::make(|| fcntl_dupfd_cloexec(fd, 3).map(Own::new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_take_turns() {
+        let hints = 1 | 1 << 5 | 1 << HANDOVER;
+        let mut turn = 0;
+        let mut taken = Vec::new();
+        for _ in 0..6 {
+            let number = next_in_turn(hints, turn);
+            taken.push(number);
+            turn = number + 1;
+        }
+        assert_eq!(taken, [0, 5, 63, 0, 5, 63]);
+    }
+
+    #[test]
+    fn network_errors_of_accept_are_of_one_connection() {
+        for error in [Errno::NETDOWN, Errno::PROTO, Errno::HOSTUNREACH, Errno::CONNABORTED] {
+            assert!(is_of_one_connection(error));
+        }
+        for error in [Errno::AGAIN, Errno::MFILE, Errno::NOBUFS, Errno::BADF] {
+            assert!(!is_of_one_connection(error));
+        }
     }
 }

@@ -18,10 +18,12 @@ use std::time::Duration;
 use pool::handover::{Handover, Passage};
 use pool::limited;
 use pool::own::{Own, OwnFd};
+use pool::scoreboard::now_ms;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{self, EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use rustix::io::Errno;
 
+use crate::lost;
 use listening::Listeners;
 use place::{Place, Worker};
 pub use slots::Key;
@@ -40,6 +42,8 @@ pub trait Parked: Send {
     fn wants_to_write(&self) -> bool;
     /// The peer has ended its side, or both: that stands behind what it has sent.
     fn peer_has_ended(&mut self);
+    /// Since when it has been idle so that it can be closed for another one, if it is: milliseconds of `now_ms`.
+    fn idle_since(&self, now_ms: u64) -> Option<u64>;
     /// Gives it to another process through `handover`; whether that was possible now.
     fn give(&mut self, handover: &Handover) -> bool;
 }
@@ -76,6 +80,10 @@ pub struct Reactor<C> {
     streak: AtomicU32,
     /// Listeners (by bit) that had a connection when last asked: accept4 tells sooner than epoll that there is none.
     hints: AtomicU64,
+    /// The listener (by bit) whose turn it is.
+    turn: AtomicU32,
+    /// When epoll was asked last, in milliseconds.
+    polled_ms: AtomicU64,
     draining: AtomicBool,
     /// Draining, and others are there to take what it has.
     retiring: AtomicBool,
@@ -87,6 +95,14 @@ pub struct Reactor<C> {
     warn_after_ms: AtomicU64,
     open: AtomicUsize,
     max_open: usize,
+    /// It does not listen, for it has as many connections as it may have.
+    full: AtomicBool,
+    /// While it was full, a connection waited at the last look.
+    kept_waiting: AtomicBool,
+    /// No other worker is there to take what this one does not.
+    is_alone: bool,
+    /// Until then other workers are taken to be full as well.
+    crowded_until_ms: AtomicU64,
     waker: OwnFd,
 }
 
@@ -103,11 +119,17 @@ const WAKER_KEY: u64 = u64::MAX;
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 
 impl<C: Parked> Reactor<C> {
-    /// For so many `threads`, and at most `max_open` connections at a time.
+    /// For so many `threads`, and at most `max_open` connections at a time. `is_alone`: no other worker serves the listeners.
     ///
     /// # Errors
     /// The system's, if there is no epoll or the listeners can't be watched.
-    pub fn new(listeners: Vec<OwnFd>, handover: Option<Handover>, threads: usize, max_open: usize) -> io::Result<Self> {
+    pub fn new(
+        listeners: Vec<OwnFd>,
+        handover: Option<Handover>,
+        threads: usize,
+        max_open: usize,
+        is_alone: bool,
+    ) -> io::Result<Self> {
         let epoll = Own::new(epoll::create(CreateFlags::CLOEXEC)?);
         let waker = Own::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         epoll::add(
@@ -119,7 +141,7 @@ impl<C: Parked> Reactor<C> {
         let reactor = Self {
             epoll,
             listeners: Mutex::new(Listeners {
-                fds: listeners,
+                fds: listeners.into_iter().map(Some).collect(),
                 watched: false,
             }),
             handover,
@@ -129,6 +151,8 @@ impl<C: Parked> Reactor<C> {
             awake: AtomicUsize::new(threads),
             streak: AtomicU32::new(0),
             hints: AtomicU64::new(0),
+            turn: AtomicU32::new(0),
+            polled_ms: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
             nudged: AtomicBool::new(true),
@@ -136,6 +160,10 @@ impl<C: Parked> Reactor<C> {
             warn_after_ms: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             max_open,
+            full: AtomicBool::new(false),
+            kept_waiting: AtomicBool::new(false),
+            is_alone,
+            crowded_until_ms: AtomicU64::new(0),
             waker,
         };
         reactor.listen()?;
@@ -151,8 +179,10 @@ impl<C: Parked> Reactor<C> {
     }
 
     fn look(&self) -> Option<Next<C>> {
-        // New connections would hide what arrives on parked ones as long as they keep coming.
-        if self.streak.load(Ordering::Relaxed) >= ACCEPT_STREAK {
+        // New connections would hide what arrives on parked ones as long as they keep coming, and those that are ready what
+        // arrives on listeners, and who has gone. Once in a tick of the coarse clock costs nothing.
+        let is_stale = || self.polled_ms.load(Ordering::Relaxed) != now_ms();
+        if self.streak.load(Ordering::Relaxed) >= ACCEPT_STREAK || is_stale() {
             self.poll(Some(Duration::ZERO));
         }
         for asked_epoll in [false, true] {
@@ -185,7 +215,10 @@ impl<C: Parked> Reactor<C> {
         self.thread_sleeps();
         match self.place.enter(self) {
             Some(_occupied) => {
-                self.wait_in_place();
+                // Who comes last must not wait for what will never come: the others wait for the place.
+                if !self.is_over() {
+                    self.wait_in_place();
+                }
                 // Before the place is left: whoever comes to it must know that somebody serves.
                 self.thread_wakes();
             }
@@ -281,6 +314,7 @@ impl<C: Parked> Reactor<C> {
 
     /// Parked connections whose deadline is over at `now_ms`; and pauses of accepting that are over end.
     pub fn expired(&self, now_ms: u64) -> Vec<Box<C>> {
+        self.relieve(now_ms);
         let pause = self.accept_after_ms.load(Ordering::Relaxed);
         if pause != 0 && pause <= now_ms {
             self.accept_after_ms.store(0, Ordering::Relaxed);
@@ -309,12 +343,17 @@ impl<C: Parked> Reactor<C> {
     }
 
     /// Stops accepting and takes leave of the connections that have no request: gives them away if the worker is `retiring`,
-    /// else closes them. What can't be given now stays; called again, it tries again. Every waiting thread wakes.
-    pub fn drain(&self, retiring: bool) {
+    /// else closes them. What can't be given now stays; called again, it tries again. Every waiting thread wakes. Of the
+    /// listeners only those stay open that `keeps` names by number, for [`Reactor::take_backlog`].
+    pub fn drain(&self, retiring: bool, keeps: impl Fn(usize) -> bool) {
         self.retiring.store(retiring, Ordering::SeqCst);
         self.draining.store(true, Ordering::SeqCst);
         self.stop_listening();
-        self.listeners().fds.clear();
+        for (number, listener) in self.listeners().fds.iter_mut().enumerate() {
+            if retiring || !keeps(number) {
+                *listener = None;
+            }
+        }
         // What has arrived already isn't idle, though nobody has looked.
         while self.poll(Some(Duration::ZERO)) {}
         self.wake();
@@ -349,10 +388,17 @@ impl<C: Parked> Reactor<C> {
         self.draining.load(Ordering::SeqCst)
     }
 
+    /// Whether nothing is left to do, and nothing will come.
+    pub fn is_over(&self) -> bool {
+        self.draining() && self.open() == 0 && !self.has_listeners()
+    }
+
     /// Wakes the thread that waits in epoll.
     pub fn wake(&self) {
-        // The counter can't overflow, and a failure could only mean that it is readable already.
-        let _ = rustix::io::write(&self.waker, &1u64.to_ne_bytes());
+        // The counter can't overflow, and most failures could only mean that it is readable already.
+        if let Err(error @ Errno::BADF) = rustix::io::write(&self.waker, &1u64.to_ne_bytes()) {
+            lost::give_up("the event descriptor of a worker", error);
+        }
     }
 
     /// Connections that are open: parked, being served or lingering.
@@ -382,11 +428,9 @@ impl<C: Parked> Reactor<C> {
             Ok((events, _)) => events,
             // A signal: the main thread may have a handler to run.
             Err(Errno::INTR) => return true,
-            Err(error) => {
-                tracing::error!(%error, "epoll failed");
-                return false;
-            }
+            Err(error) => lost::give_up("the epoll set of a worker", error),
         };
+        self.polled_ms.store(now_ms(), Ordering::Relaxed);
         if events.is_empty() {
             return false;
         }

@@ -179,6 +179,23 @@ impl<C: Parked> Slots<C> {
         taken
     }
 
+    /// Takes the parked connection that has been idle for longest, if one is. Looks at all of them: only for a worker that has
+    /// as many as it may have.
+    pub fn take_longest_idle(&mut self, now_ms: u64) -> Option<Box<C>> {
+        let idle = self.slots.iter_mut().filter_map(|slot| match &slot.place {
+            Place::Parked(connection) => connection.idle_since(now_ms).map(|since| (since, slot)),
+            _ => None,
+        });
+        let (_, slot) = idle.min_by_key(|(since, _)| *since)?;
+        match std::mem::replace(&mut slot.place, Place::Away { arrived: false }) {
+            Place::Parked(connection) => Some(connection),
+            other => {
+                slot.place = other;
+                None
+            }
+        }
+    }
+
     pub fn release(&mut self, key: Key) {
         let slot = &mut self.slots[key.index as usize];
         if slot.generation == key.generation {

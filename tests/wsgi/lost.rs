@@ -1,0 +1,31 @@
+//! An application that closes descriptors which are not its own: its worker is given up and replaced, with one line.
+
+use std::time::Duration;
+
+use crate::support::fcgi_client::Request;
+use crate::support::process::Gateway;
+use crate::support::wait::{SOON, until};
+
+#[test]
+fn worker_whose_descriptors_were_closed_is_replaced_and_the_log_says_why() {
+    for kind in ["eventpoll", "listener"] {
+        let gateway = Gateway::app("descriptors").threads(2).start();
+        let first = gateway.get("/pid").ok().text();
+        // What becomes of this request depends on what was closed.
+        gateway
+            .connect()
+            .send(&Request::get(&format!("/closes?{kind}")).bytes());
+        until(&format!("another worker serves after {kind}"), SOON, || {
+            let mut connection = gateway.connect();
+            connection.set_read_timeout(Duration::from_secs(1));
+            let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                connection.exchange(&Request::get("/pid"))
+            }));
+            asked.is_ok_and(|response| response.code() == 200 && response.text() != first)
+        });
+        gateway
+            .log
+            .wait_for_line(&["ERROR", "application has closed", "os.closerange()"]);
+        assert!(gateway.log.lines().len() < 30, "{kind}: {}", gateway.log.text());
+    }
+}

@@ -1,0 +1,103 @@
+//! Whose turn it is: listeners, the handover and kept connections, when one of them never rests.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::fcgi_client::{Raw, Request};
+use crate::support::net::Address;
+use crate::support::process::Gateway;
+use crate::support::wait::{SOON, until};
+
+/// Longest wait of a request beside a busy listener; with the lowest listener always first it had no end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs `work` while clients keep a listener's queue from ever being empty: with more connections than threads.
+fn beside_load(address: &Address, work: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut open: Vec<Raw> = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    // Several wait in the kernel at any time.
+                    while open.len() < 16 {
+                        let mut connection = Raw::connect(address).unwrap();
+                        connection.send(&Request::get("/slow").bytes());
+                        open.push(connection);
+                    }
+                    open.remove(0).read_response(1).ok();
+                }
+                ended.store(true, Ordering::Relaxed);
+            });
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        stop.store(true, Ordering::Relaxed);
+        if let Err(panic) = worked {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+#[track_caller]
+fn soon(what: &str, work: impl FnOnce()) {
+    let began = Instant::now();
+    work();
+    assert!(began.elapsed() < PATIENCE, "{what} took {:?}", began.elapsed());
+}
+
+#[test]
+fn busy_listener_leaves_another_one_its_turn() {
+    let directory = tempfile::tempdir().unwrap();
+    let second = Address::Unix(directory.path().join("second"));
+    let gateway = Gateway::app("queued")
+        .threads(1)
+        .option("--listen", second.option())
+        .start();
+    beside_load(&gateway.address, || {
+        for _ in 0..5 {
+            soon("a request on the second listener", || {
+                Raw::connect(&second).unwrap().exchange(&Request::get("/hello")).ok();
+            });
+        }
+    });
+}
+
+#[test]
+fn busy_listener_leaves_kept_connections_their_turn() {
+    let gateway = Gateway::app("queued").threads(1).start();
+    let mut kept = gateway.connect();
+    kept.exchange(&Request::get("/hello").keep_conn()).ok();
+    beside_load(&gateway.address, || {
+        for _ in 0..5 {
+            soon("a request on a kept connection", || {
+                kept.exchange(&Request::get("/hello").keep_conn()).ok();
+            });
+        }
+    });
+}
+
+#[test]
+fn kept_connections_are_taken_over_beside_a_busy_listener() {
+    let gateway = Gateway::app("queued").threads(1).start();
+    let mut kept: Vec<Raw> = (0..10).map(|_| gateway.connect()).collect();
+    for connection in &mut kept {
+        connection.exchange(&Request::get("/hello").keep_conn()).ok();
+    }
+    beside_load(&gateway.address, || {
+        let old = gateway.processes();
+        gateway.signal(Signal::HUP);
+        until("the old worker has given its connections away", SOON, || {
+            let now = gateway.processes();
+            old.iter().filter(|pid| now.contains(pid)).count() == 1
+        });
+        soon("requests on connections that were handed over", || {
+            for connection in &mut kept {
+                connection.exchange(&Request::get("/hello").keep_conn()).ok();
+            }
+        });
+    });
+}
