@@ -11,10 +11,10 @@ fn worker_whose_descriptors_were_closed_is_replaced_and_the_log_says_why() {
     for kind in ["eventpoll", "listener"] {
         let gateway = Gateway::app("descriptors").threads(2).start();
         let first = gateway.get("/pid").ok().text();
-        // What becomes of this request depends on what was closed.
-        gateway
-            .connect()
-            .send(&Request::get(&format!("/closes?{kind}")).bytes());
+        // What becomes of this request depends on what was closed. Its connection stays open: nobody runs a request whose
+        // peer has gone.
+        let mut closing = gateway.connect();
+        closing.send(&Request::get(&format!("/closes?{kind}")).bytes());
         until(&format!("another worker serves after {kind}"), SOON, || {
             let mut connection = gateway.connect();
             connection.set_read_timeout(Duration::from_secs(1));

@@ -2,15 +2,17 @@
 
 import os
 
+# eventlet takes thread=True for "nothing but threads".
+PARTS = {} if os.environ["THREAD"] == "yes" else {"thread": False}
 if os.environ["PATCH"] == "gevent":
     import gevent as greenlets
     from gevent import monkey
 
-    monkey.patch_all(thread=os.environ["THREAD"] == "yes")
+    monkey.patch_all(**PARTS)
 else:
     import eventlet as greenlets
 
-    greenlets.monkey_patch(thread=os.environ["THREAD"] == "yes")
+    greenlets.monkey_patch(**PARTS)
 
 import threading
 import time
