@@ -3,6 +3,7 @@
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::info;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
@@ -20,6 +21,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
+    user1: Signal,
     user2: Signal,
     hang_up: Signal,
 }
@@ -37,6 +39,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
+            user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
             hang_up: signal(SignalKind::hangup())?,
         })
@@ -44,12 +47,19 @@ impl Signals {
 
     /// The next signal's name and meaning.
     pub async fn next(&mut self) -> (&'static str, Wish) {
-        tokio::select! {
-            _ = self.terminate.recv() => ("SIGTERM", Wish::Stop),
-            _ = self.interrupt.recv() => ("SIGINT", Wish::Quit),
-            _ = self.quit.recv() => ("SIGQUIT", Wish::Quit),
-            _ = self.user2.recv() => ("SIGUSR2", Wish::Reload),
-            _ = self.hang_up.recv() => ("SIGHUP", Wish::HangUp),
+        loop {
+            return tokio::select! {
+                _ = self.terminate.recv() => ("SIGTERM", Wish::Stop),
+                _ = self.interrupt.recv() => ("SIGINT", Wish::Quit),
+                _ = self.quit.recv() => ("SIGQUIT", Wish::Quit),
+                _ = self.user2.recv() => ("SIGUSR2", Wish::Reload),
+                _ = self.hang_up.recv() => ("SIGHUP", Wish::HangUp),
+                // logrotate sends it to daemons that write files of their own; by default it would end this one.
+                _ = self.user1.recv() => {
+                    info!(signal = "SIGUSR1", "there is no log file to open anew: the log goes to standard error");
+                    continue;
+                }
+            };
         }
     }
 }

@@ -219,6 +219,17 @@ fn second_reload_replaces_one_that_is_not_ready() {
 }
 
 #[test]
+fn signal_to_open_log_files_anew_changes_nothing() {
+    let stage = Stage::new();
+    let mut running = Running::spawn(stage.serve(&[]));
+    running.line(" ready ");
+    running.signal(Signal::USR1);
+    running.line("signal=\"SIGUSR1\"");
+    running.signal(Signal::TERM);
+    assert_eq!(running.exit().code(), Some(0));
+}
+
+#[test]
 fn signals_become_orders() {
     for (signal, order) in [(Signal::TERM, "stop"), (Signal::INT, "quit"), (Signal::QUIT, "quit")] {
         let stage = Stage::new();
