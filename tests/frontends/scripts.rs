@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 use crate::backends::apps;
 use crate::support::python;
 
-/// The options of the script below `/app`: the limits of [`crate::backends`].
-const LIMITS: &str = "# body_max = \"100k\"\n# params_bytes = \"8k\"\n# request_timeout = \"1s\"\n";
+/// The options of the script below `/app`: the limits of [`crate::backends`], with time for a start of Python on a busy
+/// machine, which counts under CGI.
+const LIMITS: &str = "# body_max = \"100k\"\n# params_bytes = \"8k\"\n# request_timeout = \"4s\"\n";
 
 /// The script for a place of a [`crate::front::Front`], with further lines of its options block.
 pub fn script(place: &str, options: &str) -> String {

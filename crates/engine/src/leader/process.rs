@@ -13,6 +13,8 @@ use rustix::process::{
     pidfd_open, pidfd_send_signal, setpgid, waitid, waitpid,
 };
 
+use crate::lost;
+
 pub struct Process {
     pid: Pid,
     pidfd: OwnFd,
@@ -21,8 +23,6 @@ pub struct Process {
     /// How often in a row it was found stopped.
     stopped: u32,
 }
-
-use crate::lost;
 
 /// How a process has ended.
 pub struct Ending {
