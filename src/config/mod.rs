@@ -142,7 +142,12 @@ impl Pool {
         if args.app.chdir.is_none()
             && let Some(directory) = app_file(&args.app.app).and_then(|file| Path::new(file).parent())
         {
-            let directory = std::path::absolute(directory).map_err(ConfigError::CurrentDirectory)?;
+            // A bare name has no directory, which is the current one.
+            let directory = match directory.as_os_str().is_empty() {
+                true => std::env::current_dir(),
+                false => std::path::absolute(directory),
+            };
+            let directory = directory.map_err(ConfigError::CurrentDirectory)?;
             let file = Path::new(&args.app.app).file_name().unwrap_or_default();
             args.app.app = directory.join(file).to_string_lossy().into_owned();
             args.app.chdir = Some(directory);

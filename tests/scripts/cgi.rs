@@ -3,8 +3,8 @@
 use std::os::unix::ffi::OsStringExt;
 use std::process::{Command, Stdio};
 
-use crate::script::Script;
 use crate::script::finish;
+use crate::script::{Answer, Script};
 use crate::support::python;
 
 #[test]
@@ -221,14 +221,11 @@ fn answers_to_head_have_no_body() {
     assert_eq!(answer.ok(), "");
 }
 
-#[test]
-fn application_that_is_no_script_runs_by_the_command_cgi() {
-    let script = Script::raw("shop.py", include_str!("app.py"));
+/// `wsgi-fpm cgi` with these arguments, in the directory of `script`.
+fn by_command(script: &Script, arguments: &[&str]) -> Answer {
     let mut cgi = script.cgi("GET", "/pid");
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
-    command
-        .args(["cgi", "shop:application", "--chdir"])
-        .arg(script.directory.path());
+    command.arg("cgi").args(arguments).current_dir(script.directory.path());
     command.env_clear();
     for (name, value) in cgi.command.get_envs() {
         command.env(name, value.unwrap());
@@ -237,7 +234,18 @@ fn application_that_is_no_script_runs_by_the_command_cgi() {
         command.arg("--python").arg(python);
     }
     cgi.command = command;
-    cgi.run().ok();
+    cgi.run()
+}
+
+#[test]
+fn application_that_is_no_script_runs_by_the_command_cgi() {
+    let script = Script::raw("shop.py", include_str!("app.py"));
+    by_command(&script, &["shop:application", "--chdir", "."]).ok();
+    // A file's own directory, however it was named.
+    for file in ["shop.py", "./shop.py", "shop.py:application"] {
+        by_command(&script, &[file]).ok();
+    }
+    by_command(&script, &["no_such.py"]).failed();
 }
 
 #[test]
