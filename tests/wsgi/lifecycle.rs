@@ -385,3 +385,16 @@ fn socket_is_removed_after_a_stop() {
     gateway.wait_exit(SOON);
     assert!(!socket(&gateway).exists());
 }
+
+#[test]
+fn application_that_keeps_a_worker_from_ending_is_named_when_it_is_cut() {
+    for what in ["atexit", "thread"] {
+        let gateway = Gateway::app("processes").option("--stop-timeout", "300ms").start();
+        gateway.get(&format!("/never_ends?{what}")).ok();
+        gateway.signal(Signal::TERM);
+        gateway.wait_exit(SOON);
+        gateway
+            .log
+            .wait_for_line(&["ERROR", "cut off: no request runs", "atexit"]);
+    }
+}

@@ -1,5 +1,6 @@
 """What an application does to its process and sees of it (SPEC C51 to C54, C60, F8)."""
 
+import atexit
 import json
 import os
 import signal
@@ -164,6 +165,16 @@ def ignores_everything(environ, start_response):
 
 def exits(environ, start_response):
     os._exit(3)
+
+
+def never_ends(environ, start_response):
+    """What keeps the process from ending, by the query: a function of atexit, or a thread."""
+    if key(environ) == "atexit":
+        atexit.register(time.sleep, 600)
+    else:
+        threading.Thread(target=time.sleep, args=(600,), daemon=False).start()
+    start_response("200 OK", TEXT)
+    return [b"never"]
 
 
 application = by_path(globals())

@@ -318,6 +318,15 @@ impl Workers {
                 tracing::error!(worker, %request, "cut off: still running after --stop-timeout");
             }
         }
+        for worker in (0..self.seats.len()).filter_map(|index| self.living(index)) {
+            if !self.slots_of(worker).any(|(_, slot)| slot.busy_since_ms().is_some()) {
+                tracing::error!(
+                    worker,
+                    "cut off: no request runs, but the application has kept the worker from ending within --stop-timeout \
+                     (a thread that is no daemon, or a function of atexit)"
+                );
+            }
+        }
     }
 
     /// Kills workers with a request that has outlived its limits: one that never lets go of the GIL can't be stopped
