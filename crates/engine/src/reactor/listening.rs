@@ -71,7 +71,10 @@ impl<C: Parked> Reactor<C> {
                     self.turn.store(number as u32 + 1, Ordering::Relaxed);
                     return Some(next);
                 }
-                Err(Errno::INTR) => continue,
+                Err(Errno::INTR) => {
+                    hints = self.hints.load(Ordering::Relaxed);
+                    continue;
+                }
                 // The peer was gone before we came; whether there is another one, epoll tells.
                 Err(error) if is_of_one_connection(error) => {}
                 Err(Errno::AGAIN) => {}
@@ -195,8 +198,12 @@ impl<C: Parked> Reactor<C> {
         };
         match handover.take() {
             Ok(Some(Handed::Connection(fd, passage))) => Ok((fd, passage)),
-            // Listeners are looked at now, because this thread is awake.
-            Ok(Some(Handed::Nudge)) => Err(Errno::INTR),
+            // Somebody else was woken for what waits: this worker's epoll set says nothing of it.
+            Ok(Some(Handed::Nudge)) => {
+                let sources = self.listeners().fds.len();
+                self.hints.fetch_or((1 << sources) - 1, Ordering::Relaxed);
+                Err(Errno::INTR)
+            }
             Ok(None) => Err(Errno::AGAIN),
             Err(error) => {
                 let number = Errno::from_io_error(&error);
