@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::cli::DevArgs;
-use crate::config::Pool;
+use crate::config::{Bind, Pool};
 use crate::preview::hosts::Hosts;
 use crate::preview::kinds::is_python;
 use crate::preview::watch::Change;
@@ -32,7 +32,11 @@ pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let directory = tempfile::Builder::new().prefix("wsgi-fpm-").tempdir();
     let directory = directory.context("a directory for the private socket can't be made")?;
     let socket = directory.path().join("pool.sock");
-    let pool = Pool::for_dev(args, socket.clone())?;
+    let bound = Bind {
+        address,
+        allow_remote: args.allow_remote,
+    };
+    let pool = Pool::for_dev(args.options.0, bound, socket.clone())?;
     let log = crate::start_log(&pool.settings.log)?;
     crate::runtime()?.block_on(serve(pool, bind(address)?, hosts, socket, reloads, &log))
 }
@@ -109,9 +113,10 @@ fn roots(pool: &Pool, interpreter: &Interpreter) -> Vec<PathBuf> {
     let mut all = BTreeSet::from([settings.chdir.clone()]);
     all.extend(settings.pythonpath.iter().cloned());
     all.extend(interpreter.projects().cloned());
-    let typed = pool.env.iter().rev().find(|(name, _)| name == "PYTHONPATH");
-    let from_environment = typed
-        .map(|(_, value)| value.into())
+    let from_environment = pool
+        .environment
+        .said("PYTHONPATH")
+        .map(Into::into)
         .or_else(|| std::env::var_os("PYTHONPATH"))
         .unwrap_or_default();
     // What is relative there is so to where the program was started, which nobody means.

@@ -19,10 +19,11 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use pool::log::LogSettings;
 use pool::settings::Entry;
+use settings::Said;
 use tokio::sync::mpsc;
 use tracing::{debug, info};
 
-use cli::{Cli, Command, ServeArgs};
+use cli::{Cli, Command};
 use config::{ConfigError, Pool};
 use python::{Interpreter, PythonError, Wanted};
 use script::BlockError;
@@ -43,18 +44,15 @@ fn main() -> ExitCode {
         .nth(1)
         .is_some_and(|command| command == "serve")
         .then(Early::new);
-    let arguments = match script::with_block(std::env::args_os().collect()) {
-        Ok(arguments) => arguments,
-        Err(error) => return failure(&error),
-    };
+    let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
     };
     let result = match cli.command {
-        Command::Cgi(args) => script::run_explicit(*args, Entry::Cgi),
-        Command::Fastcgi(args) => script::run_explicit(*args, Entry::FastCgi),
-        Command::Serve(args) => early.unwrap_or_else(Early::new).and_then(|early| serve(*args, early)),
+        Command::Cgi(typed) => script::run_explicit(typed.0, Entry::Cgi),
+        Command::Fastcgi(typed) => script::run_explicit(typed.0, Entry::FastCgi),
+        Command::Serve(typed) => early.unwrap_or_else(Early::new).and_then(|early| serve(typed.0, early)),
         Command::Dev(args) => dev::run(*args),
         Command::Config(args) => writer::run(*args),
         Command::Host(args) => host::run(&args),
@@ -99,9 +97,10 @@ impl Early {
     }
 }
 
-fn serve(args: ServeArgs, early: Early) -> anyhow::Result<ExitCode> {
+fn serve(mut typed: Vec<Said>, early: Early) -> anyhow::Result<ExitCode> {
     let Early { runtime, mut signals } = early;
-    let pool = Pool::for_serve(args)?;
+    let block = script::options_of(&mut typed)?;
+    let pool = Pool::for_serve(block, &typed)?;
     let log = start_log(&pool.settings.log)?;
     runtime.block_on(async {
         let Some(interpreter) = find_python(&pool, &mut signals, OnFailure::Exit).await? else {

@@ -4,8 +4,6 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::writer::value::shell_word;
-
 /// What clap says before its usage text, with its tip; `arguments` are those of the whole command line.
 pub fn one_line(error: &clap::Error, arguments: &[OsString]) -> String {
     let mut line = words(error);
@@ -42,17 +40,6 @@ fn advice(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
         _ => return None,
     };
     match (command, error.kind(), named.as_slice()) {
-        ("serve", ErrorKind::MissingRequiredArgument, [name]) if name.starts_with("--listen") => {
-            let typed: Vec<_> = arguments[2..]
-                .iter()
-                .map(|word| shell_word(&word.to_string_lossy()))
-                .collect();
-            let typed = typed.join(" ");
-            Some(format!(
-                "where a web server is to connect: wsgi-fpm serve {typed} --listen 127.0.0.1:9000; to open it in a \
-                 browser: wsgi-fpm dev {typed}"
-            ))
-        }
         ("dev", ErrorKind::UnknownArgument, [name]) if name.starts_with("--listen") => Some(
             "dev speaks HTTP to browsers, and --bind 127.0.0.1:8000 says where; serve has --listen, for web servers"
                 .to_owned(),
@@ -83,18 +70,6 @@ mod tests {
             let line = line(typed);
             assert!(!line.contains('\n') && !line.contains("Usage"), "{line}");
         }
-    }
-
-    #[test]
-    fn application_without_an_address_gets_the_line_to_type() {
-        let line = line(&["wsgi-fpm", "serve", "my app.py", "--threads", "2"]);
-        let typed = "'my app.py' --threads 2";
-        assert!(
-            line.ends_with(&format!(
-                "wsgi-fpm serve {typed} --listen 127.0.0.1:9000; to open it in a browser: wsgi-fpm dev {typed}"
-            )),
-            "{line}"
-        );
     }
 
     #[test]

@@ -3,39 +3,44 @@
 use std::path::{Path, PathBuf};
 
 use pool::denied::{Wish, denied};
+use settings::Setting;
 
 use super::{ConfigError, Runs};
 
 /// Absolute, but with its links: `/srv/blog/current` is to be looked up anew by each generation.
-pub fn working_directory(named: Option<PathBuf>, runs: Runs) -> Result<PathBuf, ConfigError> {
-    let Some(path) = named else {
-        let path = std::env::current_dir().map_err(ConfigError::CurrentDirectory)?;
+pub fn working_directory(named: &Setting<Option<PathBuf>>, runs: Runs) -> Result<PathBuf, ConfigError> {
+    let name = named.name();
+    let Some(path) = &**named else {
+        let path = std::env::current_dir().map_err(|error| ConfigError::CurrentDirectory(name.to_owned(), error))?;
         return utf8("the current directory", path);
     };
-    let path = std::path::absolute(&path).map_err(|error| ConfigError::Chdir { path, error })?;
-    let path = utf8("--chdir", path)?;
+    let wrong = |path: &Path, error| ConfigError::Path(name.to_owned(), path.to_owned(), error);
+    let path = std::path::absolute(path).map_err(|error| wrong(path, error))?;
+    let path = utf8(name, path)?;
     if runs == Runs::Elsewhere {
         return Ok(path);
     }
-    may("--chdir", &path, Wish::Reach)?;
+    may(name, &path, Wish::Reach)?;
     match path.metadata() {
-        Ok(metadata) if metadata.is_dir() => may("--chdir", &path, Wish::Enter).map(|()| path),
-        Ok(_) => Err(ConfigError::NotADirectory(path)),
-        Err(error) => Err(ConfigError::Chdir { path, error }),
+        Ok(metadata) if metadata.is_dir() => may(name, &path, Wish::Enter).map(|()| path),
+        Ok(_) => Err(ConfigError::NotADirectory(name.to_owned(), path)),
+        Err(error) => Err(wrong(&path, error)),
     }
 }
 
 /// The same for further directories of modules. One that is not there is as good to Python as an empty one.
-pub fn pythonpath(named: &[PathBuf], runs: Runs) -> Result<Vec<PathBuf>, ConfigError> {
+pub fn pythonpath(named: &Setting<Vec<PathBuf>>, runs: Runs) -> Result<Vec<PathBuf>, ConfigError> {
+    let name = named.name();
     let absolute = |path: &PathBuf| {
+        let absolute = std::path::absolute(path);
         let path = utf8(
-            "--pythonpath",
-            std::path::absolute(path).map_err(ConfigError::CurrentDirectory)?,
+            name,
+            absolute.map_err(|error| ConfigError::Path(name.to_owned(), path.clone(), error))?,
         )?;
         if runs == Runs::Here {
-            may("--pythonpath", &path, Wish::Read)?;
+            may(name, &path, Wish::Read)?;
             if path.is_dir() {
-                may("--pythonpath", &path, Wish::Enter)?;
+                may(name, &path, Wish::Enter)?;
             }
         }
         Ok(path)
@@ -44,16 +49,18 @@ pub fn pythonpath(named: &[PathBuf], runs: Runs) -> Result<Vec<PathBuf>, ConfigE
 }
 
 /// Settings and log are UTF-8.
-pub fn utf8(what: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+pub fn utf8(what: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     match path.to_str() {
         Some(_) => Ok(path),
-        None => Err(ConfigError::NotUtf8 { what, path }),
+        None => Err(ConfigError::NotUtf8(what.to_owned(), path)),
     }
 }
 
-fn may(what: &'static str, path: &Path, wish: Wish) -> Result<(), ConfigError> {
-    let path = path.to_owned();
-    denied(&path, wish).map_or(Ok(()), |denied| Err(ConfigError::Denied { what, path, denied }))
+fn may(what: &str, path: &Path, wish: Wish) -> Result<(), ConfigError> {
+    let denied = denied(path, wish);
+    denied.map_or(Ok(()), |denied| {
+        Err(ConfigError::Denied(what.to_owned(), path.to_owned(), denied))
+    })
 }
 
 /// The file of `path/to/file.py[:callable]`; `None` for a module.

@@ -1,30 +1,27 @@
-//! What was typed becomes a configuration that can't be wrong: every check that needs no Python and no socket.
+//! What somebody has said becomes a configuration that can't be wrong: every check that needs no Python and no socket.
 
-pub mod address;
 mod app;
-pub mod units;
+mod bridge;
+pub mod environment;
+pub mod words;
 
 use std::ffi::OsStr;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use pool::denied::Denied;
-use pool::log::{Format, Level, LogSettings};
-use pool::settings::{Entry, Limits, ListenerKind, PathSource, Paths, Settings};
+use pool::log::{Format, LogSettings};
+use pool::settings::{Entry, ListenerKind, PathSource, Paths, Settings};
+use settings::sections::{App, Front, Limits, Listen, Log, Processes};
+use settings::values::{self, Account, Address, AppName, Mount, PoolName};
+use settings::{Entries, Layers, Mistake, Said};
 
-use crate::cli::{
-    self, AppOptions, DevArgs, FrontOptions, LimitOptions, ListenOptions, LogFormat, LogLevel, LogOptions, PathFrom,
-    Preload, ProcessOptions, ScriptArgs, ServeArgs,
-};
-use crate::config::address::Address;
-use crate::config::app::{app_file, pool_name};
+use environment::Environment;
 
 pub use app::file_part;
+use app::{app_file, pool_name};
 
-/// mod_fcgid kills three seconds after it has asked to stop.
-const SCRIPT_STOP_TIMEOUT: Duration = Duration::from_millis(2500);
 /// SPEC A31, FastCGI 1.0 section 3.2.
 const ALLOWED_PEERS: &str = "FCGI_WEB_SERVER_ADDRS";
 /// What `flask run --debug` sets: errors are raised, and templates looked up anew.
@@ -40,9 +37,16 @@ pub struct Pool {
     pub listen: Vec<Address>,
     pub socket: SocketOptions,
     pub python: Option<PathBuf>,
-    pub env: Vec<(String, String)>,
+    pub environment: Environment,
     /// As the administrator wants it; `settings.preload` is as the application allows it.
     pub preload: bool,
+}
+
+/// Where the preview of `wsgi-fpm dev` listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Bind {
+    pub address: std::net::SocketAddr,
+    pub allow_remote: bool,
 }
 
 /// How sockets are made.
@@ -57,39 +61,38 @@ pub struct SocketOptions {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    #[error("the current directory is unknown, name one with --chdir: {0}")]
-    CurrentDirectory(io::Error),
-    #[error("{what} {}: {denied}", .path.display())]
-    Denied {
-        what: &'static str,
-        path: PathBuf,
-        denied: Denied,
-    },
-    #[error("--chdir {}: {error}", .path.display())]
-    Chdir { path: PathBuf, error: io::Error },
-    #[error("--chdir {}: not a directory", .0.display())]
-    NotADirectory(PathBuf),
+    #[error("{}", lines(.0))]
+    Mistakes(Vec<Mistake>),
+    #[error("the current directory is unknown, name one with {0}: {1}")]
+    CurrentDirectory(String, io::Error),
+    #[error("{0} {path}: {2}", path = .1.display())]
+    Denied(String, PathBuf, Denied),
+    #[error("{0} {path}: {2}", path = .1.display())]
+    Path(String, PathBuf, io::Error),
+    #[error("{0} {path}: not a directory", path = .1.display())]
+    NotADirectory(String, PathBuf),
     #[error("the application {app}: the file {} does not exist", .path.display())]
     NoSuchFile { app: String, path: PathBuf },
-    #[error("{what} {}: the name is not UTF-8, which Python and the log need it to be; rename it", .path.display())]
-    NotUtf8 { what: &'static str, path: PathBuf },
-    #[error("--listen-owner {0}: no such user")]
-    NoSuchUser(String),
-    #[error("--listen-group {0}: no such group")]
-    NoSuchGroup(String),
-    #[error("--listen: at most {MAX_LISTENERS} addresses are possible")]
-    TooManyListeners,
-    #[error("--listen {0}: named twice")]
-    ListenTwice(Address),
+    #[error("{0} {path}: the name is not UTF-8, which Python and the log need it to be; rename it", path = .1.display())]
+    NotUtf8(String, PathBuf),
+    #[error(
+        "--listen is missing: where a web server is to connect; wsgi-fpm serve {0} --listen 127.0.0.1:9000; to open it in a \
+             browser: wsgi-fpm dev {0}"
+    )]
+    NoListen(String),
+    #[error("{0} {1}: no such user")]
+    NoSuchUser(String, Account),
+    #[error("{0} {1}: no such group")]
+    NoSuchGroup(String, Account),
+    #[error("{0}: at most {MAX_LISTENERS} addresses are possible")]
+    TooManyListeners(String),
+    #[error("{0} {1}: named twice")]
+    ListenTwice(String, Address),
     #[error(
         "{ALLOWED_PEERS}: {0:?} is not an IP address; write the addresses of the web servers with commas between \
              them, or unset the variable"
     )]
     AllowedPeers(String),
-    #[error("--strip-script: has no meaning with --mount, which says itself where the application is; leave one out")]
-    StripScriptBelowMount,
-    #[error("--{option}: at least {least} is needed")]
-    TooSmall { option: &'static str, least: u64 },
     #[error(
         "standard input is no listening socket: a web server starts this command (mod_fcgid, lighttpd's bin-path, \
              spawn-fcgi); to listen here, use serve"
@@ -108,27 +111,36 @@ pub enum ConfigError {
 }
 
 impl Pool {
+    /// `block`: what a script says of itself.
+    ///
     /// # Errors
-    /// Names the option that can't be as it was typed.
-    pub fn for_serve(args: ServeArgs) -> Result<Self, ConfigError> {
-        Self::for_service(args, Runs::Here)
+    /// Names the option that can't be as it was said.
+    pub fn for_serve(block: Vec<Said>, typed: &[Said]) -> Result<Self, ConfigError> {
+        // First, since somebody who does not know of it knows less of the rest.
+        let has_listen = |said: &[Said]| {
+            said.iter()
+                .any(|said| said.option.key == "listen" && !said.values.is_empty())
+        };
+        if !has_listen(&block) && !has_listen(typed) {
+            return Err(ConfigError::NoListen(words::typed(typed)));
+        }
+        Self::for_service(block, typed, Runs::Here)
     }
 
     /// For a configuration that is only written: directories, files and accounts of the machine that it is for may be
-    /// missing here.
+    /// missing here, and the web server's own default stands in for an address.
     ///
     /// # Errors
-    /// Names the option that can't be as it was typed.
-    pub fn for_config(args: ServeArgs) -> Result<Self, ConfigError> {
-        Self::for_service(args, Runs::Elsewhere)
+    /// Names the option that can't be as it was said.
+    pub fn for_config(block: Vec<Said>, typed: &[Said]) -> Result<Self, ConfigError> {
+        Self::for_service(block, typed, Runs::Elsewhere)
     }
 
-    fn for_service(args: ServeArgs, runs: Runs) -> Result<Self, ConfigError> {
-        let log = log_settings(&args.log, args.access_log);
-        let limits = limits(&args.limits, StartedBy::Administrator)?;
-        let mut pool = Self::new(args.app, runs, &args.processes, cli::cores(), limits, log)?;
-        (pool.listen, pool.socket) = listen(args.listen, runs)?;
-        pool.face(args.front)?;
+    fn for_service(block: Vec<Said>, typed: &[Said], runs: Runs) -> Result<Self, ConfigError> {
+        let mut layers = Layers::new(Entries::SERVE);
+        layers.put(block);
+        layers.put(typed.to_vec());
+        let mut pool = Self::new(layers, runs)?;
         pool.settings.allowed_peers = allowed_peers_from_environment()?;
         Ok(pool)
     }
@@ -136,38 +148,33 @@ impl Pool {
     /// For a process that a web server has started: on the listening socket of this kind, or for one CGI request.
     ///
     /// # Errors
-    /// Names the option that can't be as it was typed.
-    pub fn for_script(mut args: ScriptArgs, listener: Option<ListenerKind>) -> Result<Self, ConfigError> {
+    /// Names the option that can't be as it was said.
+    pub fn for_script(mut layers: Layers, listener: Option<ListenerKind>) -> Result<Self, ConfigError> {
         // A web server's working directory says nothing; the script's own is where Python would look.
-        if args.app.chdir.is_none()
-            && let Some(directory) = app_file(&args.app.app).and_then(|file| Path::new(file).parent())
-        {
-            // A bare name has no directory, which is the current one.
-            let directory = match directory.as_os_str().is_empty() {
-                true => std::env::current_dir(),
-                false => std::path::absolute(directory),
-            };
-            let directory = directory.map_err(ConfigError::CurrentDirectory)?;
-            let file = Path::new(&args.app.app).file_name().unwrap_or_default();
-            args.app.app = directory.join(file).to_string_lossy().into_owned();
-            args.app.chdir = Some(directory);
+        if layers.said("chdir").is_none() {
+            let app = App::take(&mut layers).app.into_value();
+            let file = app.as_ref().and_then(|app| app_file(app.as_str())).map(Path::new);
+            if let Some((file, directory)) = file.and_then(|file| Some((file.file_name()?, file.parent()?))) {
+                let unknown = |error| ConfigError::CurrentDirectory("chdir".to_owned(), error);
+                // A bare name has no directory, which is the current one.
+                let directory = match directory.as_os_str().is_empty() {
+                    true => std::env::current_dir(),
+                    false => std::path::absolute(directory),
+                };
+                let directory = directory.map_err(unknown)?;
+                layers.put([
+                    said("app", directory.join(file).into_os_string()),
+                    said("chdir", directory.into_os_string()),
+                ]);
+            }
         }
-        let log = log_settings(&args.log, args.access_log);
-        let mut pool = Self::new(
-            args.app,
-            Runs::Here,
-            &args.processes,
-            1,
-            limits(&args.limits, StartedBy::WebServer)?,
-            log,
-        )?;
+        let mut pool = Self::new(layers, Runs::Here)?;
         pool.settings.workers = 1;
         pool.settings.entry = match listener {
             Some(_) => Entry::FastCgi,
             None => Entry::Cgi,
         };
         pool.settings.paths.as_sent = true;
-        pool.face(args.front)?;
         pool.settings.listeners = listener.into_iter().collect();
         if listener.is_some() {
             pool.settings.allowed_peers = allowed_peers_from_environment()?;
@@ -179,21 +186,22 @@ impl Pool {
     ///
     /// # Errors
     /// Names the option that can't be as it was typed.
-    pub fn for_dev(args: DevArgs, socket: PathBuf) -> Result<Self, ConfigError> {
-        let bind = args.bind.0;
-        if !bind.ip().is_loopback() && !args.allow_remote {
-            return Err(ConfigError::NotLoopback(bind));
+    pub fn for_dev(typed: Vec<Said>, bind: Bind, socket: PathBuf) -> Result<Self, ConfigError> {
+        let Bind { address, allow_remote } = bind;
+        if !address.ip().is_loopback() && !allow_remote {
+            return Err(ConfigError::NotLoopback(address));
         }
-        let log = log_settings(&args.log, true);
-        let limits = limits(&args.limits, StartedBy::Administrator)?;
-        let mut pool = Self::new(args.app, Runs::Here, &args.processes, 1, limits, log)?;
-        pool.listen = vec![Address::Unix(socket)];
-        pool.settings.debug = true;
+        let mut layers = Layers::new(Entries::DEV);
         // Flask answers errors with a bare page of its own, unless this lets them through.
-        let is_typed = pool.env.iter().any(|(name, _)| name == FLASK_DEBUG);
-        if !is_typed && std::env::var_os(FLASK_DEBUG).is_none() {
-            pool.env.push((FLASK_DEBUG.into(), "1".into()));
+        if std::env::var_os(FLASK_DEBUG).is_none() {
+            layers.put([said("env", format!("{FLASK_DEBUG}=1").into())]);
         }
+        layers.put(typed);
+        let mut pool = Self::new(layers, Runs::Here)?;
+        pool.listen = vec![Address::Unix(socket)];
+        pool.socket = SocketOptions::private();
+        pool.settings.log.access = true;
+        pool.settings.debug = true;
         Ok(pool)
     }
 
@@ -202,71 +210,81 @@ impl Pool {
         app_file(&self.settings.app).map(|file| self.settings.chdir.join(file))
     }
 
-    /// What the web server sends, and how far it is to be believed.
-    fn face(&mut self, front: FrontOptions) -> Result<(), ConfigError> {
-        let settings = &mut self.settings;
-        if front.strip_script && settings.paths.mount.is_some() {
-            return Err(ConfigError::StripScriptBelowMount);
+    fn new(mut layers: Layers, runs: Runs) -> Result<Self, ConfigError> {
+        let app = App::take(&mut layers);
+        let (front, processes) = (Front::take(&mut layers), Processes::take(&mut layers));
+        let (limits, log) = (Limits::take(&mut layers), Log::take(&mut layers));
+        let (listen, socket) = listen(&Listen::take(&mut layers), runs)?;
+        let mistakes = layers.take_mistakes();
+        if !mistakes.is_empty() {
+            return Err(ConfigError::Mistakes(mistakes));
         }
-        settings.paths.strip_script = front.strip_script;
-        settings.paths.source = match front.path_source {
-            PathFrom::Params => PathSource::Params,
-            PathFrom::RequestUri => PathSource::RequestUri,
-        };
-        settings.authorization_from_redirect = front.authorization_from_redirect;
-        settings.trusted_proxies = front.trusted_proxies;
-        settings.strip_sendfile_headers = front.strip_sendfile_headers;
-        Ok(())
-    }
-
-    /// Everything that does not depend on how the application is reached.
-    fn new(
-        app: AppOptions,
-        runs: Runs,
-        processes: &ProcessOptions,
-        workers: u32,
-        limits: Limits,
-        log: LogSettings,
-    ) -> Result<Self, ConfigError> {
-        let chdir = app::working_directory(app.chdir, runs)?;
+        let environment = Environment::new(&app);
+        let name = app.app.as_ref().map_or("", AppName::as_str).to_owned();
+        let chdir = app::working_directory(&app.chdir, runs)?;
         let pythonpath = app::pythonpath(&app.pythonpath, runs)?;
         if runs == Runs::Here {
-            app::check_file(&app.app, &chdir)?;
+            app::check_file(&name, &chdir)?;
         }
+        let python = app
+            .python
+            .as_ref()
+            .map(|python| app::utf8(app.python.name(), python.clone()))
+            .transpose()?;
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+        let usual = if layers.entry() == Entries::DEV { 1 } else { cores };
+        let preload = *app.preload == values::Preload::Auto;
         let settings = Settings {
-            pool: app.name.unwrap_or_else(|| pool_name(&app.app)),
+            pool: app
+                .name
+                .as_ref()
+                .map_or_else(|| pool_name(&name), |name| PoolName::as_str(name).to_owned()),
             entry: Entry::Pool,
             chdir,
             pythonpath,
-            workers: processes.workers.unwrap_or(workers),
-            threads: processes.threads,
-            preload: app.preload == Preload::Auto,
+            workers: processes.workers.map_or(usual, |workers| workers.on(cores)),
+            threads: processes.threads.get(),
+            preload,
             listeners: Vec::new(),
             inherited_listeners: Vec::new(),
             paths: Paths {
-                mount: app.mount,
-                ..Paths::default()
+                mount: app.mount.as_ref().map(|mount| Mount::as_str(mount).to_owned()),
+                as_sent: false,
+                source: match *front.path_source {
+                    values::PathSource::Params => PathSource::Params,
+                    values::PathSource::RequestUri => PathSource::RequestUri,
+                },
+                strip_script: *front.strip_script,
             },
-            authorization_from_redirect: false,
-            trusted_proxies: None,
-            strip_sendfile_headers: false,
+            authorization_from_redirect: *front.authorization_from_redirect,
+            trusted_proxies: front.trusted_proxies.into_value(),
+            strip_sendfile_headers: *front.strip_sendfile_headers,
             debug: false,
-            validate: app.validate,
+            validate: *app.validate,
             allowed_peers: None,
-            cgi_variables: app.cgi_variable,
-            limits,
-            log,
-            app: app.app,
+            cgi_variables: app.cgi_variable.into_value(),
+            limits: bridge::limits(&limits),
+            log: log_settings(&log),
+            app: name,
         };
         Ok(Self {
-            preload: settings.preload,
+            preload,
             settings,
-            listen: Vec::new(),
-            socket: SocketOptions::private(),
-            python: app.python.map(|python| app::utf8("--python", python)).transpose()?,
-            env: app.env,
+            listen,
+            socket,
+            python,
+            environment,
         })
     }
+}
+
+fn lines(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// As if it had been typed.
+fn said(key: &str, value: std::ffi::OsString) -> Said {
+    Said::typed(settings::find(key).expect("an option of the application"), vec![value])
 }
 
 /// Where an application runs.
@@ -289,67 +307,68 @@ impl SocketOptions {
     }
 }
 
-fn log_settings(options: &LogOptions, access: bool) -> LogSettings {
-    let level = match options.log_level {
-        LogLevel::Error => Level::Error,
-        LogLevel::Warn => Level::Warn,
-        LogLevel::Info => Level::Info,
-        LogLevel::Debug => Level::Debug,
-        LogLevel::Trace => Level::Trace,
-    };
-    let format = match options.log_format {
-        LogFormat::Text => Format::Text,
-        LogFormat::Json => Format::Json,
-    };
+fn log_settings(log: &Log) -> LogSettings {
+    let format = bridge::format(*log.log_format);
     let terminal = io::IsTerminal::is_terminal(&io::stderr());
     // https://no-color.org
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     LogSettings {
-        level,
+        level: bridge::level(*log.log_level),
         format,
-        access,
+        access: *log.access_log,
         ansi: terminal && colours && format == Format::Text,
     }
 }
 
-fn listen(options: ListenOptions, runs: Runs) -> Result<(Vec<Address>, SocketOptions), ConfigError> {
-    if options.listen.len() > MAX_LISTENERS {
-        return Err(ConfigError::TooManyListeners);
+fn listen(options: &Listen, runs: Runs) -> Result<(Vec<Address>, SocketOptions), ConfigError> {
+    let addresses = &options.listen[..];
+    let name = || options.listen.name().to_owned();
+    if addresses.len() > MAX_LISTENERS {
+        return Err(ConfigError::TooManyListeners(name()));
     }
-    for (i, address) in options.listen.iter().enumerate() {
+    for (i, address) in addresses.iter().enumerate() {
         // Port 0 is a new port each time.
         let new_port = matches!(address, Address::Tcp(address) if address.port() == 0);
-        if options.listen[..i].contains(address) && !new_port {
-            return Err(ConfigError::ListenTwice(address.clone()));
+        if addresses[..i].contains(address) && !new_port {
+            return Err(ConfigError::ListenTwice(name(), address.clone()));
         }
     }
     let is_here = runs == Runs::Here;
+    let (owner, group) = (&options.listen_owner, &options.listen_group);
     let socket = SocketOptions {
-        mode: options.listen_mode,
-        owner: options.listen_owner.filter(|_| is_here).map(user).transpose()?,
-        group: options.listen_group.filter(|_| is_here).map(group).transpose()?,
-        backlog: options.backlog,
+        mode: options.listen_mode.bits(),
+        owner: owner
+            .as_ref()
+            .filter(|_| is_here)
+            .map(|named| self::user(owner.name(), named))
+            .transpose()?,
+        group: group
+            .as_ref()
+            .filter(|_| is_here)
+            .map(|named| self::group(group.name(), named))
+            .transpose()?,
+        backlog: i32::try_from(options.backlog.get()).unwrap_or(i32::MAX),
     };
-    Ok((options.listen, socket))
+    Ok((addresses.to_vec(), socket))
 }
 
-fn user(name: String) -> Result<u32, ConfigError> {
-    if let Ok(number) = name.parse() {
+fn user(option: &str, named: &Account) -> Result<u32, ConfigError> {
+    if let Ok(number) = named.as_str().parse() {
         return Ok(number);
     }
-    match nix::unistd::User::from_name(&name) {
+    match nix::unistd::User::from_name(named.as_str()) {
         Ok(Some(user)) => Ok(user.uid.as_raw()),
-        Ok(None) | Err(_) => Err(ConfigError::NoSuchUser(name)),
+        Ok(None) | Err(_) => Err(ConfigError::NoSuchUser(option.to_owned(), named.clone())),
     }
 }
 
-fn group(name: String) -> Result<u32, ConfigError> {
-    if let Ok(number) = name.parse() {
+fn group(option: &str, named: &Account) -> Result<u32, ConfigError> {
+    if let Ok(number) = named.as_str().parse() {
         return Ok(number);
     }
-    match nix::unistd::Group::from_name(&name) {
+    match nix::unistd::Group::from_name(named.as_str()) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) | Err(_) => Err(ConfigError::NoSuchGroup(name)),
+        Ok(None) | Err(_) => Err(ConfigError::NoSuchGroup(option.to_owned(), named.clone())),
     }
 }
 
@@ -369,95 +388,59 @@ fn allowed_peers(list: &OsStr) -> Result<Vec<IpAddr>, ConfigError> {
         .collect()
 }
 
-/// Who starts the processes, which some defaults depend on.
-#[derive(Debug, Clone, Copy)]
-enum StartedBy {
-    Administrator,
-    WebServer,
-}
-
-fn limits(options: &LimitOptions, by: StartedBy) -> Result<Limits, ConfigError> {
-    let size = |option, size: units::Size, least| match size.0 {
-        bytes if bytes < least => Err(ConfigError::TooSmall { option, least }),
-        bytes => Ok(usize::try_from(bytes).unwrap_or(usize::MAX)),
-    };
-    // Far more than can ever come, and sums with it don't overflow.
-    let unlimited = |n: u64| if n == 0 { i64::MAX as u64 } else { n };
-    let (drain_bytes, stop_timeout) = match by {
-        StartedBy::Administrator => (Limits::default().drain_bytes, Limits::default().stop_timeout),
-        StartedBy::WebServer => (u64::MAX, SCRIPT_STOP_TIMEOUT),
-    };
-    Ok(Limits {
-        params_bytes: size("params-bytes", options.params_bytes, 1)?,
-        params_pairs: options.params_pairs as usize,
-        param_name: size("param-name", options.param_name, 1)?,
-        param_value: size("param-value", options.param_value, 1)?,
-        connections: options.connections as usize,
-        connection_requests: unlimited(options.connection_requests),
-        params_timeout: options.params_timeout.0,
-        idle_timeout: options.idle_timeout.0,
-        body_timeout: options.body_timeout.0,
-        write_timeout: options.write_timeout.0,
-        body_buffer: size("body-buffer", options.body_buffer, 0)?,
-        body_memory: size("body-memory", options.body_memory, 0)?,
-        body_max: unlimited(options.body_max.0),
-        queue_timeout: options.queue_timeout.0,
-        request_timeout: options.request_timeout.0,
-        kill_timeout: options.kill_timeout.0,
-        response_head: size("response-head", options.response_head, 1)?,
-        drain_bytes: options.drain_bytes.map_or(drain_bytes, |typed| typed.0),
-        drain_timeout: options.drain_timeout.0,
-        stop_timeout: options.stop_timeout.map_or(stop_timeout, |typed| typed.0),
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use clap::Parser;
 
     use super::*;
     use crate::cli::{Cli, Command};
 
     fn serve(more: &[&str]) -> Result<Pool, ConfigError> {
-        let typed = [
-            "wsgi-fpm",
-            "serve",
-            "mysite.wsgi:application",
-            "--listen",
-            "/run/x.sock",
-        ];
+        let typed = ["wsgi-fpm", "serve", "mysite.wsgi:application"];
         let cli = Cli::try_parse_from(typed.iter().chain(more)).unwrap();
-        let Command::Serve(args) = cli.command else {
+        let Command::Serve(typed) = cli.command else {
             panic!("serve was typed");
         };
-        Pool::for_serve(*args)
+        Pool::for_serve(Vec::new(), &typed.0)
+    }
+
+    fn listening(more: &[&str]) -> Result<Pool, ConfigError> {
+        serve(&[&["--listen", "/run/x.sock"], more].concat())
     }
 
     #[test]
-    fn without_options_the_defaults_of_the_pool_hold() {
-        let pool = serve(&[]).unwrap();
-        assert_eq!(pool.settings.limits, Limits::default());
+    fn without_options_the_defaults_hold() {
+        let pool = listening(&[]).unwrap();
+        assert_eq!(pool.settings.limits, bridge::limits(&Limits::default()));
         assert_eq!((pool.settings.pool.as_str(), pool.settings.threads), ("mysite", 4));
         assert_eq!((pool.settings.paths, pool.socket.mode), (Paths::default(), 0o660));
         assert!(pool.settings.workers >= 1 && pool.settings.chdir.is_absolute());
     }
 
     #[test]
+    fn application_without_an_address_gets_the_line_to_type() {
+        let error = serve(&["--threads", "2", "--name", "a.b"]).unwrap_err().to_string();
+        let typed = "mysite.wsgi:application --name a.b --threads 2";
+        let expected =
+            format!("wsgi-fpm serve {typed} --listen 127.0.0.1:9000; to open it in a browser: wsgi-fpm dev {typed}");
+        assert!(error.ends_with(&expected), "{error}");
+    }
+
+    #[test]
     fn script_is_stripped_unless_a_mount_says_where_the_application_is() {
-        let pool = serve(&["--strip-script", "--path-source", "request-uri"]).unwrap();
+        let pool = listening(&["--strip-script", "--path-source", "request-uri"]).unwrap();
         let paths = &pool.settings.paths;
         assert!(paths.strip_script && paths.source == PathSource::RequestUri && !paths.as_sent);
         for mount in ["/", "/app"] {
-            let error = serve(&["--strip-script", "--mount", mount]).unwrap_err();
-            assert!(matches!(error, ConfigError::StripScriptBelowMount), "{error}");
+            let error = listening(&["--strip-script", "--mount", mount]).unwrap_err();
+            let expected = "--strip-script: has no meaning together with --mount; leave one out";
+            assert_eq!(error.to_string(), expected);
         }
     }
 
     #[test]
     fn zero_means_no_limit_where_there_can_be_none() {
-        let pool = serve(&[
+        let pool = listening(&[
             "--body-max",
             "0",
             "--connection-requests",
@@ -471,9 +454,7 @@ mod tests {
             (limits.body_max, limits.connection_requests),
             (i64::MAX as u64, i64::MAX as u64)
         );
-        assert_eq!(limits.request_timeout, Duration::ZERO);
-        let error = serve(&["--params-bytes", "0"]).unwrap_err();
-        assert_eq!(error.to_string(), "--params-bytes: at least 1 is needed");
+        assert_eq!(limits.request_timeout, std::time::Duration::ZERO);
     }
 
     #[test]

@@ -8,7 +8,6 @@ mod block;
 mod refusal;
 
 use std::convert::Infallible;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
@@ -17,26 +16,23 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches};
+use clap::CommandFactory;
 use pool::settings::{Entry, ListenerKind};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{AddressFamily, SocketAddrAny, getsockname, sockopt};
+use settings::{Entries, Layers, Origin, Said};
 
-use crate::cli::{self, Cli, ListenOptions, ScriptArgs};
+use crate::cli::Cli;
 use crate::config::{self, ConfigError, Pool};
 use crate::host;
 use crate::python::Wanted;
-pub use block::{BlockError, BlockOption};
+pub use block::BlockError;
 
 /// Names of scripts that would send the status line themselves (RFC 3875 section 5).
 const NPH: &str = "nph-";
 
 /// What CGI makes of a client's header `Proxy`, and HTTP clients take for the proxy that they are to use (httpoxy).
 const HTTP_PROXY: &str = "HTTP_PROXY";
-
-/// Options of which one at most makes sense: the one that is typed counts, not the other in the script.
-const EXCLUSIVE: [&str; 2] = ["mount", "strip_script"];
 
 /// How a web server has started this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +49,13 @@ impl Start {
         }
         let is_set = |name| std::env::var_os(name).is_some();
         (is_set("GATEWAY_INTERFACE") || is_set("REQUEST_METHOD")).then_some(Self::Cgi)
+    }
+
+    fn entry(self) -> Entries {
+        match self {
+            Self::FastCgi(_) => Entries::FASTCGI,
+            Self::Cgi => Entries::CGI,
+        }
     }
 
     fn listener(self) -> Option<ListenerKind> {
@@ -114,7 +117,7 @@ pub fn run(script: &Path) -> ExitCode {
 }
 
 /// `wsgi-fpm cgi APP`, `wsgi-fpm fastcgi APP`: the same for those who have no script.
-pub fn run_explicit(args: ScriptArgs, entry: Entry) -> anyhow::Result<ExitCode> {
+pub fn run_explicit(typed: Vec<Said>, entry: Entry) -> anyhow::Result<ExitCode> {
     let start = match (entry, listener_on_stdin()) {
         (Entry::Cgi, _) => Start::Cgi,
         (_, Some(kind)) => Start::FastCgi(kind),
@@ -124,7 +127,9 @@ pub fn run_explicit(args: ScriptArgs, entry: Entry) -> anyhow::Result<ExitCode> 
     {
         return Err(ConfigError::NoCgiRequest.into());
     }
-    Ok(finish(start, exec(args, start)))
+    let mut layers = Layers::new(start.entry());
+    layers.put(typed);
+    Ok(finish(start, exec(layers, start)))
 }
 
 /// Says why the process has not become Python, to the log and to the client.
@@ -139,29 +144,21 @@ fn finish(start: Start, failure: anyhow::Result<Infallible>) -> ExitCode {
 
 fn become_python(script: &Path, start: Start) -> anyhow::Result<Infallible> {
     let script = std::path::absolute(script).context("the current directory is unknown")?;
-    let options = block::read(&script)?;
-    // The options of `serve`, without the time that clap needs for the other commands.
-    let listening = ListenOptions::augment_args(clap::Command::new("listening"));
-    let command = ScriptArgs::augment_args(clap::Command::new("script"));
-    let mut arguments: Vec<OsString> = vec!["wsgi-fpm".into(), script.clone().into()];
-    for option in &options {
-        // They say how `wsgi-fpm serve` is to serve this script.
-        if option.is_of(&listening) {
-            option.check(&listening, &script)?;
-        } else {
-            option.check(&command, &script)?;
-            arguments.extend(option.arguments());
-        }
-    }
-    let matches = command
-        .try_get_matches_from(&arguments)
-        .map_err(|error| BlockError::value(&script, cli::one_line(&error, &arguments)))?;
-    exec(ScriptArgs::from_arg_matches(&matches)?, start)
+    let mut layers = Layers::at(
+        start.entry(),
+        Origin::Script {
+            file: script.as_path().into(),
+        },
+    );
+    layers.put(block::read(&script)?);
+    let app = settings::find("app").context("an application is an option")?;
+    layers.put([Said::typed(app, vec![script.clone().into()])]);
+    exec(layers, start)
 }
 
-/// Becomes the Python that runs `args`.
-fn exec(args: ScriptArgs, start: Start) -> anyhow::Result<Infallible> {
-    let pool = Pool::for_script(args, start.listener())?;
+/// Becomes the Python that runs what the layers say.
+fn exec(layers: Layers, start: Start) -> anyhow::Result<Infallible> {
+    let pool = Pool::for_script(layers, start.listener())?;
     let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir);
     let python = wanted.executable()?;
     let program = std::env::current_exe().context("this program's own path is unknown")?;
@@ -169,12 +166,10 @@ fn exec(args: ScriptArgs, start: Start) -> anyhow::Result<Infallible> {
     let settings = inherited_file(&serde_json::to_vec(&pool.settings)?).context("the settings can't be handed over")?;
     let mut command = host::exec_command(&python, &engine);
     command.arg(settings.as_raw_fd().to_string());
-    if start == Start::Cgi {
-        // A client's header `Proxy` under the name of a setting: not even children of the application may see it (SPEC F1).
-        command.env_remove(HTTP_PROXY);
-    }
+    // A client's header `Proxy` under the name of a setting: not even children of the application may see it (SPEC F1).
     // What the administrator sets stays, even under that name.
-    command.envs(pool.env.iter().map(|(key, value)| (key, value)));
+    let without: &[&str] = if start == Start::Cgi { &[HTTP_PROXY] } else { &[] };
+    command.env_clear().envs(pool.environment.variables(without)?);
     let error = command.exec();
     Err(error).with_context(|| format!("{} can't be run", python.display()))
 }
@@ -187,62 +182,32 @@ fn inherited_file(content: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// The options that `file` says itself; none if it is no script.
+/// The options that the application's file says itself; none if it is no script. `typed`: what somebody has said of it.
 ///
 /// # Errors
 /// Its block can't be understood.
-pub fn options_of(file: &Path) -> Result<Vec<BlockOption>, BlockError> {
-    block::read(file)
-}
-
-/// The command line of `serve` or `config` with the options that stand in the script it names, where they are not typed as well.
-pub fn with_block(arguments: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
-    let command = Cli::command();
-    // What is wrong is said later, about the whole.
-    let mut partial = command.clone();
-    for name in ["serve", "config"] {
-        partial = partial.mut_subcommand(name, |subcommand| {
-            subcommand
-                .mut_args(|argument| argument.required(false))
-                .ignore_errors(true)
-        });
-    }
-    let Ok(matches) = partial.try_get_matches_from(&arguments) else {
-        return Ok(arguments);
+pub fn options_of(typed: &mut [Said]) -> anyhow::Result<Vec<Said>> {
+    let value = |key: &str| {
+        let said = typed.iter().find(|said| said.option.key == key)?;
+        said.values.first().cloned()
     };
-    let Some(("serve" | "config", typed)) = matches.subcommand() else {
-        return Ok(arguments);
+    let Some(app) = value("app").and_then(|app| app.into_string().ok()) else {
+        return Ok(Vec::new());
     };
-    let Ok(Some(app)) = typed.try_get_one::<String>("app") else {
-        return Ok(arguments);
-    };
-    let directory = typed.try_get_one::<PathBuf>("chdir").ok().flatten();
-    let file = config::file_part(app);
-    let script = match directory {
-        Some(directory) => directory.join(file),
-        None => PathBuf::from(file),
-    };
+    let file = config::file_part(&app);
+    let typed_directory = value("chdir").map(PathBuf::from);
+    let script = typed_directory.as_deref().unwrap_or(Path::new("")).join(file);
     if !script.is_file() {
-        return Ok(arguments);
+        return Ok(Vec::new());
     }
     let script = std::path::absolute(script).context("the current directory is unknown")?;
-    let options = block::read(&script)?;
-    let known = command.find_subcommand("serve").context("serve is a command")?;
-    let mut arguments = arguments;
-    for option in &options {
-        let id = option.check(known, &script)?;
-        let is_typed = |id: &str| typed.value_source(id) == Some(ValueSource::CommandLine);
-        let contradicts = EXCLUSIVE.contains(&&*id) && EXCLUSIVE.iter().any(|other| is_typed(other));
-        if is_typed(&id) || contradicts {
-            continue;
+    let block = block::read(&script)?;
+    // What it says of the directory must not change which file was meant.
+    if typed_directory.is_none() && block.iter().any(|said| said.option.key == "chdir") {
+        let absolute = format!("{}{}", script.display(), &app[file.len()..]);
+        for said in typed.iter_mut().filter(|said| said.option.key == "app") {
+            said.values = vec![absolute.clone().into()];
         }
-        // What it says of the directory must not change which file was meant.
-        if id == "chdir"
-            && let Some(named) = arguments.iter_mut().find(|argument| **argument == *app.as_str())
-        {
-            *named = format!("{}{}", script.display(), &app[file.len()..]).into();
-        }
-        arguments.extend(option.arguments());
     }
-    Ok(arguments)
+    Ok(block)
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use pool::settings::Limits;
+use settings::sections::Limits;
 
 /// A document response (RFC 3875 section 6.2.1).
 pub fn answer() {
@@ -24,7 +24,7 @@ fn send(status: &str) {
     // A client that is gone needs no answer.
     let _ = stdout.write_all(page.as_bytes()).and_then(|()| stdout.flush());
     // mod_cgid may still be sending a body.
-    let longest = Limits::default().drain_timeout;
+    let longest = Limits::default().drain_timeout.duration().unwrap_or_default();
     pool::drain::finish(&stdout, u64::MAX, longest);
     pool::drain::empty(io::stdin(), pool::cgi::content_length(), longest);
 }

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
+use crate::config::environment::{Environment, EnvironmentError};
 use crate::supervisor::listeners::Listener;
 use crate::supervisor::output::log_lines;
 
@@ -68,13 +69,15 @@ pub enum StartError {
     Control(io::Error),
     #[error("{program} can't be run: {error}")]
     Spawn { program: String, error: io::Error },
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     #[error("the settings can't be sent to the leader: {0}")]
     Settings(io::Error),
 }
 
 /// What a generation is started from.
 pub struct Plan<'a> {
-    pub env: &'a [(String, String)],
+    pub environment: &'a Environment,
     pub settings: &'a Settings,
     pub listeners: &'a [&'a Listener],
     pub handover: &'a Handover,
@@ -106,7 +109,7 @@ impl Generation {
         let slots = settings.workers as usize * settings.threads as usize;
         let scoreboard = Scoreboard::create(slots).map_err(StartError::Scoreboard)?;
         let (ours, theirs) = Socket::pair().map_err(StartError::Control)?;
-        let mut child = spawn(command, plan.env, theirs)?;
+        let mut child = spawn(command, plan.environment, theirs)?;
         let pid = child.id().unwrap_or_default();
         let sent = send_settings(&ours, &scoreboard, plan);
         // A leader that is gone already says why on its standard error and by its status: not here.
@@ -151,9 +154,9 @@ impl Generation {
     }
 }
 
-fn spawn(mut command: Command, env: &[(String, String)], control: Socket) -> Result<Child, StartError> {
+fn spawn(mut command: Command, environment: &Environment, control: Socket) -> Result<Child, StartError> {
     let program = command.get_program().to_string_lossy().into_owned();
-    command.envs(env.iter().map(|(key, value)| (key, value)));
+    command.env_clear().envs(environment.variables(&[])?);
     command
         .stdin(OwnedFd::from(control))
         .stdout(Stdio::piped())

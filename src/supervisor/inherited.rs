@@ -15,7 +15,7 @@ pub fn take(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the borrow ends before this function does, and in between nothing closes `fd`: no other thread runs
     // while listeners are made. A number that is not open makes the calls fail with EBADF and nothing else; one that
     // is this program's own is copied, and its owner keeps it. -1, the one value that is not allowed, can't be typed
-    // (`config::address`).
+    // (`settings::values::Address`).
     let named = unsafe { BorrowedFd::borrow_raw(fd) };
     let copy = fcntl_dupfd_cloexec(named, 3)?;
     fcntl_setfd(named, FdFlags::CLOEXEC)?;

@@ -14,10 +14,10 @@ use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen,
     socket_with, sockopt,
 };
+use settings::values::Address;
 use tracing::warn;
 
 use crate::config::SocketOptions;
-use crate::config::address::Address;
 use crate::supervisor::inherited;
 use crate::supervisor::socket_file::{BindError, Inode, Place, SocketFile};
 

@@ -240,10 +240,10 @@ impl Supervisor {
         self.last_number += 1;
         self.sockets.renew();
         self.pool.settings.listeners = self.sockets.kinds();
-        let is_inherited = |&i: &usize| matches!(self.pool.listen[i], crate::config::address::Address::Fd(_));
+        let is_inherited = |&i: &usize| matches!(self.pool.listen[i], settings::values::Address::Fd(_));
         self.pool.settings.inherited_listeners = (0..self.pool.listen.len()).filter(is_inherited).collect();
         let plan = Plan {
-            env: &self.pool.env,
+            environment: &self.pool.environment,
             settings: &self.pool.settings,
             listeners: &self.sockets.for_generation(),
             handover: &self.handover,

@@ -7,7 +7,7 @@ use tracing::{error, info};
 
 use super::listeners::{ListenError, Listener};
 use crate::config::SocketOptions;
-use crate::config::address::Address;
+use settings::values::Address;
 
 #[derive(Debug)]
 pub struct Sockets {

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use settings::Said;
+use settings::values::Address;
+
 use super::Site;
-use super::typed::Typed;
-use super::value::{Value, shell_word};
-use crate::config::address::Address;
+use super::value::Value;
+use crate::config::words::shell_word;
 use crate::config::{ConfigError, Pool};
-use crate::script::BlockOption;
 
 /// Without the program itself.
 #[derive(Debug)]
@@ -18,41 +19,47 @@ pub struct Command {
 }
 
 impl Command {
-    /// `typed` without the options that stand in the application's own `block`.
+    /// `block`: what the application says of itself.
     ///
     /// # Errors
     /// If a value can't stand in a configuration.
-    pub fn new(pool: &Pool, site: &Site, typed: &Typed, block: &[BlockOption]) -> Result<Self, anyhow::Error> {
+    pub fn new(pool: &Pool, site: &Site, typed: &[Said], block: &[Said]) -> Result<Self, anyhow::Error> {
         let mut command = Self {
             options: Vec::new(),
-            typed: typed.0.iter().map(|option| option.name.clone()).collect(),
+            typed: typed
+                .iter()
+                .filter(|said| said.option.key != "app")
+                .map(|said| said.option.long())
+                .collect(),
         };
+        let is_typed = |key: &str| typed.iter().any(|said| said.option.key == key);
         // These depend on where and by whom the program is started; a script says them for itself.
-        let is_said = |name: &str| block.iter().any(|option| option.long() == name) && !typed.has(name);
+        let is_said = |key: &str| block.iter().any(|said| said.option.key == key) && !is_typed(key);
         if !is_said("chdir") {
             command.push("chdir", site.chdir.clone());
         }
         if let Some(python) = python(pool)?.filter(|_| !is_said("python")) {
             command.push("python", Value::path("--python", &python)?);
         }
-        if typed.has("pythonpath") {
+        if is_typed("pythonpath") {
             for path in &pool.settings.pythonpath {
                 command.push("pythonpath", Value::path("--pythonpath", path)?);
             }
         }
-        for option in &typed.0 {
-            let what = match option.name.as_str() {
-                "chdir" | "python" | "pythonpath" | "listen" => continue,
+        for said in typed {
+            let what = match said.option.key {
+                "app" | "chdir" | "python" | "pythonpath" | "listen" => continue,
                 "env" => "--env",
                 "name" => "--name",
                 "mount" => "--mount",
                 _ => "an option of serve",
             };
-            if option.values.is_empty() {
-                command.options.push((option.name.clone(), None));
+            let name = said.option.long();
+            if said.values.is_empty() {
+                command.options.push((name.clone(), None));
             }
-            for value in &option.values {
-                command.push(&option.name, Value::new(what, value)?);
+            for value in &said.values {
+                command.push(&name, Value::new(what, value)?);
             }
         }
         for address in site.listen.iter().filter(|_| !is_said("listen")) {
@@ -120,5 +127,5 @@ fn python(pool: &Pool) -> Result<Option<PathBuf>, ConfigError> {
     }
     std::path::absolute(named)
         .map(Some)
-        .map_err(ConfigError::CurrentDirectory)
+        .map_err(|error| ConfigError::CurrentDirectory("--chdir".to_owned(), error))
 }

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::command::Command;
-use super::value::{Value, is_plain, quoted, shell_word};
+use super::value::{Value, is_plain, quoted};
 use super::{Backend, HTTP, Site, WriterError, times};
+use crate::config::words::shell_word;
 
 const SERVER: &str = "HAProxy";
 /// Where Debian and Ubuntu lock it in.

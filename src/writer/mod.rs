@@ -11,8 +11,7 @@ mod nginx;
 mod sandbox;
 mod systemd;
 mod times;
-pub mod typed;
-pub mod value;
+mod value;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,10 +21,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use pool::settings::Limits;
+use settings::values::{Address, Timeout};
 
 use crate::cli::{ConfigArgs, SiteOptions, WebServer};
-use crate::config::address::Address;
-use crate::config::units::TimeSpan;
 use crate::config::{ConfigError, Pool};
 use crate::script;
 use command::Command;
@@ -69,7 +67,7 @@ pub enum WriterError {
     NotInBlock { option: String, script: String },
     #[error("{0} is not executable, so Apache can't start it; chmod +x it")]
     NotExecutable(String),
-    #[error("{option}: {server} has no longer times than {}", TimeSpan(*.most))]
+    #[error("{option}: {server} has no longer times than {}", Timeout::from(*.most))]
     TooLong {
         option: &'static str,
         server: &'static str,
@@ -145,23 +143,16 @@ pub fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn write(args: ConfigArgs) -> anyhow::Result<String> {
-    let ConfigArgs {
-        server,
-        typed,
-        serve,
-        site: options,
-    } = args;
-    let pool = Pool::for_config(serve)?;
-    let site = Site::new(&pool, options)?;
+    let ConfigArgs { server, options, site } = args;
+    let mut typed = options.0;
+    let block = script::options_of(&mut typed)?;
+    let pool = Pool::for_config(block.clone(), &typed)?;
+    let site = Site::new(&pool, site)?;
     if site.port == Some(HTTPS) && site.tls.is_none() && server != WebServer::Systemd {
         let name = site.server_names.first().map_or("NAME", String::as_str);
         return Err(WriterError::NoCertificate(name.to_owned()).into());
     }
-    let block = match pool.app_file() {
-        Some(file) if file.is_file() => script::options_of(&file)?,
-        Some(_) | None => Vec::new(),
-    };
-    let command = Command::new(&pool, &site, &typed.without(&block), &block)?;
+    let command = Command::new(&pool, &site, &typed, &block)?;
     let program = program(site.options.program.as_deref())?;
     let text = match server {
         WebServer::Nginx => nginx::write(&site, &command),
@@ -287,7 +278,7 @@ fn default_socket(name: &str) -> PathBuf {
 /// with the next version.
 fn program(named: Option<&Path>) -> Result<Value, anyhow::Error> {
     if let Some(named) = named {
-        let path = std::path::absolute(named).map_err(ConfigError::CurrentDirectory)?;
+        let path = absolute(named)?;
         return Ok(Value::path("--program", &path)?);
     }
     let own = std::env::current_exe().context("the path of this program is unknown, name it with --program")?;
@@ -299,6 +290,10 @@ fn program(named: Option<&Path>) -> Result<Value, anyhow::Error> {
     Ok(Value::path("--program", &linked.unwrap_or(own))?)
 }
 
+fn absolute(path: &Path) -> Result<PathBuf, ConfigError> {
+    std::path::absolute(path).map_err(|error| ConfigError::CurrentDirectory("--chdir".to_owned(), error))
+}
+
 fn ascii_name(pool: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     pool.chars().map(|c| if allowed(c) { c } else { '_' }).collect()
@@ -306,7 +301,7 @@ fn ascii_name(pool: &str) -> String {
 
 fn tls(options: &SiteOptions) -> Result<Option<Tls>, anyhow::Error> {
     let file = |what, path: &Path| -> Result<Value, anyhow::Error> {
-        let path = std::path::absolute(path).map_err(ConfigError::CurrentDirectory)?;
+        let path = absolute(path)?;
         Ok(Value::path(what, &path)?)
     };
     // clap sees to it that there are both or none.
@@ -321,7 +316,7 @@ fn tls(options: &SiteOptions) -> Result<Option<Tls>, anyhow::Error> {
 fn statics(options: &SiteOptions) -> Result<Vec<Static>, anyhow::Error> {
     let mut statics: Vec<Static> = Vec::new();
     for (url, directory) in &options.statics {
-        let directory = std::path::absolute(directory).map_err(ConfigError::CurrentDirectory)?;
+        let directory = absolute(directory)?;
         // Without a slash at the end, which some servers want and others don't.
         let directory: PathBuf = directory.components().collect();
         if statics.iter().any(|known| known.url.as_str() == url) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::command::Command;
 use super::value::{is_plain, percent_encoded, quoted};
 use super::{Backend, HTTP, Site, WriterError, times};
-use crate::config::units::Size;
+use settings::values::SizeLimit;
 
 const SERVER: &str = "nginx";
 /// What users include otherwise; written out, the file needs no other one.
@@ -64,7 +64,7 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
     let _ = write!(
         text,
         "\n    # Largest request body, as --body-max.\n    client_max_body_size {};\n",
-        Size(body_max(site))
+        SizeLimit::from(body_max(site))
     );
     for files in &site.statics {
         let url = files.url.directory();

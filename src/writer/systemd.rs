@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use super::command::{Command, separator};
 use super::value::{Value, is_plain, quoted};
 use super::{Site, WriterError, default_socket, sandbox, times};
-use crate::config::address::Address;
+use settings::values::Address;
 
 /// Who else may connect: the group of nginx, Apache and lighttpd on Debian.
 const WEB_GROUP: &str = "www-data";

@@ -90,14 +90,6 @@ pub fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.chars().all(plain)
 }
 
-/// A word of a shell command, for comments.
-pub fn shell_word(text: &str) -> String {
-    if is_plain(text) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 /// A path in a URL that is sent to browsers.
 pub fn percent_encoded(path: &str) -> String {
     let mut out = String::with_capacity(path.len());

@@ -238,11 +238,8 @@ fn script_that_names_a_missing_python_is_a_500_that_says_so() {
 #[test]
 fn script_with_a_broken_options_block_is_a_500_that_names_it() {
     for kind in ["fcgi", "cgi"] {
-        broken(
-            &format!("block.{kind}"),
-            &[&format!("block.{kind}, options block: "), "\"pthon\""],
-        );
-        broken(&format!("toml.{kind}"), &[&format!("toml.{kind}, options block: ")]);
+        broken(&format!("block.{kind}"), &[&format!("block.{kind}:3: "), "\"pthon\""]);
+        broken(&format!("toml.{kind}"), &[&format!("toml.{kind}:")]);
     }
 }
 

@@ -60,6 +60,10 @@ const NEVER: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "crates/settings/src",
+        &["pool", "fastcgi", "engine", "pyo3", "rustix", "libc", "tokio", "clap"],
+    ),
+    (
         "crates/pool/src",
         &["fastcgi", "engine", "pyo3", "tokio", "std::net::TcpStream"],
     ),
@@ -87,7 +91,7 @@ const NEVER: &[(&str, &[&str])] = &[
         "crates/engine/src/body.rs",
         &["fastcgi", "pyo3", "crate::connection", "crate::exchange"],
     ),
-    ("crates/engine/src/connection.rs", &["pyo3", "crate::wsgi"]),
+    ("crates/engine/src/connection", &["pyo3", "crate::wsgi"]),
     ("src", &["pyo3", "engine"]),
     // It prints what others are to do.
     (

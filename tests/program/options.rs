@@ -1,7 +1,9 @@
 //! `docs/options.md` and the command line say the same.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use settings::{sections, tables};
 
 use crate::run::output;
 
@@ -26,43 +28,64 @@ pub fn from_help(subcommand: &str) -> BTreeMap<String, Option<String>> {
     options.into_iter().map(|(name, text)| (name, default(text))).collect()
 }
 
-/// Options that have a row in a table of the page, with their row.
-fn from_page() -> BTreeMap<String, String> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/options.md");
-    let text = std::fs::read_to_string(page).unwrap();
-    let rows = text.lines().filter_map(|line| {
-        let name = line.strip_prefix("| `--")?.split(['`', ' ']).next()?;
-        Some((format!("--{name}"), line.to_owned()))
-    });
-    rows.collect()
+/// Set to write the tables anew instead of comparing them.
+const UPDATE: &str = "UPDATE_OPTIONS";
+
+fn page() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/options.md")
+}
+
+/// The page with the tables as they have to be, each between the marks of its section.
+fn with_tables(mut page: String) -> String {
+    for section in sections::SECTIONS {
+        let begin = format!("<!-- options: {} -->\n\n", section.title);
+        let end = "\n<!-- end of options -->";
+        let start = page
+            .find(&begin)
+            .unwrap_or_else(|| panic!("docs/options.md has no {begin:?}"))
+            + begin.len();
+        let length = page[start..]
+            .find(end)
+            .unwrap_or_else(|| panic!("{begin:?} has no end"));
+        page.replace_range(start..start + length, &tables::markdown(section));
+    }
+    page
 }
 
 #[test]
-fn every_option_is_documented_with_its_default() {
-    let page = from_page();
-    for subcommand in ["serve", "dev"] {
+fn tables_of_the_documentation_are_those_of_the_declarations() {
+    let text = std::fs::read_to_string(page()).unwrap();
+    let wanted = with_tables(text.clone());
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(page(), wanted).unwrap();
+        return;
+    }
+    for (there, wanted) in text.lines().zip(wanted.lines()) {
+        assert_eq!(there, wanted, "{UPDATE}=1 writes the tables of docs/options.md anew");
+    }
+    assert_eq!(text, wanted);
+}
+
+#[test]
+fn every_option_of_the_help_is_documented_with_its_default() {
+    let page = std::fs::read_to_string(page()).unwrap();
+    for subcommand in ["serve", "dev", "cgi", "fastcgi"] {
         let options = from_help(subcommand);
         assert!(options.len() > 20, "the help was not understood: {options:?}");
         for (name, default) in options.iter().filter(|(name, _)| *name != "--help") {
+            let is_row =
+                |line: &&str| line.starts_with(&format!("| `{name}`")) || line.starts_with(&format!("| `{name} "));
             let row = page
-                .get(name)
+                .lines()
+                .find(is_row)
                 .unwrap_or_else(|| panic!("docs/options.md does not have {name} of {subcommand}"));
             // A default in words is explained there in other words.
             if let Some(default) = default.as_ref().filter(|default| !default.contains(' ')) {
                 assert!(
-                    row.contains(&format!("| `{default}` |")),
+                    row.contains(&format!("`{default}`")),
                     "default {default} of {name} in: {row}"
                 );
             }
         }
-    }
-}
-
-#[test]
-fn every_documented_option_exists() {
-    let mut options = from_help("serve");
-    options.extend(from_help("dev"));
-    for name in from_page().keys() {
-        assert!(options.contains_key(name), "{name} of docs/options.md does not exist");
     }
 }

@@ -173,7 +173,8 @@ fn options_about_paths_that_cannot_be_are_refused() {
     let (status, log) = gateway().flag("--strip-script").option("--mount", "/app").fail();
     assert_eq!(status.code(), Some(2), "{}", log.text());
     assert!(
-        log.text().contains("--strip-script: has no meaning with --mount"),
+        log.text()
+            .contains("--strip-script: has no meaning together with --mount"),
         "{}",
         log.text()
     );

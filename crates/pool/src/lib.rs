@@ -11,7 +11,6 @@ pub mod handover;
 pub mod log;
 pub mod own;
 pub mod page;
-pub mod proxies;
 pub mod scoreboard;
 pub mod settings;
 pub mod title;

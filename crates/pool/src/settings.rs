@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::proxies::TrustedProxies;
+use ::settings::values::TrustedProxies;
 
 /// Everything a leader needs to know about its pool. File descriptors travel beside it (see [`crate::control`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -140,31 +140,4 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// From the request to stop until running requests are cut.
     pub stop_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            params_bytes: 256 * 1024,
-            params_pairs: 1024,
-            param_name: 1024,
-            param_value: 64 * 1024,
-            connections: 1024,
-            connection_requests: 10_000,
-            params_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            body_timeout: Duration::from_secs(60),
-            write_timeout: Duration::from_secs(60),
-            body_buffer: 64 * 1024,
-            body_memory: 128 * 1024,
-            body_max: 1024 * 1024 * 1024,
-            queue_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(300),
-            kill_timeout: Duration::from_secs(30),
-            response_head: 64 * 1024,
-            drain_bytes: 16 * 1024 * 1024,
-            drain_timeout: Duration::from_secs(5),
-            stop_timeout: Duration::from_secs(30),
-        }
-    }
 }

@@ -3,11 +3,11 @@
 //!
 //! Works on an environ that is otherwise complete: for the requests of others this is one branch.
 
-use pool::proxies::TrustedProxies;
 use pool::settings::Settings;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+use settings::values::TrustedProxies;
 
 /// The options' wishes; at least one of them is on.
 pub struct Front {

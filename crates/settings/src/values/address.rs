@@ -5,10 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
+use super::value_by_text;
+
 /// `sun_path` of Linux has 108 bytes, the last of which is a NUL.
 const UNIX_PATH_MAX: usize = 107;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Address {
     Unix(PathBuf),
     Tcp(SocketAddr),
@@ -17,7 +21,7 @@ pub enum Address {
 }
 
 /// A TCP address alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpAddress(pub SocketAddr);
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -132,6 +136,15 @@ impl fmt::Display for Address {
         }
     }
 }
+
+impl fmt::Display for TcpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+value_by_text!(Address, "ADDRESS");
+value_by_text!(TcpAddress, "ADDRESS");
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,13 @@
 //! Whose word about a request's client and scheme counts: the value of `--trusted-proxies`.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
+
+use super::value_by_text;
 
 /// Proxies in front of the web server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +118,23 @@ fn canonical(network: IpNet) -> IpNet {
     }
 }
 
+/// As it is read: networks of one address as the address.
+impl fmt::Display for TrustedProxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let networks = self
+            .networks
+            .iter()
+            .map(|network| match network.prefix_len() == network.max_prefix_len() {
+                true => network.addr().to_string(),
+                false => network.to_string(),
+            });
+        let entries: Vec<_> = networks.chain(self.unix.then(|| "unix".to_owned())).collect();
+        f.write_str(&entries.join(","))
+    }
+}
+
+value_by_text!(TrustedProxies, "LIST");
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,5 +227,6 @@ mod tests {
         let proxies = list("192.0.2.7,10.0.0.0/8,::1,unix");
         let sent = serde_json::to_string(&proxies).unwrap();
         assert_eq!(serde_json::from_str::<TrustedProxies>(&sent).unwrap(), proxies);
+        assert_eq!(proxies.to_string(), "192.0.2.7,10.0.0.0/8,::1,unix");
     }
 }

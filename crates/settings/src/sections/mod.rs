@@ -1,0 +1,52 @@
+//! The declarations, a file for each section of the documentation.
+
+mod app;
+mod front;
+mod limits;
+mod listen;
+mod log;
+mod processes;
+
+pub use app::App;
+pub use front::Front;
+pub use limits::Limits;
+pub use listen::Listen;
+pub use log::Log;
+pub use processes::Processes;
+
+use crate::declaration::Declaration;
+
+/// Options that belong together.
+#[derive(Debug)]
+pub struct Section {
+    pub title: &'static str,
+    pub options: &'static [Declaration],
+}
+
+/// In the order of the documentation.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        title: App::TITLE,
+        options: App::OPTIONS,
+    },
+    Section {
+        title: Listen::TITLE,
+        options: Listen::OPTIONS,
+    },
+    Section {
+        title: Front::TITLE,
+        options: Front::OPTIONS,
+    },
+    Section {
+        title: Processes::TITLE,
+        options: Processes::OPTIONS,
+    },
+    Section {
+        title: Log::TITLE,
+        options: Log::OPTIONS,
+    },
+    Section {
+        title: Limits::TITLE,
+        options: Limits::OPTIONS,
+    },
+];
