@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, bail};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 
-use pool::denied::{Denied, Wish, denied};
+use contract::denied::{Denied, Wish, denied};
 
 use crate::cli::HostArgs;
 use crate::python::Interpreter;

@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
-use pool::log::LogSettings;
-use pool::settings::Entry;
+use contract::log::LogSettings;
+use contract::settings::Entry;
 use settings::Said;
 use tokio::sync::mpsc;
 use tracing::{debug, info};
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 
 fn failure(error: &anyhow::Error) -> ExitCode {
     // It may be the pipe of a log that nobody reads.
-    pool::log::last_line(&format!("wsgi-fpm: error: {error:#}"));
+    contract::log::last_line(&format!("wsgi-fpm: error: {error:#}"));
     let is_usage =
         error.is::<ConfigError>() || error.is::<PythonError>() || error.is::<BlockError>() || error.is::<WriterError>();
     ExitCode::from(if is_usage { EXIT_USAGE } else { 1 })

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use pool::denied::{Denied, Wish, denied};
+use contract::denied::{Denied, Wish, denied};
 use serde::Deserialize;
 use tokio::process::Command;
 

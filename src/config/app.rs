@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pool::denied::{Wish, denied};
+use contract::denied::{Wish, denied};
 use settings::Setting;
 
 use super::{ConfigError, Runs};

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use pool::log::{Format, Level};
+use contract::log::{Format, Level};
 use settings::sections;
 use settings::values::{self, Drain, Timeout};
 
 /// Far more than can ever come, and sums with it don't overflow.
 const UNLIMITED: u64 = i64::MAX as u64;
 
-pub fn limits(limits: &sections::Limits) -> pool::settings::Limits {
+pub fn limits(limits: &sections::Limits) -> contract::settings::Limits {
     let time = |timeout: Timeout| timeout.duration().unwrap_or(Duration::ZERO);
-    pool::settings::Limits {
+    contract::settings::Limits {
         params_bytes: limits.params_bytes.get().in_memory(),
         params_pairs: limits.params_pairs.get() as usize,
         param_name: limits.param_name.get().in_memory(),

@@ -10,9 +10,9 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use pool::denied::Denied;
-use pool::log::{Format, LogSettings};
-use pool::settings::{Entry, ListenerKind, PathSource, Paths, Settings};
+use contract::denied::Denied;
+use contract::log::{Format, LogSettings};
+use contract::settings::{Entry, ListenerKind, PathSource, Paths, Settings};
 use settings::sections::{App, Front, Limits, Listen, Log, Processes};
 use settings::values::{self, Account, Address, AppName, Mount, PoolName};
 use settings::{Entries, Layers, Mistake, Said};
@@ -27,7 +27,7 @@ const ALLOWED_PEERS: &str = "FCGI_WEB_SERVER_ADDRS";
 /// What `flask run --debug` sets: errors are raised, and templates looked up anew.
 const FLASK_DEBUG: &str = "FLASK_DEBUG";
 /// The log and the scoreboard travel with the listeners.
-const MAX_LISTENERS: usize = pool::control::MAX_FDS - pool::control::OWN_FDS;
+const MAX_LISTENERS: usize = contract::control::MAX_FDS - contract::control::OWN_FDS;
 
 /// One application and how it is to be served.
 #[derive(Debug)]

@@ -118,7 +118,7 @@ impl Exchange {
                 Poll::Ready(Some(Ok(Content::Stdout(piece)))) => Some(Ok(piece)),
                 Poll::Ready(Some(Ok(Content::Stderr(text)))) => {
                     for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-                        warn!(target: pool::log::APP, "{}", String::from_utf8_lossy(line).escape_debug());
+                        warn!(target: contract::log::APP, "{}", String::from_utf8_lossy(line).escape_debug());
                     }
                     continue;
                 }

@@ -1,13 +1,13 @@
 //! The pages that the preview itself answers with: the application did not start, is not there yet, or broke off.
 
 use bytes::Bytes;
+use contract::page::{ErrorPage, READY};
 use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-use pool::page::{ErrorPage, READY};
 
 use super::Status;
-pub use pool::page::STATUS_HEADER;
+pub use contract::page::STATUS_HEADER;
 
 /// The application can't start: what is wrong and the traceback. The page reloads itself when that changes.
 pub fn failed(app: &str, status: &Status, reason: &str, detail: &str) -> Response<Full<Bytes>> {

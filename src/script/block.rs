@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pool::denied::{Wish, denied};
+use contract::denied::{Wish, denied};
 use settings::toml::Source;
 use settings::{Declaration, Entries, Mistake, Origin, Said};
 

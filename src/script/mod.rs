@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::CommandFactory;
-use pool::settings::{Entry, ListenerKind};
+use contract::settings::{Entry, ListenerKind};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{AddressFamily, SocketAddrAny, getsockname, sockopt};
 use settings::{Entries, Layers, Origin, Said};

@@ -25,6 +25,6 @@ fn send(status: &str) {
     let _ = stdout.write_all(page.as_bytes()).and_then(|()| stdout.flush());
     // mod_cgid may still be sending a body.
     let longest = Limits::default().drain_timeout.duration().unwrap_or_default();
-    pool::drain::finish(&stdout, u64::MAX, longest);
-    pool::drain::empty(io::stdin(), pool::cgi::content_length(), longest);
+    contract::drain::finish(&stdout, u64::MAX, longest);
+    contract::drain::empty(io::stdin(), contract::cgi::content_length(), longest);
 }

@@ -9,10 +9,10 @@ use std::os::unix::net::UnixStream as Socket;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use pool::control::{ToLeader, ToSupervisor, send, send_with_fds};
-use pool::handover::Handover;
-use pool::scoreboard::Scoreboard;
-use pool::settings::Settings;
+use contract::control::{ToLeader, ToSupervisor, send, send_with_fds};
+use contract::handover::Handover;
+use contract::scoreboard::Scoreboard;
+use contract::settings::Settings;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::process::Child;
@@ -167,7 +167,7 @@ fn spawn(mut command: Command, environment: &Environment, control: Socket) -> Re
     command.spawn().map_err(|error| StartError::Spawn { program, error })
 }
 
-/// The descriptors of [`pool::control::LEADER_FDS`].
+/// The descriptors of [`contract::control::LEADER_FDS`].
 fn send_settings(control: &Socket, scoreboard: &OwnedFd, plan: &Plan<'_>) -> io::Result<()> {
     let mut fds: Vec<BorrowedFd<'_>> = vec![plan.log, scoreboard.as_fd()];
     fds.extend(plan.handover.ends());
@@ -254,7 +254,7 @@ impl Import {
         info!(
             generation,
             "{} is still being imported, for {} s so far",
-            pool::log::escape(&self.app),
+            contract::log::escape(&self.app),
             taken.as_secs()
         );
         self.due += taken;

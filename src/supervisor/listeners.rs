@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use pool::denied::{Denied, Wish, denied};
-use pool::settings::ListenerKind;
+use contract::denied::{Denied, Wish, denied};
+use contract::settings::ListenerKind;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::net::{

@@ -20,8 +20,8 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::Context;
-use pool::handover::Handover;
-use pool::settings::Settings;
+use contract::handover::Handover;
+use contract::settings::Settings;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
@@ -164,7 +164,7 @@ impl Supervisor {
             Hosting::Exec => debug!("Python runs in its own executable"),
         }
         // The command line has been read.
-        pool::title::set(&format!("wsgi-fpm: supervisor ({})", self.pool.settings.pool));
+        contract::title::set(&format!("wsgi-fpm: supervisor ({})", self.pool.settings.pool));
         self.start()?;
         loop {
             let restart_at = self.restart_at;
@@ -319,7 +319,7 @@ impl Supervisor {
         if member.stage != Stage::Starting {
             return;
         }
-        let traceback = Some(pool::log::block(&detail)).filter(|text| !text.is_empty());
+        let traceback = Some(contract::log::block(&detail)).filter(|text| !text.is_empty());
         error!(
             pool = settings.pool,
             app = settings.app,

@@ -1,6 +1,6 @@
 //! The limit of open files, which leaders and workers inherit.
 
-use pool::settings::Settings;
+use contract::settings::Settings;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{debug, warn};
 

@@ -1,6 +1,6 @@
 //! What a leader and its workers print becomes events of the log, a line each.
 
-use pool::log::Lines;
+use contract::log::Lines;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tracing::{debug, info};
 
@@ -29,6 +29,6 @@ pub async fn log_lines(pipe: impl AsyncRead + Unpin, generation: u64) {
 fn log_line(line: &str, generation: u64) {
     let text = line.trim_end();
     if !text.is_empty() {
-        info!(target: pool::log::APP, process = "leader", generation, "{text}");
+        info!(target: contract::log::APP, process = "leader", generation, "{text}");
     }
 }

@@ -9,9 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use pool::log::channel::{self, Received, Receiver, Sender};
-use pool::log::{Format, LogSettings, lost, notice};
-use pool::own::Own;
+use contract::log::channel::{self, Received, Receiver, Sender};
+use contract::log::{Format, LogSettings, lost, notice};
+use contract::own::Own;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, write};
 
@@ -42,7 +42,7 @@ impl Relay {
     /// The system's: no descriptor or no thread is to be had.
     pub fn start(settings: &LogSettings) -> io::Result<Self> {
         let relay = Self::to(io::stderr().as_fd().try_clone_to_owned()?, settings.format)?;
-        pool::log::start(settings, Sender::new(Own::new(relay.sending.try_clone()?)));
+        contract::log::start(settings, Sender::new(Own::new(relay.sending.try_clone()?)));
         Ok(relay)
     }
 
@@ -245,7 +245,7 @@ mod tests {
     use std::io::Read;
     use std::time::Instant;
 
-    use pool::log::Sink;
+    use contract::log::Sink;
 
     use super::*;
 
@@ -286,7 +286,7 @@ mod tests {
             panic!("{told:?}")
         };
         let lost = |line: &&str| {
-            let (_, rest) = line.split_once(" WARN pool::log: ").unwrap();
+            let (_, rest) = line.split_once(" WARN contract::log: ").unwrap();
             let (number, rest) = rest.split_once(' ').unwrap();
             assert_eq!(rest, "lines of the log were lost since nobody read it");
             number.parse::<usize>().unwrap()

@@ -1,8 +1,8 @@
 //! A pool's listeners over generations: each start of one looks whether unix sockets can still be reached by their path, and
 //! makes anew what was removed.
 
-use pool::control::{MAX_FDS, OWN_FDS};
-use pool::settings::ListenerKind;
+use contract::control::{MAX_FDS, OWN_FDS};
+use contract::settings::ListenerKind;
 use tracing::{error, info};
 
 use super::listeners::{ListenError, Listener};

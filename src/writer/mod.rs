@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use pool::settings::Limits;
+use contract::settings::Limits;
 use settings::values::{Address, Timeout};
 
 use crate::cli::{ConfigArgs, SiteOptions, WebServer};

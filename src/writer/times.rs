@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pool::settings::Limits;
+use contract::settings::Limits;
 
 /// From our time limit to the web server's: what is on its way arrives, on a busy machine, too.
 const MARGIN: Duration = Duration::from_secs(20);

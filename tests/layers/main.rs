@@ -10,33 +10,36 @@ use std::fs;
 
 use source::{files, module, paths, relative, sources};
 
-/// Modules of the engine, from below. Each may import those before it, none after it.
+/// Modules of the engine, from below. Each may import those before it, none after it. The first that a path begins with counts.
 const ENGINE: &[&str] = &[
-    "ffi",
-    "forked",
-    "lost",
-    "bell",
-    "request_id",
-    "printing",
-    "sigpipe",
-    "crash",
-    "body",
+    "base::ffi",
+    "base::forked",
+    "base::lost",
+    "base::bell",
+    "base::request_id",
+    "base::printing",
+    "base::sigpipe",
+    "base::crash",
+    "base::output",
+    "base",
+    "request::body",
     "reactor",
-    "carrier",
-    "exchange",
+    "request::carrier",
+    "request::exchange",
+    "request",
     "connection",
     "wsgi",
-    "preload",
-    "output",
-    "access",
-    "interrupt",
-    "thread",
-    "receiver",
-    "overdue",
-    "watchdog",
-    "worker",
-    "leader",
-    "standalone",
+    "process::preload",
+    "process::access",
+    "process::interrupt",
+    "process::thread",
+    "process::receiver",
+    "process::overdue",
+    "process::watchdog",
+    "process::worker",
+    "process::leader",
+    "process::standalone",
+    "process",
     "cgi",
 ];
 
@@ -45,7 +48,7 @@ const NEVER: &[(&str, &[&str])] = &[
     (
         "crates/fastcgi/src",
         &[
-            "pool",
+            "contract",
             "engine",
             "pyo3",
             "rustix",
@@ -61,10 +64,12 @@ const NEVER: &[(&str, &[&str])] = &[
     ),
     (
         "crates/settings/src",
-        &["pool", "fastcgi", "engine", "pyo3", "rustix", "libc", "tokio", "clap"],
+        &[
+            "contract", "fastcgi", "engine", "pyo3", "rustix", "libc", "tokio", "clap",
+        ],
     ),
     (
-        "crates/pool/src",
+        "crates/contract/src",
         &["fastcgi", "engine", "pyo3", "tokio", "std::net::TcpStream"],
     ),
     ("crates/engine/src", &["tokio"]),
@@ -81,15 +86,21 @@ const NEVER: &[(&str, &[&str])] = &[
     ),
     (
         "crates/engine/src/reactor",
-        &["fastcgi", "pyo3", "crate::connection", "crate::wsgi", "crate::exchange"],
+        &[
+            "fastcgi",
+            "pyo3",
+            "crate::connection",
+            "crate::wsgi",
+            "crate::request::exchange",
+        ],
     ),
     (
-        "crates/engine/src/exchange.rs",
+        "crates/engine/src/request/exchange.rs",
         &["fastcgi", "crate::connection", "crate::reactor", "crate::wsgi"],
     ),
     (
-        "crates/engine/src/body.rs",
-        &["fastcgi", "pyo3", "crate::connection", "crate::exchange"],
+        "crates/engine/src/request/body.rs",
+        &["fastcgi", "pyo3", "crate::connection", "crate::request::exchange"],
     ),
     ("crates/engine/src/connection", &["pyo3", "crate::wsgi"]),
     ("src", &["pyo3", "engine"]),
@@ -112,21 +123,24 @@ const ONLY_IN: &[(&str, &str, &str)] = &[("src", "fastcgi", "src/preview"), ("sr
 
 /// Where `unsafe` may stand, and what for.
 const UNSAFE: &[(&str, &str)] = &[
-    ("crates/engine/src/crash.rs", "signal handlers"),
+    ("crates/engine/src/base/crash.rs", "signal handlers"),
     (
-        "crates/engine/src/forked.rs",
+        "crates/engine/src/base/forked.rs",
         "handlers of pthread_atfork, and signals' dispositions",
     ),
     (
-        "crates/engine/src/ffi.rs",
+        "crates/engine/src/base/ffi.rs",
         "CPython's C API, where pyo3 has nothing safe",
     ),
     (
-        "crates/engine/src/sigpipe.rs",
+        "crates/engine/src/base/sigpipe.rs",
         "a thread's signal mask, around writes that can't say MSG_NOSIGNAL",
     ),
-    ("crates/pool/src/scoreboard.rs", "shared memory"),
-    ("crates/pool/src/title.rs", "writing over the process's own arguments"),
+    ("crates/contract/src/scoreboard.rs", "shared memory"),
+    (
+        "crates/contract/src/title.rs",
+        "writing over the process's own arguments",
+    ),
     ("src/host.rs", "loading libpython and calling its main function"),
     ("src/supervisor/inherited.rs", "naming a descriptor by its number"),
 ];
@@ -180,30 +194,48 @@ fn nobody_names_what_its_layer_does_not_know() {
 
 #[test]
 fn engine_modules_import_downwards_only() {
-    let rank = |module: &str| ENGINE.iter().position(|known| *known == module);
+    downwards("crates/engine/src/", ENGINE);
+}
+
+/// `order`: the modules in the folder `root`, from below.
+#[track_caller]
+fn downwards(root: &str, order: &[&str]) {
+    let rank = |path: &str| order.iter().position(|known| is_below(path, known));
     let mut violations = BTreeSet::new();
-    for source in sources()
-        .iter()
-        .filter(|source| source.path.starts_with("crates/engine/"))
-    {
-        let Some(&own) = module(&source.path).first() else {
+    let mut met = BTreeSet::new();
+    for source in sources().iter().filter(|source| source.path.starts_with(root)) {
+        let own = module(&source.path).join("::");
+        if own.is_empty() {
+            continue;
+        }
+        let Some(own_rank) = rank(&own) else {
+            violations.insert(format!("{}: {own} has no place in the list of layers", source.path));
             continue;
         };
-        let Some(own_rank) = rank(own) else {
-            violations.insert(format!(
-                "{}: the module {own} has no place in the list of layers",
-                source.path
-            ));
-            continue;
-        };
+        met.insert(own_rank);
         for (line, path) in paths(source) {
-            let other = path.strip_prefix("crate::").and_then(|path| path.split("::").next());
-            if let Some(other) = other.filter(|other| rank(other).is_some_and(|rank| rank > own_rank)) {
+            let other = path.strip_prefix("crate::").and_then(rank);
+            if let Some(other) = other.filter(|other| *other > own_rank) {
+                let other = order[other];
                 violations.insert(format!("{}:{line}: {own} stands below {other}", source.path));
             }
         }
     }
-    none(&Vec::from_iter(violations), "a module of the engine imports from above");
+    let missing = (0..order.len()).filter(|rank| !met.contains(rank));
+    violations.extend(missing.map(|rank| format!("{}: no such module: take it off the list", order[rank])));
+    none(&Vec::from_iter(violations), "a module imports from above");
+}
+
+#[test]
+fn rules_are_about_paths_that_exist() {
+    let rules = NEVER.iter().map(|(path, _)| path);
+    let rules = rules.chain(ONLY_IN.iter().flat_map(|(place, _, allowed)| [place, allowed]));
+    let sources = sources();
+    let missing = rules.filter(|path| !sources.iter().any(|source| is_inside(&source.path, path)));
+    none(
+        &missing.map(|path| (*path).to_owned()).collect::<Vec<_>>(),
+        "no such path: a rule that guards nothing",
+    );
 }
 
 #[test]

@@ -40,7 +40,13 @@ pub fn relative(path: &Path) -> String {
 
 /// All of the product's own Rust: no tests.
 pub fn sources() -> Vec<Source> {
-    let crates = ["crates/fastcgi/src", "crates/pool/src", "crates/engine/src", "src"];
+    let crates = [
+        "crates/fastcgi/src",
+        "crates/settings/src",
+        "crates/contract/src",
+        "crates/engine/src",
+        "src",
+    ];
     let sources: Vec<Source> = files(&crates, &[".rs"])
         .into_iter()
         .map(|path| {

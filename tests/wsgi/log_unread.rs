@@ -43,7 +43,7 @@ fn lost(log: &Log) -> usize {
     let lines = log.lines();
     let told = lines.iter().filter(|line| is_lost(line));
     let number = |line: &String| {
-        let (_, rest) = line.split_once(" WARN pool::log: ").unwrap();
+        let (_, rest) = line.split_once(" WARN contract::log: ").unwrap();
         rest.split(' ').next().unwrap().parse::<usize>().unwrap()
     };
     told.map(number).sum()

@@ -17,17 +17,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use pool::log::{Direct, escape, escape_bytes};
-use pool::own::{Own, OwnFd};
-use pool::settings::Settings;
+use contract::log::{Direct, escape, escape_bytes};
+use contract::own::{Own, OwnFd};
+use contract::settings::Settings;
 use pyo3::prelude::*;
 
-use crate::access::Access;
-use crate::carrier::CarrierError;
-use crate::crash::Answers;
-use crate::exchange::{Exchange, Failure};
-use crate::request_id::RequestId;
-use crate::worker;
+use crate::base::crash::Answers;
+use crate::base::request_id::RequestId;
+use crate::process::access::Access;
+use crate::process::worker;
+use crate::request::carrier::CarrierError;
+use crate::request::exchange::{Exchange, Failure};
 use crate::wsgi::call::{Caller, constants};
 use crate::wsgi::environ::EnvironBuilder;
 use crate::wsgi::errors::Errors;
@@ -52,10 +52,10 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
         }
     };
     match io::stderr().as_fd().try_clone_to_owned() {
-        Ok(log) => pool::log::start(&settings.log, Direct::new(Own::new(log), settings.log.format)),
+        Ok(log) => contract::log::start(&settings.log, Direct::new(Own::new(log), settings.log.format)),
         Err(error) => eprintln!("wsgi-fpm: there is no log: {error}"),
     }
-    let unread = Arc::new(AtomicU64::new(pool::cgi::content_length()));
+    let unread = Arc::new(AtomicU64::new(contract::cgi::content_length()));
     let rest = input.try_clone();
     let request = Request::new(settings);
     let mut access = settings.log.access.then(|| request.access());
@@ -80,11 +80,11 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     signals::outlive_response();
     // The response is whole before the rest of the body is waited for.
     if let Some(output) = output.get() {
-        pool::drain::finish(&*output, most, longest);
+        contract::drain::finish(&*output, most, longest);
     }
     output.close();
     if let Ok(rest) = rest {
-        pool::drain::empty(rest, most.min(unread.load(Ordering::Relaxed)), longest);
+        contract::drain::empty(rest, most.min(unread.load(Ordering::Relaxed)), longest);
     }
     i32::from(matches!(answered.outcome, Outcome::Failed | Outcome::TimedOut))
 }
@@ -184,7 +184,7 @@ fn answer(
     let app = worker::load(py, settings).map_err(|(reason, detail)| {
         tracing::error!(
             request = request.name(&sent_path),
-            traceback = %pool::log::block(&detail),
+            traceback = %contract::log::block(&detail),
             "{reason}"
         );
         Refusal::Failed

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::SIGTERM;
 
-use crate::forked;
+use crate::base::forked;
 
 /// From now on SIGTERM does not end this process. lighttpd and mod_cgid send it as soon as they have the whole response,
 /// and would mostly come before `close()` and exit functions (SPEC C23, D8). A handler of the application's own is called

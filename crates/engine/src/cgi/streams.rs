@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pool::own::{Own, OwnFd};
-use pool::settings::Limits;
+use contract::own::{Own, OwnFd};
+use contract::settings::Limits;
 use pyo3::Python;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
@@ -20,10 +20,10 @@ use rustix::io::{Errno, read, write};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use super::signals;
-use crate::body::Body;
-use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Lack, Payload};
-use crate::exchange::Failure;
-use crate::sigpipe;
+use crate::base::sigpipe;
+use crate::request::body::Body;
+use crate::request::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Lack, Payload};
+use crate::request::exchange::Failure;
 
 /// Standard output, which only this process has: whoever prints writes to standard error.
 pub struct Output(Mutex<Option<Arc<OwnFd>>>);

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pool::settings::Limits;
+use contract::settings::Limits;
 use pyo3::prelude::*;
 
 use super::Request;
 use super::streams::Output;
-use crate::exchange::{Exchange, TakenOver};
-use crate::ffi;
-use crate::interrupt::{PYTHON_WAIT, interrupt, kill, report, take_back};
+use crate::base::ffi;
+use crate::process::interrupt::{PYTHON_WAIT, interrupt, kill, report, take_back};
+use crate::request::exchange::{Exchange, TakenOver};
 use crate::wsgi::reject;
 
 /// Watches over the request of this process, in a thread that has nothing else to do.

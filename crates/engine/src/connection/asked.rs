@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
+use contract::log::escape_bytes;
 use fastcgi::Pairs;
-use pool::log::escape_bytes;
 use rustix::net::getpeername;
 
 use super::Connection;

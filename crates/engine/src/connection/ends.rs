@@ -7,12 +7,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use pool::scoreboard::now_ms;
+use contract::scoreboard::now_ms;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::incoming::Received;
 use super::{Connection, Phase, RECEIVES};
-use crate::carrier::CarrierError;
+use crate::request::carrier::CarrierError;
 
 /// What is known of the end of a peer's sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use pool::settings::Limits;
+use contract::settings::Limits;
 
 use super::Connection;
 use super::ends::Doubts;

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use super::hub::{Hub, INPUT_SIZE};
-use crate::carrier::CarrierError;
+use crate::request::carrier::CarrierError;
 
 /// Bytes `start..end` of `buffer` are there. A connection at rest has no buffer, or one just large enough.
 #[derive(Default)]

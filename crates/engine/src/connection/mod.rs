@@ -15,18 +15,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use contract::handover::{Handover, Passage};
+use contract::limited;
+use contract::own::OwnFd;
+use contract::scoreboard::now_ms;
 use fastcgi::record::{ProtocolStatus, role};
 use fastcgi::{BeginRequest, Event, Pairs, encode};
-use pool::handover::{Handover, Passage};
-use pool::limited;
-use pool::own::OwnFd;
-use pool::scoreboard::now_ms;
 use rustix::net::{Shutdown, shutdown};
 
-use crate::body::{Body, NoLength, declared_length};
-use crate::carrier::CarrierError;
+use crate::base::{forked, lost};
 use crate::reactor::{Key, Parked};
-use crate::{forked, lost};
+use crate::request::body::{Body, NoLength, declared_length};
+use crate::request::carrier::CarrierError;
 use ends::End;
 pub use hub::Hub;
 use incoming::Incoming;

@@ -9,7 +9,7 @@ use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
-use crate::carrier::{CarrierError, Ending, FilePart, Payload};
+use crate::request::carrier::{CarrierError, Ending, FilePart, Payload};
 
 /// What could not be sent yet, and how far the response is.
 #[derive(Default)]
@@ -112,7 +112,7 @@ impl Outgoing {
         self.pending.is_empty() && self.record_left == 0
     }
 
-    /// See [`crate::carrier::Carrier::send`].
+    /// See [`crate::request::carrier::Carrier::send`].
     pub fn send(
         &mut self,
         fd: impl AsFd,
@@ -141,7 +141,7 @@ impl Outgoing {
         self.flush(&fd)
     }
 
-    /// See [`crate::carrier::Carrier::send_file`].
+    /// See [`crate::request::carrier::Carrier::send_file`].
     pub fn send_file(
         &mut self,
         fd: impl AsFd,

@@ -3,17 +3,17 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
+use contract::scoreboard::now_ms;
 use fastcgi::record::ProtocolStatus;
 use fastcgi::{BeginRequest, Pairs, encode};
-use pool::scoreboard::now_ms;
 use rustix::net::{Shutdown, shutdown};
 
 use super::ends::End;
 use super::outgoing::{POISON, Tail};
 use super::{Connection, Phase, Step, log_surplus};
-use crate::body::Body;
-use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Lack, Payload};
-use crate::sigpipe;
+use crate::base::sigpipe;
+use crate::request::body::Body;
+use crate::request::carrier::{Carrier, CarrierError, Ending, FilePart, Handles, Lack, Payload};
 
 /// Bytes of a page that Apache may append (`ErrorDocument`): more than pages of this kind have.
 const ERROR_PAGE: u64 = 64 * 1024;

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pool::handover::{Handed, Passage};
-use pool::limited;
-use pool::own::{self, Own, OwnFd};
-use pool::scoreboard::now_ms;
+use contract::handover::{Handed, Passage};
+use contract::limited;
+use contract::own::{self, Own, OwnFd};
+use contract::scoreboard::now_ms;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{self, PollFd, PollFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -16,7 +16,7 @@ use rustix::net::sockopt::socket_acceptconn;
 use rustix::net::{SocketFlags, accept_with};
 
 use super::{LISTENER_BIT, Next, Parked, Reactor, timespec};
-use crate::{crash, lost};
+use crate::base::{crash, lost};
 
 pub(super) struct Listeners {
     /// By number; `None` once it is closed, so that nobody connects to a socket that nobody serves.
@@ -221,7 +221,7 @@ impl<C: Parked> Reactor<C> {
 
     /// Says so, but not for each of the many connections that may have to wait.
     fn warn_full(&self, consequence: &str) {
-        let now = pool::scoreboard::now_ms();
+        let now = contract::scoreboard::now_ms();
         if now >= self.warn_after_ms.load(Ordering::Relaxed) {
             self.warn_after_ms.store(now + WARN_PAUSE_MS, Ordering::Relaxed);
             tracing::warn!(
@@ -236,7 +236,7 @@ impl<C: Parked> Reactor<C> {
         self.stop_listening();
         self.nudge();
         self.accept_after_ms
-            .store(pool::scoreboard::now_ms() + ACCEPT_PAUSE_MS, Ordering::Relaxed);
+            .store(contract::scoreboard::now_ms() + ACCEPT_PAUSE_MS, Ordering::Relaxed);
     }
 
     pub(super) fn listen(&self) -> io::Result<()> {

@@ -15,15 +15,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pool::handover::{Handover, Passage};
-use pool::limited;
-use pool::own::{Own, OwnFd};
-use pool::scoreboard::now_ms;
+use contract::handover::{Handover, Passage};
+use contract::limited;
+use contract::own::{Own, OwnFd};
+use contract::scoreboard::now_ms;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{self, EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use rustix::io::Errno;
 
-use crate::lost;
+use crate::base::lost;
 use listening::Listeners;
 use place::{Place, Worker};
 pub use slots::Key;
@@ -34,7 +34,7 @@ pub trait Parked: Send {
     fn fd(&self) -> BorrowedFd<'_>;
     /// Where the reactor keeps it; `None` until it is parked for the first time.
     fn key(&mut self) -> &mut Option<Key>;
-    /// When somebody must look at it although nothing has arrived: milliseconds of `pool::scoreboard::now_ms`.
+    /// When somebody must look at it although nothing has arrived: milliseconds of `contract::scoreboard::now_ms`.
     fn deadline(&self) -> Option<u64>;
     /// Between two requests, with nothing of the next one received.
     fn is_idle(&self) -> bool;

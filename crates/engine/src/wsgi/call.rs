@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use pool::scoreboard::Scoreboard;
-use pool::settings::{Entry, Settings};
+use contract::scoreboard::Scoreboard;
+use contract::settings::{Entry, Settings};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
@@ -15,8 +15,8 @@ use super::lenient::Leniency;
 use super::respond::{Outcome, Responder};
 use super::response::Response;
 use super::start_response::StartResponse;
-use crate::body;
-use crate::exchange::Ticket;
+use crate::request::body;
+use crate::request::exchange::Ticket;
 
 /// The gateway's own keys, the same in every environ (PEP 3333, "environ Variables").
 ///

@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
-use pool::scoreboard::now_ms;
-use pool::settings::{Limits, Settings};
+use contract::scoreboard::now_ms;
+use contract::settings::{Limits, Settings};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
@@ -15,8 +15,8 @@ use super::forwarded::Front;
 use super::params::{Role, is_https, is_token, parse_request_start, role_of, split_host};
 use super::paths::{PathRule, Sent};
 use super::reject::{Rejection, Seldom};
-use crate::body::declared_length;
-use crate::ffi;
+use crate::base::ffi;
+use crate::request::body::declared_length;
 
 /// Builds environs for one thread.
 pub struct EnvironBuilder {

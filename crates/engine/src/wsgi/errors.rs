@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyString};
 
-use crate::forked;
-use crate::request_id::RequestId;
+use crate::base::forked;
+use crate::base::request_id::RequestId;
 
 /// Belongs to one request, whichever thread writes to it, and for as long as somebody has it. Once nobody has, it may
 /// be lent to the next request of its thread.
@@ -73,13 +73,13 @@ impl Errors {
 
     fn log_event(&self, lines: &str) {
         let (first, more) = lines.split_once('\n').unwrap_or((lines, ""));
-        let first = pool::log::escape(first);
+        let first = contract::log::escape(first);
         if forked::is_child() {
-            return forked::error_line(&format!("{first}{}", pool::log::block(more)));
+            return forked::error_line(&format!("{first}{}", contract::log::block(more)));
         }
         let request = self.request.name(self.serial.load(Ordering::Relaxed));
-        let more = (!more.is_empty()).then(|| tracing::field::display(pool::log::block(more)));
-        tracing::info!(target: pool::log::APP, %request, more, "{first}");
+        let more = (!more.is_empty()).then(|| tracing::field::display(contract::log::block(more)));
+        tracing::info!(target: contract::log::APP, %request, more, "{first}");
     }
 
     fn append(&self, py: Python<'_>, text: &str) {

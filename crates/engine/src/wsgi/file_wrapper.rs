@@ -6,7 +6,7 @@ use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::ffi;
+use crate::base::ffi;
 
 /// Wraps a file for transmission; an ordinary iterable wherever it isn't returned itself.
 #[pyclass(frozen, module = "wsgi_fpm")]

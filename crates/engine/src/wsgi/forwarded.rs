@@ -3,7 +3,7 @@
 //!
 //! Works on an environ that is otherwise complete: for the requests of others this is one branch.
 
-use pool::settings::Settings;
+use contract::settings::Settings;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};

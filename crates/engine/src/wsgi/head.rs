@@ -1,13 +1,13 @@
 //! A response's head: status and headers, checked as they are stored (SPEC C8 to C14, C27, C35, F4).
 
-use pool::settings::Settings;
+use contract::settings::Settings;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
 use super::lenient::{Deviation, Deviations};
 use super::params::is_token;
-use crate::ffi;
+use crate::base::ffi;
 
 /// A checked head, in wire form but for the empty line that ends it.
 #[derive(Default)]

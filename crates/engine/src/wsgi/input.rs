@@ -10,10 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
 use super::start_response::carrier_error;
-use crate::body::{self, Body};
-use crate::carrier::CarrierError;
-use crate::exchange::{Failure, Ticket};
-use crate::ffi;
+use crate::base::ffi;
+use crate::request::body::{self, Body};
+use crate::request::carrier::CarrierError;
+use crate::request::exchange::{Failure, Ticket};
 
 /// The body of one request.
 #[pyclass(frozen, module = "wsgi_fpm", freelist = 16)]

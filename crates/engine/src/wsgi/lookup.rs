@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pool::denied::{Wish, denied};
-use pool::settings::Settings;
+use contract::denied::{Wish, denied};
+use contract::settings::Settings;
 use pyo3::exceptions::PyModuleNotFoundError;
 use pyo3::prelude::*;
 

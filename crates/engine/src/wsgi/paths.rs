@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Once;
 
-use pool::settings::{PathSource, Paths};
+use contract::settings::{PathSource, Paths};
 
 /// How the pair is found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use pool::scoreboard::now_ms;
+use contract::scoreboard::now_ms;
 use pyo3::PyErr;
 
-use crate::body;
+use crate::request::body;
 
 /// What the watchdog answers for a request that runs too long (SPEC E4).
 pub const TIMED_OUT: &str = "504 Gateway Timeout";

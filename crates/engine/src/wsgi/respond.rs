@@ -1,6 +1,6 @@
 //! One call of the application, and what it returns, to the front server.
 
-use pool::page::ErrorPage;
+use contract::page::ErrorPage;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
@@ -11,9 +11,9 @@ use super::lenient::{Deviation, Leniency};
 use super::reject::{self, Page};
 use super::start_response::StartResponse;
 use super::traceback;
-use crate::carrier::{CarrierError, Ending, FilePart};
-use crate::exchange::Failure;
-use crate::{ffi, forked};
+use crate::base::{ffi, forked};
+use crate::request::carrier::{CarrierError, Ending, FilePart};
+use crate::request::exchange::Failure;
 
 /// How a request ended, for the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -395,7 +395,7 @@ impl Responder<'_> {
         tracing::error!(
             request = %(self.request)(),
             exception,
-            traceback = %pool::log::block(&traceback),
+            traceback = %contract::log::block(&traceback),
             "the application failed {when}"
         );
     }
@@ -441,7 +441,7 @@ fn debug_page(py: Python<'_>, app: &str, request: &str, error: &PyErr) -> Page {
         } else {
             ""
         },
-        known: is_get.then_some(pool::page::READY),
+        known: is_get.then_some(contract::page::READY),
     }
     .html();
     Page::new(

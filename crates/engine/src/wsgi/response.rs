@@ -2,7 +2,7 @@
 
 use super::head::Head;
 use super::lenient::Deviations;
-use crate::carrier::Lack;
+use crate::request::carrier::Lack;
 
 /// From the request's start to the response's end.
 #[derive(Default)]

@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use super::head::{Head, HeadRules, type_name};
 use super::lenient::Deviation;
 use super::response::Response;
-use crate::exchange::{Failure, Ticket};
+use crate::request::exchange::{Failure, Ticket};
 
 /// The callable that the application gets.
 #[pyclass(frozen, module = "wsgi_fpm", freelist = 16)]

@@ -10,19 +10,20 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use pool::control::{Messages, OWN_FDS, ToLeader, ToSupervisor, receive_with_fds, send};
-use pool::handover::Handover;
-use pool::own::{Own, OwnFd};
-use pool::scoreboard::Scoreboard;
-use pool::settings::Settings;
+use contract::control::{Messages, OWN_FDS, ToLeader, ToSupervisor, receive_with_fds, send};
+use contract::handover::Handover;
+use contract::own::{Own, OwnFd};
+use contract::scoreboard::Scoreboard;
+use contract::settings::Settings;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::forked::{self, Disposition};
-use crate::preload::{self, Audit};
-use crate::watchdog::Farewell;
-use crate::{ffi, worker};
+use crate::base::ffi;
+use crate::base::forked::{self, Disposition};
+use crate::process::preload::{self, Audit};
+use crate::process::watchdog::Farewell;
+use crate::process::worker;
 use workers::{Forked, Workers};
 
 /// The leader's whole life, and that of each worker in its fork. Returns the process's exit code.
@@ -92,10 +93,10 @@ impl Leader {
         let give = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let scoreboard = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let log = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
-        pool::log::start(&settings.log, pool::log::channel::Sender::new(log));
+        contract::log::start(&settings.log, contract::log::channel::Sender::new(log));
         // A name for ps and top; nothing depends on it.
         let _ = rustix::thread::set_name(c"wsgi-fpm leader");
-        pool::title::set(&format!("wsgi-fpm: pool {}, leader", settings.pool));
+        contract::title::set(&format!("wsgi-fpm: pool {}, leader", settings.pool));
         // Importing the application may take for ever: the supervisor's end must not go unnoticed.
         set_parent_process_death_signal(Some(Signal::KILL))?;
         worker::prepare_paths(py, &settings)?;

@@ -8,14 +8,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use pool::log::escape_bytes;
-use pool::scoreboard::now_ms;
+use contract::log::escape_bytes;
+use contract::scoreboard::now_ms;
 
-use crate::access::Access;
+use crate::base::request_id::RequestId;
 use crate::connection::{Connection, Step};
+use crate::process::access::Access;
+use crate::process::thread::{Shared, refuse};
 use crate::reactor::Reactor;
-use crate::request_id::RequestId;
-use crate::thread::{Shared, refuse};
 use crate::wsgi::reject::Rejection;
 use crate::wsgi::respond::Outcome;
 

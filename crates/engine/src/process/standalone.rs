@@ -7,15 +7,15 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use pool::log::Direct;
-use pool::own::{self, Own, OwnFd};
-use pool::scoreboard::Scoreboard;
-use pool::settings::Settings;
+use contract::log::Direct;
+use contract::own::{self, Own, OwnFd};
+use contract::scoreboard::Scoreboard;
+use contract::settings::Settings;
 use pyo3::prelude::*;
 use signal_hook::consts::SIGTERM;
 
-use crate::forked;
-use crate::worker::{self, Birth, ToLeader};
+use crate::base::forked;
+use crate::process::worker::{self, Birth, ToLeader};
 
 /// Serves until SIGTERM; the exit code.
 pub fn run(py: Python<'_>, settings: Settings) -> i32 {
@@ -27,18 +27,18 @@ pub fn run(py: Python<'_>, settings: Settings) -> i32 {
         }
     };
     match io::stderr().as_fd().try_clone_to_owned() {
-        Ok(log) => pool::log::start(&settings.log, Direct::new(Own::new(log), settings.log.format)),
+        Ok(log) => contract::log::start(&settings.log, Direct::new(Own::new(log), settings.log.format)),
         Err(error) => eprintln!("wsgi-fpm: there is no log: {error}"),
     }
     // A name for ps and top; nothing depends on it.
     let _ = rustix::thread::set_name(c"wsgi-fpm");
     let file = Path::new(&settings.app).file_name();
     let app = file.map_or(settings.app.as_str().into(), |file| file.to_string_lossy());
-    pool::title::set(&format!("wsgi-fpm: {app}"));
+    contract::title::set(&format!("wsgi-fpm: {app}"));
     match serve(py, settings, listener) {
         Ok(code) => code,
         Err((reason, detail)) => {
-            tracing::error!(traceback = %pool::log::block(&detail), "{reason}");
+            tracing::error!(traceback = %contract::log::block(&detail), "{reason}");
             1
         }
     }

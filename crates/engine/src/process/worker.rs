@@ -6,28 +6,29 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pool::handover::Handover;
-use pool::log::escape;
-use pool::own::{Own, OwnFd};
-use pool::scoreboard::Scoreboard;
-use pool::settings::{Entry, Settings};
+use contract::handover::Handover;
+use contract::log::escape;
+use contract::own::{Own, OwnFd};
+use contract::scoreboard::Scoreboard;
+use contract::settings::{Entry, Settings};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
-use crate::bell::Bell;
+use crate::base::bell::Bell;
+use crate::base::crash::STACK_SIGNAL;
+use crate::base::request_id::RequestId;
+use crate::base::{crash, ffi, forked, printing};
 use crate::connection::Hub;
-use crate::crash::STACK_SIGNAL;
-use crate::exchange::Exchange;
+use crate::process::preload;
+use crate::process::receiver::Receiver;
+use crate::process::thread::{Server, Shared, Station};
+use crate::process::watchdog::Watchdog;
 use crate::reactor::Reactor;
-use crate::receiver::Receiver;
-use crate::request_id::RequestId;
-use crate::thread::{Server, Shared, Station};
-use crate::watchdog::Watchdog;
+use crate::request::exchange::Exchange;
 use crate::wsgi::{app, lookup, reject, traceback};
-use crate::{crash, ffi, forked, preload, printing};
 
 /// What a worker tells its leader.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ pub fn stillborn(error: &dyn Display) -> ! {
 /// Runs the worker in the process that was forked for it; returns its exit code.
 pub fn run(py: Python<'_>, birth: Birth) -> i32 {
     let number = birth.index + 1;
-    pool::title::set(&format!("wsgi-fpm: pool {}, worker {number}", birth.settings.pool));
+    contract::title::set(&format!("wsgi-fpm: pool {}, worker {number}", birth.settings.pool));
     let link = match birth.link.try_clone() {
         Ok(link) => link,
         Err(error) => {
@@ -73,7 +74,7 @@ pub fn run(py: Python<'_>, birth: Birth) -> i32 {
         Err(failure) => failure,
     };
     // The leader may be gone; then its end of file has been noticed elsewhere.
-    let _ = pool::control::send(&link, &failure);
+    let _ = contract::control::send(&link, &failure);
     1
 }
 
@@ -180,7 +181,7 @@ fn serve(py: Python<'_>, shared: &Arc<Shared>, application: Py<PyAny>, link: &Un
     crash::prepare_thread();
     let mut server = Server::new(py, shared, 0, application)?;
     if shared.settings.entry == Entry::Pool {
-        pool::control::send(link, &ToLeader::Ready)?;
+        contract::control::send(link, &ToLeader::Ready)?;
     }
     server.run(py);
     for thread in threads {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::ffi;
+use crate::base::ffi;
 
 /// The exit code of such a worker (sysexits: EX_OSERR); the leader says what it means.
 pub const CODE: i32 = 71;

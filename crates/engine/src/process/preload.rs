@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use pool::log::escape;
+use contract::log::escape;
 use pyo3::prelude::*;
 
-use crate::ffi;
+use crate::base::ffi;
 
 /// What the process had before the import.
 pub struct Audit {

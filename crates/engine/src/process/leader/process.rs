@@ -6,14 +6,14 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use pool::own::{Own, OwnFd};
+use contract::own::{Own, OwnFd};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process, kill_process_group,
     pidfd_open, pidfd_send_signal, setpgid, waitid, waitpid,
 };
 
-use crate::lost;
+use crate::base::lost;
 
 pub struct Process {
     pid: Pid,

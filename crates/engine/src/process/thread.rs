@@ -5,25 +5,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use contract::limited;
+use contract::log::escape;
+use contract::own::OwnFd;
+use contract::scoreboard::{Scoreboard, Slot, now_ms};
+use contract::settings::{ListenerKind, Settings};
 use fastcgi::record::role;
 use fastcgi::{BeginRequest, Pairs};
-use pool::limited;
-use pool::log::escape;
-use pool::own::OwnFd;
-use pool::scoreboard::{Scoreboard, Slot, now_ms};
-use pool::settings::{ListenerKind, Settings};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::access::Access;
-use crate::bell::Bell;
-use crate::carrier::{Carrier, Ending, Payload};
+use crate::base::bell::Bell;
+use crate::base::request_id::RequestId;
+use crate::base::{ffi, forked};
 use crate::connection::{self, Connection, Hub, Step};
-use crate::exchange::Exchange;
-use crate::interrupt::take_back;
+use crate::process::access::Access;
+use crate::process::interrupt::take_back;
 use crate::reactor::Next;
-use crate::request_id::RequestId;
+use crate::request::carrier::{Carrier, Ending, Payload};
+use crate::request::exchange::Exchange;
 use crate::wsgi::call::{self, Caller};
 use crate::wsgi::environ::{EnvironBuilder, Facts};
 use crate::wsgi::errors::Errors;
@@ -31,7 +32,6 @@ use crate::wsgi::forwarded;
 use crate::wsgi::params::waited;
 use crate::wsgi::reject::{self, Rejection};
 use crate::wsgi::respond::Outcome;
-use crate::{ffi, forked};
 
 /// What other threads, the watchdog above all, may see of a serving thread.
 pub struct Station {

@@ -9,16 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use pool::own::OwnFd;
-use pool::scoreboard::now_ms;
-use pool::settings::Limits;
+use contract::own::OwnFd;
+use contract::scoreboard::now_ms;
+use contract::settings::Limits;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::body::Body;
-use crate::carrier::{Carrier, CarrierError, Ending, FilePart, Lack, Payload};
-use crate::crash::Answers;
-use crate::forked;
+use crate::base::crash::Answers;
+use crate::base::forked;
+use crate::request::body::Body;
+use crate::request::carrier::{Carrier, CarrierError, Ending, FilePart, Lack, Payload};
 
 /// Who answers a request: whoever comes first, its thread or the watchdog.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]

@@ -177,10 +177,13 @@ mod tests {
         assert!(time.starts_with("20") && time.ends_with('Z'), "{text}");
         assert_eq!(
             rest,
-            "  WARN pool::log: 7 lines of the log were lost since nobody read it\n"
+            "  WARN contract::log: 7 lines of the log were lost since nobody read it\n"
         );
         let json: serde_json::Value = serde_json::from_str(&lost(Format::Json, 7)).unwrap();
         assert_eq!(json["message"], "7 lines of the log were lost since nobody read it");
-        assert_eq!((&json["level"], &json["target"]), (&"WARN".into(), &"pool::log".into()));
+        assert_eq!(
+            (&json["level"], &json["target"]),
+            (&"WARN".into(), &"contract::log".into())
+        );
     }
 }

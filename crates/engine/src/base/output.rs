@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use pool::log::Lines;
-use pool::own::Own;
+use contract::log::Lines;
+use contract::own::Own;
 
 pub struct Output {
     pipe: Own<File>,
@@ -52,7 +52,7 @@ impl Output {
 }
 
 fn log(worker: i32, line: &str) {
-    tracing::info!(target: pool::log::APP, worker, "{line}");
+    tracing::info!(target: contract::log::APP, worker, "{line}");
 }
 
 impl AsFd for Output {

@@ -12,12 +12,12 @@ use std::mem::MaybeUninit;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
-use pool::own;
+use contract::own;
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
-use crate::ffi;
+use crate::base::ffi;
 
 /// This process is such a child.
 static FORKED: AtomicBool = AtomicBool::new(false);

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use fastcgi::encode;
 use rustix::process::Signal;
 
-use crate::forked;
+use crate::base::forked;
 
 /// Where a crash has to be answered: one entry a thread.
 pub struct Answers(Vec<AtomicU64>);

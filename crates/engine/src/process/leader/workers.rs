@@ -6,21 +6,21 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use pool::control::Messages;
-use pool::own::Own;
-use pool::scoreboard::{Scoreboard, Slot, now_ms};
-use pool::settings::Limits;
+use contract::control::Messages;
+use contract::own::Own;
+use contract::scoreboard::{Scoreboard, Slot, now_ms};
+use contract::settings::Limits;
 use pyo3::prelude::*;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal, setpgid};
 
 use super::process::{Ending, Process};
-use crate::forked;
-use crate::output::Output;
-use crate::watchdog::Farewell;
-use crate::worker::{self, ToLeader};
-use crate::{printing, request_id};
+use crate::base::forked;
+use crate::base::output::Output;
+use crate::base::{printing, request_id};
+use crate::process::watchdog::Farewell;
+use crate::process::worker::{self, ToLeader};
 
 pub struct Workers {
     seats: Vec<Seat>,
@@ -246,7 +246,7 @@ impl Workers {
         match &death.reason {
             _ if expected && death.clean => tracing::debug!(worker = pid, "a worker has stopped"),
             Some(reason) => {
-                let traceback = tracing::field::display(pool::log::block(&death.detail));
+                let traceback = tracing::field::display(contract::log::block(&death.detail));
                 tracing::error!(worker = pid, traceback, "{reason}");
             }
             None => tracing::error!(worker = pid, "a worker {how}"),

@@ -8,9 +8,9 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool::own::OwnFd;
+use contract::own::OwnFd;
 
-use crate::body::Body;
+use crate::request::body::Body;
 
 /// How a response ends on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

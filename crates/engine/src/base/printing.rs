@@ -36,6 +36,6 @@ pub fn flush(py: Python<'_>) -> PyResult<()> {
             tracing::debug!(%error, "sys.{stream} can't be flushed");
         }
     }
-    crate::ffi::flush_c_streams();
+    crate::base::ffi::flush_c_streams();
     Ok(())
 }

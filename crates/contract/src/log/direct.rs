@@ -190,7 +190,7 @@ mod tests {
         let text = std::str::from_utf8(read).unwrap();
         let (lines, told): (Vec<_>, Vec<_>) = text.lines().partition(|line| !line.contains(' '));
         let [told] = told.as_slice() else { panic!("{told:?}") };
-        let (_, told) = told.split_once("pool::log: ").unwrap();
+        let (_, told) = told.split_once("contract::log: ").unwrap();
         let lost = all - lines.len();
         assert_eq!(told, format!("{lost} lines of the log were lost since nobody read it"));
     }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use pool::log::{ACCESS, word};
+use contract::log::{ACCESS, word};
 
 use crate::wsgi::params::waited;
 use crate::wsgi::reject;

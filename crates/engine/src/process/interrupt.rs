@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
+use crate::RequestTimeout;
+use crate::base::ffi;
 use crate::wsgi::traceback;
-use crate::{RequestTimeout, ffi};
 
 /// How long a thread may hold the GIL before it counts as one that does not give it back. Threads that run Python do so
 /// every 5 ms.
@@ -51,7 +52,7 @@ pub fn report(request: &str, answered: bool, stack: &str) {
     tracing::error!(
         request,
         answered_504 = answered,
-        stack = %pool::log::block(stack),
+        stack = %contract::log::block(stack),
         "a request runs longer than --request-timeout allows"
     );
 }

@@ -11,17 +11,17 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use pool::own::Own;
-use pool::scoreboard::now_ms;
-use pool::settings::Entry;
+use contract::own::Own;
+use contract::scoreboard::now_ms;
+use contract::settings::Entry;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process, kill_process_group};
 
-use crate::interrupt::kill;
-use crate::overdue::{Overdue, Stacks};
-use crate::thread::{Shared, request_name};
-use crate::{ffi, lost};
+use crate::base::{ffi, lost};
+use crate::process::interrupt::kill;
+use crate::process::overdue::{Overdue, Stacks};
+use crate::process::thread::{Shared, request_name};
 
 /// How often it looks while something is to be watched. Timeouts are late by up to this.
 const TICK: Duration = Duration::from_millis(250);
@@ -52,7 +52,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// `stacks`: where faulthandler writes; `receiver`: see [`crate::receiver::Receiver::start`].
+    /// `stacks`: where faulthandler writes; `receiver`: see [`crate::process::receiver::Receiver::start`].
     pub fn new(shared: &Arc<Shared>, link: Own<UnixStream>, stacks: File, receiver: SyncSender<()>) -> Self {
         Self {
             shared: Arc::clone(shared),
@@ -111,7 +111,7 @@ impl Watchdog {
 
     fn anything_to_watch(&self) -> bool {
         self.shared.hub.reactor.needs_watching()
-            || pool::log::is_owing()
+            || contract::log::is_owing()
             || self
                 .shared
                 .stations
@@ -152,7 +152,7 @@ impl Watchdog {
         }
         // It may be looking already, or be held up.
         let _ = self.receiver.try_send(());
-        pool::log::report();
+        contract::log::report();
         if self.is_alone() {
             self.end_if_due(now);
         }

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{getpid, kill_process};
 
-use crate::crash::STACK_SIGNAL;
-use crate::exchange::TakenOver;
-use crate::interrupt::{PYTHON_WAIT, interrupt, report};
-use crate::thread::{Shared, request_name};
+use crate::base::crash::STACK_SIGNAL;
+use crate::process::interrupt::{PYTHON_WAIT, interrupt, report};
+use crate::process::thread::{Shared, request_name};
+use crate::request::exchange::TakenOver;
 use crate::wsgi::reject;
 
 /// How long an exchange may be in use, by somebody whom a disk holds up, before its request gets no answer.

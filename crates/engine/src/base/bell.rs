@@ -3,11 +3,11 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pool::own::{Own, OwnFd};
+use contract::own::{Own, OwnFd};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
-use crate::lost;
+use crate::base::lost;
 
 /// Rings only when the watchdog sleeps without a limit, because nothing was there to watch.
 pub struct Bell {

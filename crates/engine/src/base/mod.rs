@@ -1,0 +1,11 @@
+//! What everything else stands on: the C API, signals, descriptors, what is printed. Knows no request.
+
+pub mod bell;
+pub mod crash;
+pub mod ffi;
+pub mod forked;
+pub mod lost;
+pub mod output;
+pub mod printing;
+pub mod request_id;
+pub mod sigpipe;
