@@ -13,6 +13,9 @@ use crate::preview::hosts;
 use arguments::{CgiOptions, DevOptions, FastCgiOptions, ServeOptions};
 pub use message::one_line;
 
+/// Where the configuration file is looked for.
+pub const DEFAULT_FILE: &str = "/etc/wsgi-fpm/wsgi-fpm.toml";
+
 /// PHP-FPM for Python: runs any WSGI application behind any web server that speaks FastCGI.
 #[derive(Debug, Parser)]
 #[command(name = "wsgi-fpm", version, max_term_width = 110)]
@@ -32,6 +35,8 @@ pub enum Command {
     /// Serve on the listening socket that a web server has left on standard input, in this one process; a script with
     /// `#!/usr/bin/env wsgi-fpm` does so by itself
     Fastcgi(FastCgiOptions),
+    /// Say what is wrong with a configuration file, without serving
+    Check(CheckArgs),
     /// Print the configuration of a web server, or a systemd unit, for an application
     Config(Box<ConfigArgs>),
     /// Run Python inside this program; the supervisor starts its leaders with it
@@ -61,6 +66,13 @@ pub struct DevArgs {
     /// Do not reload when a file of the project changes
     #[arg(long, help_heading = "Preview")]
     pub no_reload: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
+    pub config: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! The program: no Python, no FastCGI bytes. Reads the command line, starts logging and hands over.
 
+mod check;
 mod cli;
 mod config;
 mod dev;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Fastcgi(typed) => script::run_explicit(typed.0, Entry::FastCgi),
         Command::Serve(typed) => early.unwrap_or_else(Early::new).and_then(|early| serve(typed.0, early)),
         Command::Dev(args) => dev::run(*args),
+        Command::Check(args) => check::run(&args),
         Command::Config(args) => writer::run(*args),
         Command::Host(args) => host::run(&args),
     };

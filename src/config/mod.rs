@@ -3,6 +3,9 @@
 mod app;
 mod bridge;
 pub mod environment;
+mod file;
+pub mod pools;
+pub mod report;
 pub mod words;
 
 use std::ffi::OsStr;
@@ -30,7 +33,7 @@ const FLASK_DEBUG: &str = "FLASK_DEBUG";
 const MAX_LISTENERS: usize = contract::control::MAX_FDS - contract::control::OWN_FDS;
 
 /// One application and how it is to be served.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pool {
     /// Complete but for `listeners`, which are known when the sockets are.
     pub settings: Settings,
@@ -125,6 +128,27 @@ impl Pool {
             return Err(ConfigError::NoListen(words::typed(typed)));
         }
         Self::for_service(block, typed, Runs::Here)
+    }
+
+    /// A pool of the configuration file.
+    ///
+    /// # Errors
+    /// Names the option that can't be as it was said.
+    pub fn for_file(name: &PoolName, mut layers: Layers) -> Result<Self, ConfigError> {
+        if layers.said("chdir").is_none() {
+            let app = App::take(&mut layers).app.into_value();
+            let file = app.as_ref().and_then(|app| app_file(app.as_str()));
+            let directory = file
+                .and_then(|file| Path::new(file).parent())
+                .filter(|path| path.is_absolute());
+            // Where the program was started says nothing of its pools.
+            let directory = directory.unwrap_or(Path::new("/")).to_owned();
+            layers.put([said("chdir", directory.into())]);
+        }
+        let mut pool = Self::new(layers, Runs::Here)?;
+        pool.settings.pool = name.as_str().to_owned();
+        pool.settings.allowed_peers = allowed_peers_from_environment()?;
+        Ok(pool)
     }
 
     /// For a configuration that is only written: directories, files and accounts of the machine that it is for may be

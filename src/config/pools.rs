@@ -1,0 +1,135 @@
+//! The configuration file as pools that can be started.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use settings::values::PoolName;
+use settings::{Layers, Mistake};
+
+use super::file::{self, Described};
+use super::report::{Problem, Report};
+use super::{ConfigError, Pool};
+
+/// What a configuration file describes.
+#[derive(Debug)]
+pub struct Configuration {
+    pub pools: BTreeMap<PoolName, Definition>,
+}
+
+/// What a pool is made from each time that it starts: accounts, directories and files may have come or gone since.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    name: PoolName,
+    layers: Layers,
+}
+
+/// Reads the file at `path` and what it includes. What only a running system can tell, such as a user that does not exist, is
+/// found out for each pool by itself when it starts.
+///
+/// # Errors
+/// All mistakes that are in the file, at once.
+pub fn load(path: &Path) -> Result<Configuration, Report> {
+    let document = file::read(path)?;
+    let mut problems: Vec<_> = document
+        .pools
+        .iter()
+        .flat_map(|(name, pool)| missing(name, pool))
+        .collect();
+    if document.pools.is_empty() {
+        problems.push(Problem::File {
+            path: path.to_owned(),
+            what: "it describes no pool; write [pool.NAME], and app and listen below it".to_owned(),
+        });
+    }
+    if !problems.is_empty() {
+        return Err(Report::new(problems, document.texts));
+    }
+    let describe = |(name, pool): (PoolName, Described)| {
+        let layers = pool.layers;
+        (name.clone(), Definition { name, layers })
+    };
+    Ok(Configuration {
+        pools: document.pools.into_iter().map(describe).collect(),
+    })
+}
+
+/// What a pool can't be without.
+fn missing(name: &PoolName, pool: &Described) -> Vec<Problem> {
+    let needed = [
+        ("app", "app = \"mysite.wsgi:application\"".to_owned()),
+        ("listen", format!("listen = \"/run/wsgi-fpm/{name}.sock\"")),
+    ];
+    let is_missing = |key: &str| pool.layers.said(key).is_none_or(|said| said.values.is_empty());
+    needed
+        .into_iter()
+        .filter(|(key, _)| is_missing(key))
+        .map(|(key, line)| {
+            let mistake = Mistake::at(pool.place.clone(), format!("pool.{name} has no {key}"));
+            Problem::from(mistake.with_help(format!("write {line}")))
+        })
+        .collect()
+}
+
+impl Definition {
+    /// The pool as it can be started now.
+    ///
+    /// # Errors
+    /// Names the option that can't be as it was said.
+    pub fn pool(&self) -> Result<Pool, ConfigError> {
+        Pool::for_file(&self.name, self.layers.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(text: &str) -> Result<Configuration, Vec<String>> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("wsgi-fpm.toml");
+        std::fs::write(&path, text).unwrap();
+        let place = format!("{}/", directory.path().display());
+        load(&path).map_err(|report| report.lines().map(|line| line.replace(&place, "")).collect())
+    }
+
+    #[test]
+    fn what_a_pool_can_not_be_without_is_named_with_a_line_to_write() {
+        assert_eq!(
+            loaded("[pool.a]\n[pool.b]\napp = \"b\"\nlisten = []\n").unwrap_err(),
+            [
+                "wsgi-fpm.toml:1: pool.a has no app; write app = \"mysite.wsgi:application\"",
+                "wsgi-fpm.toml:1: pool.a has no listen; write listen = \"/run/wsgi-fpm/a.sock\"",
+                "wsgi-fpm.toml:2: pool.b has no listen; write listen = \"/run/wsgi-fpm/b.sock\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn file_without_a_pool_is_refused() {
+        let problems = loaded("[server]\nlog_format = \"json\"\n").unwrap_err();
+        assert_eq!(
+            problems,
+            ["wsgi-fpm.toml: it describes no pool; write [pool.NAME], and app and listen below it"]
+        );
+    }
+
+    #[test]
+    fn pool_of_the_file_has_its_name_and_what_the_file_says() {
+        let text = "[defaults]\nthreads = 2\n\
+                    [pool.blog]\napp = \"mysite.wsgi:application\"\nlisten = \":0\"\n";
+        let configuration = loaded(text).unwrap();
+        let pool = configuration.pools[&"blog".parse().unwrap()].pool().unwrap();
+        assert_eq!((pool.settings.pool.as_str(), pool.settings.threads), ("blog", 2));
+        assert_eq!(pool.settings.chdir, Path::new("/"));
+    }
+
+    #[test]
+    fn directory_that_is_missing_is_of_its_pool_alone() {
+        let text = "[pool.a]\napp = \"a\"\nlisten = \":0\"\nchdir = \"/no/such\"\n\
+                    [pool.b]\napp = \"b\"\nlisten = \":0\"\n";
+        let pools = loaded(text).unwrap().pools;
+        let error = pools[&"a".parse().unwrap()].pool().unwrap_err().to_string();
+        assert!(error.starts_with("wsgi-fpm.toml:4: pool.a.chdir /no/such: "), "{error}");
+        assert!(pools[&"b".parse().unwrap()].pool().is_ok());
+    }
+}
