@@ -13,14 +13,14 @@ use tracing::{info, warn};
 
 use crate::cli::DevArgs;
 use crate::config::{Bind, Pool};
+use crate::manager::relay::Relay;
+use crate::manager::signals::Signals;
+use crate::pool::{OnFailure, Outcome, Request, Supervisor};
 use crate::preview::hosts::Hosts;
 use crate::preview::kinds::is_python;
 use crate::preview::watch::Change;
 use crate::preview::{self, Preview, Status};
 use crate::python::Interpreter;
-use crate::supervisor::relay::Relay;
-use crate::supervisor::signals::Signals;
-use crate::supervisor::{OnFailure, Outcome, Request, Supervisor};
 
 pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let (address, reloads) = (args.bind.0, !args.no_reload);

@@ -5,10 +5,11 @@ mod cli;
 mod config;
 mod dev;
 mod host;
+mod manager;
+mod pool;
 mod preview;
 mod python;
 mod script;
-mod supervisor;
 mod writer;
 
 use std::ffi::OsString;
@@ -26,11 +27,11 @@ use tracing::{debug, info};
 
 use cli::{Cli, Command};
 use config::{ConfigError, Pool};
+use manager::relay::Relay;
+use manager::signals::{Signals, Wish};
+use pool::{OnFailure, Outcome, Supervisor};
 use python::{Interpreter, PythonError, Wanted};
 use script::BlockError;
-use supervisor::relay::Relay;
-use supervisor::signals::{Signals, Wish};
-use supervisor::{OnFailure, Outcome, Supervisor};
 use writer::WriterError;
 
 /// What was typed, or the Python that was named, can't be used.

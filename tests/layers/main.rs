@@ -111,7 +111,8 @@ const NEVER: &[(&str, &[&str])] = &[
             "tokio",
             "std::net::TcpStream",
             "std::process::Command",
-            "crate::supervisor",
+            "crate::pool",
+            "crate::manager",
             "crate::python",
             "crate::host",
         ],
@@ -142,7 +143,7 @@ const UNSAFE: &[(&str, &str)] = &[
         "writing over the process's own arguments",
     ),
     ("src/host.rs", "loading libpython and calling its main function"),
-    ("src/supervisor/inherited.rs", "naming a descriptor by its number"),
+    ("src/pool/inherited.rs", "naming a descriptor by its number"),
 ];
 
 /// Lines of a file that are neither blank, comment nor test.

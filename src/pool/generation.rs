@@ -22,8 +22,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::config::environment::{Environment, EnvironmentError};
-use crate::supervisor::listeners::Listener;
-use crate::supervisor::output::log_lines;
+use crate::pool::listeners::Listener;
+use crate::pool::output::log_lines;
 
 /// The leader enforces `stop_timeout` itself and needs a moment for Python's own end (SPEC C60: atexit).
 const STOP_MARGIN: Duration = Duration::from_secs(3);

@@ -18,8 +18,8 @@ use settings::values::Address;
 use tracing::warn;
 
 use crate::config::SocketOptions;
-use crate::supervisor::inherited;
-use crate::supervisor::socket_file::{BindError, Inode, Place, SocketFile};
+use crate::pool::inherited;
+use crate::pool::socket_file::{BindError, Inode, Place, SocketFile};
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 

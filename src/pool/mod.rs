@@ -4,12 +4,8 @@
 pub mod generation;
 mod inherited;
 pub mod listeners;
-mod nofile;
-mod orphans;
 mod output;
 mod policy;
-pub mod relay;
-pub mod signals;
 mod socket_file;
 mod sockets;
 
@@ -28,13 +24,14 @@ use tracing::{debug, error, info, warn};
 
 use crate::config::Pool;
 use crate::host::{Host, Hosting};
+use crate::manager::nofile;
+use crate::manager::orphans::Orphans;
+use crate::manager::relay::Relay;
+use crate::manager::signals::{Signals, Wish};
 use crate::preview::Status;
 use crate::python::Interpreter;
 use generation::{Event, Generation, Order, Plan, StartError, What};
-use orphans::Orphans;
 use policy::Backoff;
-use relay::Relay;
-use signals::{Signals, Wish};
 use sockets::Sockets;
 
 /// Events of all generations. When it is full their tasks wait, which delays nothing but reports.
