@@ -85,7 +85,12 @@ fn argument(option: &'static Declaration, entry: Entries) -> Arg {
         Form::One => argument.action(ArgAction::Set),
         Form::List | Form::Table => argument.action(ArgAction::Append),
     };
-    let argument = argument.value_name(option.value).value_parser(parser(option));
+    // Where nothing begins with a minus, what does is no other option: our own message says what to write.
+    let refuses_minus = (option.check)(OsStr::new("-")).is_err();
+    let argument = argument
+        .value_name(option.value)
+        .value_parser(parser(option))
+        .allow_hyphen_values(refuses_minus);
     match (option.default_for(entry), option.otherwise) {
         (Some(default), _) => argument.default_value(default).help(option.help()),
         (None, "") => argument.help(option.help()),
@@ -169,6 +174,19 @@ mod tests {
         assert_eq!(
             error(&["app", "--preload", "on"]),
             "invalid value 'on' for '--preload <WHEN>'; [possible values: auto, off]"
+        );
+        assert_eq!(
+            error(&["app", "--workers", "-1"]),
+            "invalid value '-1' for '--workers <N>': write a number from 1 to 1024, or auto for one on each core"
+        );
+        assert_eq!(
+            error(&["app", "--drain-timeout", "-1s"]),
+            "invalid value '-1s' for '--drain-timeout <TIME>': write a number of seconds, or with ms, s, m or h, such as 10s"
+        );
+        // A directory may have any name: here one is missing.
+        assert_eq!(
+            error(&["app", "--chdir", "--threads"]),
+            "a value is required for '--chdir <DIR>' but none was supplied"
         );
     }
 
