@@ -110,7 +110,7 @@ fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Directories that the application's code comes from: none of them inside another.
 fn roots(pool: &Pool, interpreter: &Interpreter) -> Vec<PathBuf> {
     let settings = &pool.settings;
-    let mut all = BTreeSet::from([settings.chdir.clone()]);
+    let mut all = BTreeSet::from([settings.chdir.to_path_buf()]);
     all.extend(settings.pythonpath.iter().cloned());
     all.extend(interpreter.projects().cloned());
     let from_environment = pool

@@ -589,7 +589,7 @@ mod tests {
     fn mistakes_are_shown_in_their_text() {
         let files = Files::new(&[(
             "wsgi-fpm.toml",
-            "[defaults]\n\n[pool.blog]\nthread = 2\nworkers = \"many\"\n",
+            "[defaults]\n\n[pool.blog]\nthread = 2\nworkers = \"auto\"\n",
         )]);
         let text = files.read().unwrap_err().render(false);
         let text = text.replace(&format!("{}/", files.directory.path().display()), "");
@@ -602,10 +602,10 @@ error: there is no option \"thread\"
   |
   = help: did you mean threads?
 
-error: pool.blog.workers: write a number from 1 to 1024, or auto for one on each core
+error: pool.blog.workers: write a number from 1 to 1024
  --> wsgi-fpm.toml:5:11
   |
-5 | workers = \"many\"
+5 | workers = \"auto\"
   |           ^^^^^^";
         assert_eq!(text, expected);
     }

@@ -1,7 +1,6 @@
 //! What somebody has said becomes a configuration that can't be wrong: every check that needs no Python and no socket.
 
 mod app;
-mod bridge;
 pub mod environment;
 mod file;
 pub mod pools;
@@ -14,10 +13,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use contract::denied::Denied;
-use contract::log::{Format, LogSettings};
-use contract::settings::{Entry, ListenerKind, PathSource, Paths, Settings};
+use contract::log::LogSettings;
+use contract::settings::{Entry, ListenerKind, Settings};
 use settings::sections::{App, Front, Limits, Listen, Log, Processes};
-use settings::values::{self, Account, Address, AppName, Mount, PoolName};
+use settings::values::{Account, Address, AppName, Format, PoolName, Preload};
 use settings::{Entries, Layers, Mistake, Said};
 
 use environment::Environment;
@@ -143,7 +142,7 @@ impl Pool {
                 .filter(|path| path.is_absolute());
             // Where the program was started says nothing of its pools.
             let directory = directory.unwrap_or(Path::new("/")).to_owned();
-            layers.put([said("chdir", directory.into())]);
+            layers.assume("chdir", directory);
         }
         let mut pool = Self::new(layers, Runs::Here)?;
         pool.settings.pool = name.as_str().to_owned();
@@ -176,20 +175,18 @@ impl Pool {
     pub fn for_script(mut layers: Layers, listener: Option<ListenerKind>) -> Result<Self, ConfigError> {
         // A web server's working directory says nothing; the script's own is where Python would look.
         if layers.said("chdir").is_none() {
-            let app = App::take(&mut layers).app.into_value();
-            let file = app.as_ref().and_then(|app| app_file(app.as_str())).map(Path::new);
+            let taken = App::take(&mut layers);
+            let file = taken.app.as_ref().and_then(|app| app_file(app.as_str())).map(Path::new);
             if let Some((file, directory)) = file.and_then(|file| Some((file.file_name()?, file.parent()?))) {
-                let unknown = |error| ConfigError::CurrentDirectory("chdir".to_owned(), error);
+                let unknown = |error| ConfigError::CurrentDirectory(taken.chdir.name().to_owned(), error);
                 // A bare name has no directory, which is the current one.
                 let directory = match directory.as_os_str().is_empty() {
                     true => std::env::current_dir(),
                     false => std::path::absolute(directory),
                 };
                 let directory = directory.map_err(unknown)?;
-                layers.put([
-                    said("app", directory.join(file).into_os_string()),
-                    said("chdir", directory.into_os_string()),
-                ]);
+                layers.assume("app", directory.join(file));
+                layers.assume("chdir", directory);
             }
         }
         let mut pool = Self::new(layers, Runs::Here)?;
@@ -198,7 +195,7 @@ impl Pool {
             Some(_) => Entry::FastCgi,
             None => Entry::Cgi,
         };
-        pool.settings.paths.as_sent = true;
+        pool.settings.as_sent = true;
         pool.settings.listeners = listener.into_iter().collect();
         if listener.is_some() {
             pool.settings.allowed_peers = allowed_peers_from_environment()?;
@@ -218,7 +215,7 @@ impl Pool {
         let mut layers = Layers::new(Entries::DEV);
         // Flask answers errors with a bare page of its own, unless this lets them through.
         if std::env::var_os(FLASK_DEBUG).is_none() {
-            layers.put([said("env", format!("{FLASK_DEBUG}=1").into())]);
+            layers.assume("env", format!("{FLASK_DEBUG}=1"));
         }
         layers.put(typed);
         let mut pool = Self::new(layers, Runs::Here)?;
@@ -257,37 +254,28 @@ impl Pool {
             .transpose()?;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         let usual = if layers.entry() == Entries::DEV { 1 } else { cores };
-        let preload = *app.preload == values::Preload::Auto;
+        let preload = *app.preload == Preload::Auto;
         let settings = Settings {
             pool: app
                 .name
                 .as_ref()
                 .map_or_else(|| pool_name(&name), |name| PoolName::as_str(name).to_owned()),
             entry: Entry::Pool,
-            chdir,
+            chdir: app.chdir.map(|_| chdir),
             pythonpath,
             workers: processes.workers.map_or(usual, |workers| workers.on(cores)),
-            threads: processes.threads.get(),
+            threads: processes.threads,
             preload,
             listeners: Vec::new(),
             inherited_listeners: Vec::new(),
-            paths: Paths {
-                mount: app.mount.as_ref().map(|mount| Mount::as_str(mount).to_owned()),
-                as_sent: false,
-                source: match *front.path_source {
-                    values::PathSource::Params => PathSource::Params,
-                    values::PathSource::RequestUri => PathSource::RequestUri,
-                },
-                strip_script: *front.strip_script,
-            },
-            authorization_from_redirect: *front.authorization_from_redirect,
-            trusted_proxies: front.trusted_proxies.into_value(),
-            strip_sendfile_headers: *front.strip_sendfile_headers,
+            mount: app.mount,
+            as_sent: false,
+            front,
             debug: false,
             validate: *app.validate,
             allowed_peers: None,
             cgi_variables: app.cgi_variable.into_value(),
-            limits: bridge::limits(&limits),
+            limits,
             log: log_settings(&log),
             app: name,
         };
@@ -304,11 +292,6 @@ impl Pool {
 
 fn lines(mistakes: &[Mistake]) -> String {
     mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// As if it had been typed.
-fn said(key: &str, value: std::ffi::OsString) -> Said {
-    Said::typed(settings::find(key).expect("an option of the application"), vec![value])
 }
 
 /// Where an application runs.
@@ -332,12 +315,12 @@ impl SocketOptions {
 }
 
 fn log_settings(log: &Log) -> LogSettings {
-    let format = bridge::format(*log.log_format);
+    let format = *log.log_format;
     let terminal = io::IsTerminal::is_terminal(&io::stderr());
     // https://no-color.org
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     LogSettings {
-        level: bridge::level(*log.log_level),
+        level: *log.log_level,
         format,
         access: *log.access_log,
         ansi: terminal && colours && format == Format::Text,
@@ -416,6 +399,8 @@ fn allowed_peers(list: &OsStr) -> Result<Vec<IpAddr>, ConfigError> {
 mod tests {
     use clap::Parser;
 
+    use settings::values::{CountLimit, PathSource, SizeLimit, Timeout};
+
     use super::*;
     use crate::cli::{Cli, Command};
 
@@ -435,9 +420,13 @@ mod tests {
     #[test]
     fn without_options_the_defaults_hold() {
         let pool = listening(&[]).unwrap();
-        assert_eq!(pool.settings.limits, bridge::limits(&Limits::default()));
-        assert_eq!((pool.settings.pool.as_str(), pool.settings.threads), ("mysite", 4));
-        assert_eq!((pool.settings.paths, pool.socket.mode), (Paths::default(), 0o660));
+        assert_eq!(pool.settings.limits, Limits::default());
+        assert_eq!(
+            (pool.settings.pool.as_str(), pool.settings.threads.get()),
+            ("mysite", 4)
+        );
+        assert_eq!((pool.settings.front, pool.socket.mode), (Front::default(), 0o660));
+        assert!(pool.settings.mount.is_none() && !pool.settings.as_sent);
         assert!(pool.settings.workers >= 1 && pool.settings.chdir.is_absolute());
     }
 
@@ -453,8 +442,8 @@ mod tests {
     #[test]
     fn script_is_stripped_unless_a_mount_says_where_the_application_is() {
         let pool = listening(&["--strip-script", "--path-source", "request-uri"]).unwrap();
-        let paths = &pool.settings.paths;
-        assert!(paths.strip_script && paths.source == PathSource::RequestUri && !paths.as_sent);
+        let front = &pool.settings.front;
+        assert!(*front.strip_script && *front.path_source == PathSource::RequestUri && !pool.settings.as_sent);
         for mount in ["/", "/app"] {
             let error = listening(&["--strip-script", "--mount", mount]).unwrap_err();
             let expected = "--strip-script: has no meaning together with --mount; leave one out";
@@ -475,10 +464,10 @@ mod tests {
         .unwrap();
         let limits = pool.settings.limits;
         assert_eq!(
-            (limits.body_max, limits.connection_requests),
-            (i64::MAX as u64, i64::MAX as u64)
+            (*limits.body_max, *limits.connection_requests),
+            (SizeLimit::NONE, CountLimit::NONE)
         );
-        assert_eq!(limits.request_timeout, std::time::Duration::ZERO);
+        assert_eq!(*limits.request_timeout, Timeout::NONE);
     }
 
     #[test]

@@ -119,8 +119,8 @@ mod tests {
                     [pool.blog]\napp = \"mysite.wsgi:application\"\nlisten = \":0\"\n";
         let configuration = loaded(text).unwrap();
         let pool = configuration.pools[&"blog".parse().unwrap()].pool().unwrap();
-        assert_eq!((pool.settings.pool.as_str(), pool.settings.threads), ("blog", 2));
-        assert_eq!(pool.settings.chdir, Path::new("/"));
+        assert_eq!((pool.settings.pool.as_str(), pool.settings.threads.get()), ("blog", 2));
+        assert_eq!(*pool.settings.chdir, Path::new("/"));
     }
 
     #[test]

@@ -11,9 +11,9 @@ const PER_WORKER: u64 = 256;
 
 /// Raises the soft limit as far as one worker of the pool may need it; says so if the hard limit is lower.
 pub fn raise(settings: &Settings) {
-    let threads = u64::from(settings.threads);
+    let threads = u64::from(settings.threads.get());
     // Each connection may have a file for its request's body.
-    let needed = 2 * settings.limits.connections as u64 + threads * PER_THREAD + PER_WORKER;
+    let needed = 2 * u64::from(settings.limits.connections.get()) + threads * PER_THREAD + PER_WORKER;
     let limit = getrlimit(Resource::Nofile);
     // No value means no limit.
     let soft = limit.current.unwrap_or(u64::MAX);
@@ -31,7 +31,10 @@ pub fn raise(settings: &Settings) {
     if hard < needed {
         warn!(
             limit = hard,
-            needed, "the hard limit of open files (ulimit -n) is low for --connections and --threads"
+            needed,
+            "the hard limit of open files (ulimit -n) is low for {} and {}",
+            settings.limits.connections.name(),
+            settings.threads.name()
         );
     }
 }

@@ -10,10 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use contract::log::channel::{self, Received, Receiver, Sender};
-use contract::log::{Format, LogSettings, lost, notice};
+use contract::log::{LogSettings, lost, notice};
 use contract::own::Own;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, write};
+use settings::values::Format;
 
 /// Bytes that wait while nobody reads the log: some ten thousand lines. As many may be on their way into it.
 const LONGEST_QUEUE: usize = 4 * 1024 * 1024;

@@ -13,6 +13,7 @@ use contract::control::{ToLeader, ToSupervisor, send, send_with_fds};
 use contract::handover::Handover;
 use contract::scoreboard::Scoreboard;
 use contract::settings::Settings;
+use settings::values::Timeout;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::process::Child;
@@ -106,7 +107,7 @@ impl Generation {
         events: mpsc::Sender<Event>,
     ) -> Result<Self, StartError> {
         let settings = plan.settings;
-        let slots = settings.workers as usize * settings.threads as usize;
+        let slots = settings.workers as usize * settings.threads.get() as usize;
         let scoreboard = Scoreboard::create(slots).map_err(StartError::Scoreboard)?;
         let (ours, theirs) = Socket::pair().map_err(StartError::Control)?;
         let mut child = spawn(command, plan.environment, theirs)?;
@@ -130,7 +131,7 @@ impl Generation {
             control: Control::new(ours).map_err(StartError::Control)?,
             output: output.into_iter().flatten().collect(),
             orders: received,
-            stop_timeout: settings.limits.stop_timeout,
+            stop_timeout: *settings.limits.stop_timeout,
             deadline: None,
             import: Some(Import::begin(settings.app.clone())),
             events,
@@ -220,7 +221,7 @@ struct Driver {
     control: Control,
     output: Vec<JoinHandle<()>>,
     orders: watch::Receiver<Order>,
-    stop_timeout: Duration,
+    stop_timeout: Timeout,
     /// When the leader is killed for not having obeyed.
     deadline: Option<Instant>,
     /// `None` once the leader has said something: what became of it.
@@ -312,7 +313,7 @@ impl Driver {
     fn obey(&mut self) {
         let order = *self.orders.borrow_and_update();
         // No limit for running requests is none for the leader either.
-        let gently = (!self.stop_timeout.is_zero()).then(|| self.stop_timeout + STOP_MARGIN);
+        let gently = self.stop_timeout.duration().map(|timeout| timeout + STOP_MARGIN);
         let (message, margin) = match order {
             Order::Run => return,
             Order::Retire => (ToLeader::Retire, gently),

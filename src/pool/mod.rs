@@ -301,7 +301,7 @@ impl Supervisor {
             listen = self.sockets.addresses(),
             python,
             workers = settings.workers,
-            threads = settings.threads,
+            threads = settings.threads.get(),
             generation = member.generation.number,
             leader = member.generation.pid,
             "ready"

@@ -151,8 +151,7 @@ fn become_python(script: &Path, start: Start) -> anyhow::Result<Infallible> {
         },
     );
     layers.put(block::read(&script)?);
-    let app = settings::find("app").context("an application is an option")?;
-    layers.put([Said::typed(app, vec![script.clone().into()])]);
+    layers.assume("app", script);
     exec(layers, start)
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use settings::sections::Limits;
+use settings::values::Drain;
 
 /// A document response (RFC 3875 section 6.2.1).
 pub fn answer() {
@@ -24,7 +25,7 @@ fn send(status: &str) {
     // A client that is gone needs no answer.
     let _ = stdout.write_all(page.as_bytes()).and_then(|()| stdout.flush());
     // mod_cgid may still be sending a body.
-    let longest = Limits::default().drain_timeout.duration().unwrap_or_default();
-    contract::drain::finish(&stdout, u64::MAX, longest);
+    let longest = *Limits::default().drain_timeout;
+    contract::drain::finish(&stdout, Drain::All, longest);
     contract::drain::empty(io::stdin(), contract::cgi::content_length(), longest);
 }

@@ -127,12 +127,13 @@ fn names(site: &Site) -> String {
 }
 
 fn limit(site: &Site) -> String {
-    // Zero means no limit on both sides.
-    let bytes = match site.limits.body_max {
-        bytes if bytes >= i64::MAX as u64 => 0,
-        bytes => bytes,
-    };
-    format!("    # Largest request body, as --body-max.\n    LimitRequestBody {bytes}\n")
+    let most = &site.limits.body_max;
+    // Zero means no limit for Apache.
+    let bytes = most.bytes().unwrap_or(0);
+    format!(
+        "    # Largest request body, as {}.\n    LimitRequestBody {bytes}\n",
+        most.name()
+    )
 }
 
 /// The static files; they have to stand before the application, which has everything else.

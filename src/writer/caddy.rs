@@ -31,11 +31,11 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
         let _ = writeln!(text, "\ttls {} {}", word(&tls.certificate)?, word(&tls.key)?);
     }
     text.push_str("\troute {\n");
-    if site.limits.body_max < i64::MAX as u64 {
+    if let Some(bytes) = site.limits.body_max.bytes() {
         let _ = write!(
             text,
-            "\t\t# Largest request body, as --body-max.\n\t\trequest_body {{\n\t\t\tmax_size {}\n\t\t}}\n",
-            site.limits.body_max
+            "\t\t# Largest request body, as {}.\n\t\trequest_body {{\n\t\t\tmax_size {bytes}\n\t\t}}\n",
+            site.limits.body_max.name()
         );
     }
     for files in &site.statics {

@@ -53,11 +53,14 @@ pub fn write(site: &Site, workers: u32, target: &Target, command: &Command) -> R
 }
 
 fn limits(site: &Site, command: &Command, workers: u32) -> String {
+    /// mod_fcgid knows no body without a limit.
+    const LARGEST: u64 = i64::MAX as u64;
     let seconds = times::seconds(times::read(&site.limits).unwrap_or(times::A_YEAR));
+    let body_max = &site.limits.body_max;
     let mut text = format!(
-        "    # Largest request body, as --body-max.\n    \
+        "    # Largest request body, as {}.\n    \
          FcgidMaxRequestLen {}\n    \
-         # Longer than --request-timeout, so that wsgi-fpm's own 504 and log line come first.\n    \
+         # Longer than {}, so that wsgi-fpm's own 504 and log line come first.\n    \
          FcgidIOTimeout {seconds}\n    \
          FcgidBusyTimeout {seconds}\n    \
          # Processes go when they are idle, never in the middle of work.\n    \
@@ -66,7 +69,9 @@ fn limits(site: &Site, command: &Command, workers: u32) -> String {
          FcgidPassHeader Authorization\n    \
          # The Content-Length of responses, which Apache drops otherwise: wsgi-fpm makes sure that it is right.\n    \
          SetEnv ap_trust_cgilike_cl 1\n",
-        site.limits.body_max
+        body_max.name(),
+        body_max.bytes().unwrap_or(LARGEST),
+        site.limits.request_timeout.name()
     );
     let workers = if command.value("workers").is_some() {
         workers

@@ -50,12 +50,12 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
         "\n# Two sites of one port share a frontend: move the lines with acl and use_backend there.\nfrontend {name}\n    mode http\n{binds}    \
          timeout client 60s\n    timeout http-request 10s\n    timeout http-keep-alive 60s\n"
     );
-    if site.limits.body_max < i64::MAX as u64 {
+    if let Some(bytes) = site.limits.body_max.bytes() {
         let _ = write!(
             text,
-            "    # Largest request body, as --body-max.\n    \
-             http-request deny deny_status 413 if {{ req.body_size gt {} }}\n",
-            site.limits.body_max
+            "    # Largest request body, as {}.\n    \
+             http-request deny deny_status 413 if {{ req.body_size gt {bytes} }}\n",
+            site.limits.body_max.name()
         );
     }
     text.push_str(&use_backend(site));

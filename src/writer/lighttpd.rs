@@ -39,7 +39,8 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
     let mut inner = String::new();
     let _ = write!(
         inner,
-        "# Largest request body in KiB, as --body-max.\nserver.max-request-size = {}\n",
+        "# Largest request body in KiB, as {}.\nserver.max-request-size = {}\n",
+        site.limits.body_max.name(),
         largest_body(site)
     );
     inner.push_str(
@@ -145,14 +146,12 @@ fn backend(site: &Site) -> Result<String, WriterError> {
     ))
 }
 
-/// Zero means no limit on both sides.
+/// Zero means no limit for lighttpd.
 fn largest_body(site: &Site) -> u64 {
     /// What lighttpd can hold.
     const LARGEST: u64 = u32::MAX as u64;
-    match site.limits.body_max.div_ceil(1024) {
-        kilobytes if kilobytes > LARGEST => 0,
-        kilobytes => kilobytes,
-    }
+    let kilobytes = site.limits.body_max.bytes().map(|bytes| bytes.div_ceil(1024));
+    kilobytes.filter(|&kilobytes| kilobytes <= LARGEST).unwrap_or(0)
 }
 
 /// `inner` inside of `conditions`, the first one outermost.

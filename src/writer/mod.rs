@@ -20,8 +20,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use contract::settings::Limits;
-use settings::values::{Address, Timeout};
+use settings::sections::Limits;
+use settings::values::{Address, Mount, Timeout};
 
 use crate::cli::{ConfigArgs, SiteOptions, WebServer};
 use crate::config::{ConfigError, Pool};
@@ -195,12 +195,12 @@ impl Site {
             app: Value::new("APP", &pool.settings.app)?,
             file: pool.app_file(),
             chdir: Value::path("--chdir", &pool.settings.chdir)?,
-            mount: Value::new("--mount", pool.settings.paths.mount.as_deref().unwrap_or_default())?,
+            mount: Value::new("--mount", pool.settings.mount.as_ref().map_or("", Mount::as_str))?,
             statics: statics(&options)?,
             server_names: options.server_names.clone(),
             port: options.port,
             tls: tls(&options)?,
-            limits: pool.settings.limits,
+            limits: pool.settings.limits.clone(),
             listen,
             name,
             options,

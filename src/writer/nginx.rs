@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::command::Command;
 use super::value::{is_plain, percent_encoded, quoted};
 use super::{Backend, HTTP, Site, WriterError, times};
-use settings::values::SizeLimit;
 
 const SERVER: &str = "nginx";
 /// What users include otherwise; written out, the file needs no other one.
@@ -63,8 +62,9 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
     }
     let _ = write!(
         text,
-        "\n    # Largest request body, as --body-max.\n    client_max_body_size {};\n",
-        SizeLimit::from(body_max(site))
+        "\n    # Largest request body, as {}.\n    client_max_body_size {};\n",
+        site.limits.body_max.name(),
+        *site.limits.body_max
     );
     for files in &site.statics {
         let url = files.url.directory();
@@ -145,23 +145,16 @@ fn word(text: &str) -> String {
     quoted(text, &['"', '\\'])
 }
 
-/// Zero means the same on both sides.
-fn body_max(site: &Site) -> u64 {
-    match site.limits.body_max {
-        bytes if bytes >= i64::MAX as u64 => 0,
-        bytes => bytes,
-    }
-}
-
 fn buffers(site: &Site) -> String {
     // The head shares its buffer with record headers and with what comes on STDERR before it.
-    let head = (site.limits.response_head as u64).min(LARGEST_HEAD);
+    let head = site.limits.response_head.get().bytes().min(LARGEST_HEAD);
     let first = head.next_multiple_of(1024) + PAGE;
     // nginx insists on more buffers than may be busy, which is by default twice the first one.
     let count = BUFFERS.max((2 * first).div_ceil(BUFFER) + 2);
     format!(
-        "\n        # The head of a response has to fit into the first buffer: --response-head, and a page.\n        \
+        "\n        # The head of a response has to fit into the first buffer: {}, and a page.\n        \
          fastcgi_buffer_size {};\n        fastcgi_buffers {count} {};\n",
+        site.limits.response_head.name(),
         kilobytes(first),
         kilobytes(BUFFER)
     )

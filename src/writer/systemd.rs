@@ -106,11 +106,10 @@ fn setting(text: &str) -> String {
 }
 
 fn stop_timeout(site: &Site) -> String {
-    let ours = site.limits.stop_timeout;
-    if ours.is_zero() {
-        return "infinity".to_owned();
+    match site.limits.stop_timeout.duration() {
+        None => "infinity".to_owned(),
+        Some(ours) => (times::seconds(ours) + STOP_MARGIN_SECONDS).to_string(),
     }
-    (times::seconds(ours) + STOP_MARGIN_SECONDS).to_string()
 }
 
 /// The directories in /run that the sockets need.

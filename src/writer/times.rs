@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contract::settings::Limits;
+use settings::sections::Limits;
 
 /// From our time limit to the web server's: what is on its way arrives, on a busy machine, too.
 const MARGIN: Duration = Duration::from_secs(20);
@@ -16,14 +16,15 @@ pub const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Longest wait for a response, and between two parts of it: our 503 and 504 come first, with their lines in our log.
 /// `None`: a request may take as long as it likes.
 pub fn read(limits: &Limits) -> Option<Duration> {
-    let request = limits.request_timeout;
-    (!request.is_zero()).then(|| limits.queue_timeout + request + MARGIN)
+    // Who waits for a thread without a limit is not waited for without one: nobody would want that answer.
+    let queue = limits.queue_timeout.duration().unwrap_or_default();
+    let request = limits.request_timeout.duration()?;
+    Some(queue + request + MARGIN)
 }
 
 /// Longest time without progress in sending a body to us. `None`: we wait for it as long as it takes.
 pub fn send(limits: &Limits) -> Option<Duration> {
-    let body = limits.body_timeout;
-    (!body.is_zero()).then(|| body + BODY_MARGIN)
+    limits.body_timeout.duration().map(|body| body + BODY_MARGIN)
 }
 
 /// How a web server is to keep connections: it has to be the one who closes, because a request that meets our closing is
@@ -45,14 +46,17 @@ pub fn kept(limits: &Limits) -> Option<Kept> {
     const IDLE: Duration = Duration::from_secs(60);
     const REQUESTS: u64 = 1000;
     let kept = Kept {
-        connections: CONNECTIONS.min(limits.connections / PROCESSES),
-        idle: match limits.idle_timeout {
-            Duration::ZERO => IDLE,
-            ours => Duration::from_secs((ours * 4 / 5).as_secs()),
+        connections: CONNECTIONS.min(limits.connections.get() as usize / PROCESSES),
+        idle: match limits.idle_timeout.duration() {
+            None => IDLE,
+            Some(ours) => Duration::from_secs((ours * 4 / 5).as_secs()),
         },
-        requests: REQUESTS.min(limits.connection_requests.saturating_sub(1)),
+        requests: limits
+            .connection_requests
+            .get()
+            .map_or(REQUESTS, |most| REQUESTS.min(most - 1)),
     };
-    let useful = kept.connections > 0 && !kept.idle.is_zero() && kept.requests > 0;
+    let useful = kept.connections > 0 && kept.idle >= Duration::from_secs(1) && kept.requests > 0;
     useful.then_some(kept)
 }
 

@@ -204,7 +204,7 @@ def waits(environ, start_response):
         while time.monotonic() < end:
             time.sleep(0.005)
     except BaseException as error:
-        note(type(error).__name__)
+        note(f"{type(error).__name__} {error}")
         raise
     return text(start_response, "waited")
 

@@ -101,3 +101,25 @@ fn serve_names_what_is_wrong_in_the_block() {
         answer.log
     );
 }
+
+#[test]
+fn log_names_an_option_as_the_script_writes_it() {
+    let script = Script::new("threads = 2\nbody_max = 4\nrequest_timeout = \"500ms\"");
+    let refused = script.cgi("POST", "/echo").body("12345").run();
+    let reason = format!("the body is larger than {} allows", script.name_of("body_max"));
+    assert!(refused.log.contains(&reason), "{}", refused.log);
+    let waiting = script.get("/waits");
+    let told = format!("runs longer than {} allows", script.name_of("request_timeout"));
+    assert!(waiting.log.contains(&told), "{}", waiting.log);
+}
+
+#[test]
+fn option_that_the_script_does_not_say_is_named_as_it_would() {
+    let script = Script::new("");
+    let long = script
+        .cgi("GET", "/pid")
+        .variable("HTTP_COOKIE", "x".repeat(64 * 1024 + 1));
+    let log = long.run().log;
+    let reason = "a param's value is longer than app.fcgi: param_value allows";
+    assert!(log.contains(reason), "{log}");
+}

@@ -249,6 +249,14 @@ fn application_that_is_no_script_runs_by_the_command_cgi() {
 }
 
 #[test]
+fn log_of_the_command_cgi_names_an_option_as_it_is_typed() {
+    let script = Script::raw("shop.py", include_str!("app.py"));
+    let answer = by_command(&script, &["shop.py", "--params-pairs", "3"]);
+    let reason = "more params than --params-pairs allows";
+    assert!(answer.log.contains(reason), "{}", answer.log);
+}
+
+#[test]
 fn script_may_import_a_module_of_its_own_name() {
     let script = Script::named("app.fcgi", "", "from app import application\n");
     std::fs::write(script.file("app.py"), include_str!("app.py")).unwrap();

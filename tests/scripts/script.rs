@@ -61,6 +61,14 @@ impl Script {
         self.directory.path().join(name)
     }
 
+    /// What the log calls an option that stands in the block.
+    pub fn name_of(&self, key: &str) -> String {
+        let text = fs::read_to_string(&self.path).unwrap();
+        let begin = format!("# {key} = ");
+        let line = text.lines().position(|line| line.starts_with(&begin));
+        format!("app.fcgi:{}: {key}", line.unwrap() + 1)
+    }
+
     /// What the application has noted.
     pub fn notes(&self) -> String {
         fs::read_to_string(self.file("notes")).unwrap_or_default()

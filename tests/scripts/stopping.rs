@@ -52,7 +52,7 @@ fn request_that_runs_on_is_cut_before_mod_fcgid_kills() {
     server.signal(Signal::TERM);
     assert_eq!(server.wait_exit().code(), Some(1));
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
-    server.log.wait_for_line(&["cut", "/sleep", "--stop-timeout"]);
+    server.log.wait_for_line(&["cut", "/sleep", "app.fcgi: stop_timeout"]);
 }
 
 #[test]
@@ -114,10 +114,12 @@ fn process_that_has_answered_for_a_crash_takes_no_more_connections() {
 
 #[test]
 fn request_over_its_timeout_is_answered_and_the_stuck_process_ends() {
-    let server = Script::new("request_timeout = \"500ms\"\nkill_timeout = \"500ms\"").fastcgi();
+    let script = Script::new("request_timeout = \"500ms\"\nkill_timeout = \"500ms\"");
+    let server = script.fastcgi();
     server.get("/stubborn").error_page(504);
     assert_eq!(server.wait_exit().code(), Some(1));
-    server.log.wait_for_line(&["/stubborn", "--kill-timeout"]);
+    let name = script.name_of("kill_timeout");
+    server.log.wait_for_line(&["/stubborn", &name]);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::script::{Answer, Script, finish};
 
 const LIMIT: &str = "request_timeout = \"500ms\"\nkill_timeout = \"500ms\"";
-const TOLD: &str = "a request runs longer than --request-timeout allows";
-const KILLED: &str = "did not end within --kill-timeout";
+const TOLD: &str = "request_timeout allows";
+const KILLED: &str = "a request did not end within app.";
 
 #[track_caller]
 fn timed_out(answer: &Answer) {
@@ -23,7 +23,11 @@ fn e4_request_over_its_timeout_is_a_504_and_request_timeout_is_raised() {
     let script = Script::new("request_timeout = \"500ms\"");
     let answer = script.get("/waits");
     timed_out(&answer);
-    assert_eq!(script.notes(), "RequestTimeout\n");
+    let message = format!(
+        "the request has run longer than {} allows",
+        script.name_of("request_timeout")
+    );
+    assert_eq!(script.notes(), format!("RequestTimeout {message}\n"));
     for part in ["/waits", "in waits", "time.sleep(0.005)", "answered_504=true"] {
         assert!(answer.log.contains(part), "{part} in {}", answer.log);
     }
@@ -34,7 +38,7 @@ fn e4_request_over_its_timeout_is_a_504_and_request_timeout_is_raised() {
 fn request_within_its_timeout_is_left_alone() {
     let answer = Script::new("request_timeout = \"5s\"").get("/sleep?0.3");
     assert_eq!(answer.ok(), "slept");
-    assert!(!answer.log.contains("--request-timeout"), "{}", answer.log);
+    assert!(!answer.log.contains("request_timeout"), "{}", answer.log);
 }
 
 #[test]

@@ -108,6 +108,24 @@ fn e4_worker_whose_request_ignores_everything_is_replaced() {
 }
 
 #[test]
+fn kill_timeout_of_zero_leaves_a_stuck_request_alone() {
+    let gateway = Gateway::app("processes")
+        .option("--request-timeout", "300ms")
+        .option("--kill-timeout", "0")
+        .start();
+    let first = gateway.get("/pid").ok().text();
+    let marker = gateway.directory.path().join("stuck");
+    gateway
+        .get(&format!("/ignores_everything?{}", marker.display()))
+        .error_page(504);
+    // The leader looks once a second.
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(gateway.get("/pid").ok().text(), first);
+    let log = gateway.log.text();
+    assert!(!log.contains("a worker is killed"), "{log}");
+}
+
+#[test]
 fn e4_worker_that_never_gives_python_back_is_replaced() {
     let gateway = Gateway::app("failures")
         .option("--request-timeout", "300ms")

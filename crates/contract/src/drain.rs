@@ -1,42 +1,48 @@
 //! The end of a stream whose writer may still be sending.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::{Errno, read};
 use rustix::net::{Shutdown, shutdown, sockopt};
+use settings::values::{Drain, Timeout};
 
 const CHUNK: usize = 64 * 1024;
 
 /// Tells the peer that nothing more comes, and reads what it still sends: up to its end, `most` bytes or `longest`. If
 /// anything is unread in a socket when it is closed, the peer loses what it has not read itself, mostly the response.
 /// Whatever is no socket loses nothing.
-pub fn finish(fd: impl AsFd, most: u64, longest: Duration) {
+pub fn finish(fd: impl AsFd, most: Drain, longest: Timeout) {
     if sockopt::socket_type(&fd).is_ok() && shutdown(&fd, Shutdown::Write).is_ok() {
-        read_away(fd, most, longest);
+        read_away(
+            fd,
+            |read| matches!(most, Drain::UpTo(size) if read >= size.bytes()),
+            longest,
+        );
     }
 }
 
-/// Reads what is still written to a pipe, within the same bounds: fcgiwrap takes a pipe that is closed before it has written
+/// Reads what is still written to a pipe, up to `most` bytes: fcgiwrap takes a pipe that is closed before it has written
 /// everything for a failure, and throws the response away.
-pub fn empty(pipe: impl AsFd, most: u64, longest: Duration) {
+pub fn empty(pipe: impl AsFd, most: u64, longest: Timeout) {
     let is_pipe = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
     if fstat(&pipe).is_ok_and(is_pipe) {
-        read_away(pipe, most, longest);
+        read_away(pipe, |read| read >= most, longest);
     }
 }
 
-fn read_away(fd: impl AsFd, most: u64, longest: Duration) {
-    let end = Instant::now() + longest;
-    let mut left = most;
+/// `is_enough`: whether so many bytes are.
+fn read_away(fd: impl AsFd, is_enough: impl Fn(u64) -> bool, longest: Timeout) {
+    let end = longest.deadline(Instant::now());
+    let mut total = 0;
     let mut chunk = vec![0; CHUNK];
-    while left > 0 {
-        let Ok(wait) = Timespec::try_from(end.saturating_duration_since(Instant::now())) else {
-            return;
-        };
-        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&wait)) {
+    while !is_enough(total) {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        // A year has a Timespec.
+        let wait = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], wait.as_ref()) {
             Ok(0) => return,
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return,
@@ -44,7 +50,7 @@ fn read_away(fd: impl AsFd, most: u64, longest: Duration) {
         // It is ready, and nobody else reads: this does not wait.
         match read(&fd, &mut chunk) {
             Ok(0) => return,
-            Ok(length) => left = left.saturating_sub(length as u64),
+            Ok(length) => total += length as u64,
             Err(Errno::AGAIN | Errno::INTR) => {}
             // Closed by the peer, or the time is up.
             Err(_) => return,
@@ -57,10 +63,13 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(20);
+    fn seconds(seconds: u64) -> Timeout {
+        Duration::from_secs(seconds).into()
+    }
 
     #[test]
     fn peer_that_sends_on_reads_what_was_sent_before() {
@@ -73,7 +82,7 @@ mod tests {
             peer.read_to_string(&mut response).unwrap();
             response
         });
-        finish(&ours, u64::MAX, LONG);
+        finish(&ours, Drain::All, seconds(20));
         drop(ours);
         assert_eq!(sending.join().unwrap(), "response");
     }
@@ -83,7 +92,7 @@ mod tests {
         let (reader, mut writer) = std::io::pipe().unwrap();
         writer.write_all(&[0; 1000]).unwrap();
         // The writer keeps his end open: it must not be waited for.
-        empty(&reader, 1000, LONG);
+        empty(&reader, 1000, seconds(20));
         drop(reader);
         assert!(writer.write_all(b"x").is_err());
     }
@@ -92,7 +101,7 @@ mod tests {
     fn peer_that_sends_more_or_longer_than_allowed_is_left() {
         let (ours, mut peer) = UnixStream::pair().unwrap();
         peer.write_all(&[0; 1000]).unwrap();
-        finish(&ours, 999, LONG);
-        finish(&ours, u64::MAX, Duration::from_millis(10));
+        finish(&ours, "999".parse().unwrap(), seconds(20));
+        finish(&ours, Drain::All, Duration::from_millis(10).into());
     }
 }

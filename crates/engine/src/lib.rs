@@ -20,7 +20,7 @@ pyo3::create_exception!(
     wsgi_fpm,
     RequestTimeout,
     PyBaseException,
-    "The request has run longer than --request-timeout allows; its client has got a 504."
+    "The request has run longer than its time limit (request_timeout) allows; its client has got a 504."
 );
 
 /// Runs the leader, and in its forks the workers. Standard input is the control socket; `idle` is the signal handler that

@@ -170,6 +170,23 @@ impl Layers {
         self.said.extend(layer.into_iter().map(|said| (said.option.key, said)));
     }
 
+    /// Puts what follows from how the program was started, under the name by which its user would say it.
+    ///
+    /// # Panics
+    /// There is no such option.
+    pub fn assume(&mut self, key: &str, value: impl Into<OsString>) {
+        let place = Place {
+            origin: self.home.clone(),
+            line: None,
+            span: 0..0,
+        };
+        self.put([Said {
+            option: crate::find(key).expect("options are assumed by their keys"),
+            values: vec![value.into()],
+            place,
+        }]);
+    }
+
     /// What was said of an option; `None` where the default holds.
     pub fn said(&self, key: &str) -> Option<&Said> {
         self.said.get(key)

@@ -76,7 +76,7 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
         access.log(answered.status, answered.bytes, answered.outcome);
     }
     // mod_cgid gives both streams as one socket, and may still be sending a body that nobody has read.
-    let (most, longest) = (settings.limits.drain_bytes, settings.limits.drain_timeout);
+    let (most, longest) = (*settings.limits.drain_bytes, *settings.limits.drain_timeout);
     signals::outlive_response();
     // The response is whole before the rest of the body is waited for.
     if let Some(output) = output.get() {
@@ -84,7 +84,7 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     }
     output.close();
     if let Ok(rest) = rest {
-        contract::drain::empty(rest, most.min(unread.load(Ordering::Relaxed)), longest);
+        contract::drain::empty(rest, most.of(unread.load(Ordering::Relaxed)), longest);
     }
     i32::from(matches!(answered.outcome, Outcome::Failed | Outcome::TimedOut))
 }
@@ -206,7 +206,7 @@ fn answer(
     let mut streams = streams.map_err(failed)?;
     // A body without a length is collected first, so that the application can be told its length (SPEC C46).
     let collected = match variables::is_chunked(&request.variables) {
-        true => Some(streams.collect(py, settings.limits.body_timeout)),
+        true => Some(streams.collect(py, &settings.limits.body_timeout)),
         false => None,
     };
     let length = collected
@@ -215,7 +215,7 @@ fn answer(
         .copied();
     let built = environs.build(py, pairs, length);
     let refused = |rejection: Rejection, path: &[u8]| {
-        rejection.log(&request.name(path));
+        rejection.log(&request.name(path), settings);
         Refusal::Rejected(rejection)
     };
     let (environ, facts) = built.map_err(|rejection| refused(rejection, &sent_path))?;
@@ -236,7 +236,7 @@ fn answer(
         _ => {}
     }
     let length = facts.content_length.unwrap_or(0);
-    if length > settings.limits.body_max {
+    if settings.limits.body_max.is_exceeded_by(length) {
         return Err(refused(Rejection::BodyTooLarge, &path));
     }
     streams.set_length(length);

@@ -12,12 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use contract::own::{Own, OwnFd};
-use contract::settings::Limits;
 use pyo3::Python;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, read, write};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use settings::Setting;
+use settings::sections::Limits;
+use settings::values::{SizeLimit, Timeout};
 
 use super::signals;
 use crate::base::sigpipe;
@@ -77,7 +79,7 @@ pub struct Streams {
     /// What the web server has said of the body that was not received yet.
     unread: Arc<AtomicU64>,
     in_memory: usize,
-    max: u64,
+    max: SizeLimit,
 }
 
 /// What the output is.
@@ -119,8 +121,8 @@ impl Streams {
             kind,
             body: Body::default(),
             unread,
-            in_memory: limits.body_memory,
-            max: limits.body_max,
+            in_memory: limits.body_memory.in_memory(),
+            max: *limits.body_max,
         })
     }
 
@@ -132,7 +134,7 @@ impl Streams {
     ///
     /// # Errors
     /// Nothing came for `timeout`, it can't be kept, or a signal handler of the application has raised.
-    pub fn collect(&mut self, py: Python<'_>, timeout: Duration) -> Result<u64, Failure> {
+    pub fn collect(&mut self, py: Python<'_>, timeout: &Setting<Timeout>) -> Result<u64, Failure> {
         let mut progress = Instant::now();
         while !self.body.complete() && !self.body.too_large {
             if let Some(error) = self.body.lost.take() {
@@ -142,11 +144,13 @@ impl Streams {
                 progress = Instant::now();
                 continue;
             }
-            let left = timeout.saturating_sub(progress.elapsed());
-            if left.is_zero() && !timeout.is_zero() {
-                return Err(CarrierError::BodyStall(timeout).into());
+            let deadline = timeout.deadline(progress);
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(CarrierError::BodyStall(Box::new(timeout.clone())).into());
             }
-            let wait = Timespec::try_from(left).ok().filter(|_| !timeout.is_zero());
+            // A year has a Timespec.
+            let wait = left.and_then(|left| Timespec::try_from(left).ok());
             match py.detach(|| poll(&mut [PollFd::new(&self.input, PollFlags::IN)], wait.as_ref())) {
                 Ok(_) => {}
                 Err(Errno::INTR) => py.check_signals()?,

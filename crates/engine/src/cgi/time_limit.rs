@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use contract::settings::Limits;
 use pyo3::prelude::*;
+use settings::Setting;
+use settings::sections::Limits;
+use settings::values::Timeout;
 
 use super::Request;
 use super::streams::Output;
@@ -25,6 +27,8 @@ pub struct TimeLimit {
 }
 
 struct Watch {
+    request_timeout: Setting<Timeout>,
+    kill_timeout: Setting<Timeout>,
     phase: Mutex<Phase>,
     /// RequestTimeout was raised in the thread, or is about to be.
     interrupted: AtomicBool,
@@ -49,21 +53,24 @@ impl TimeLimit {
     /// The request's time begins.
     pub fn begin(limits: &Limits, output: &Arc<Output>, request: &Request) -> Self {
         let ident = ffi::thread_ident();
-        let phase = match limits.request_timeout.is_zero() {
-            true => Phase::Over,
-            false => Phase::Starting {
+        let longest = limits.request_timeout.duration();
+        let phase = match longest {
+            None => Phase::Over,
+            Some(_) => Phase::Starting {
                 output: Arc::clone(output),
                 is_head: request.is_head(),
             },
         };
         let watch = Arc::new(Watch {
+            request_timeout: limits.request_timeout.clone(),
+            kill_timeout: limits.kill_timeout.clone(),
             phase: Mutex::new(phase),
             interrupted: AtomicBool::new(false),
         });
-        if !limits.request_timeout.is_zero() {
-            let (watching, limits, request) = (Arc::clone(&watch), *limits, request.name(&request.path()));
+        if let Some(longest) = longest {
+            let (watching, request) = (Arc::clone(&watch), request.name(&request.path()));
             let thread = thread::Builder::new().name("time-limit".into()).stack_size(STACK);
-            if let Err(error) = thread.spawn(move || watching.run(&limits, ident, &request)) {
+            if let Err(error) = thread.spawn(move || watching.run(longest, ident, &request)) {
                 // Shared hosts count threads.
                 tracing::warn!(%error, "the request has no time limit");
                 *watch.phase() = Phase::Over;
@@ -97,8 +104,8 @@ impl Watch {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(self: Arc<Self>, limits: &Limits, ident: u64, request: &str) {
-        thread::sleep(limits.request_timeout);
+    fn run(self: Arc<Self>, longest: Duration, ident: u64, request: &str) {
+        thread::sleep(longest);
         let page = reject::page(reject::TIMED_OUT);
         let phase = self.phase();
         let (exchange, serial) = match &*phase {
@@ -121,10 +128,13 @@ impl Watch {
             }
         };
         self.log(request, answered, ident);
-        thread::sleep(limits.kill_timeout);
+        let Some(kill_timeout) = self.kill_timeout.duration() else {
+            return;
+        };
+        thread::sleep(kill_timeout);
         let phase = self.phase();
         if !matches!(*phase, Phase::Over) {
-            kill(request);
+            kill(request, &self.kill_timeout);
         }
     }
 
@@ -133,6 +143,7 @@ impl Watch {
         let (asking, raising) = (Arc::clone(self), Arc::clone(self));
         let stack = interrupt(
             ident,
+            &self.request_timeout,
             move || !matches!(asking.phase.try_lock().as_deref(), Ok(Phase::Over)),
             move || raising.interrupted.store(true, Ordering::Relaxed),
         );
@@ -141,7 +152,7 @@ impl Watch {
             Err(RecvTimeoutError::Timeout) => "unknown: something holds the GIL".to_owned(),
             Err(RecvTimeoutError::Disconnected) => String::new(),
         };
-        report(request, answered, &stack);
+        report(request, &self.request_timeout, answered, &stack);
     }
 }
 

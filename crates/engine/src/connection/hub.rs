@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use contract::settings::Limits;
+use settings::sections::Limits;
 
 use super::Connection;
 use super::ends::Doubts;
@@ -17,6 +17,8 @@ pub struct Hub {
     pub max_conns: usize,
     pub max_reqs: usize,
     pub(super) doubts: Doubts,
+    /// How much of one body may be in memory.
+    memory_per_body: usize,
     /// Memory that the bodies of all connections have.
     bodies_memory: AtomicUsize,
     /// Once they have so much, bodies go to their files at once.
@@ -29,7 +31,7 @@ pub struct Hub {
 
 /// Room for one read. A request with a body of 64 KiB comes in one piece; a GET_VALUES record fits whole.
 pub const INPUT_SIZE: usize = 96 * 1024;
-/// Whole `--body-memory`s that the bodies of a worker may have together, beside one for each thread: thousands of half-sent
+/// Whole times `body_memory` that the bodies of a worker may have together, beside one for each thread: thousands of half-sent
 /// requests must not take thousands of them.
 const RESTING_BODIES: usize = 64;
 /// Buffers of each kind kept for later.
@@ -37,16 +39,18 @@ const KEPT_BUFFERS: usize = 16;
 
 impl Hub {
     pub fn new(reactor: Reactor<Connection>, limits: Limits, workers: usize, threads: usize) -> Self {
+        let body_memory = limits.body_memory.in_memory();
         Self {
             reactor,
-            limits,
-            max_conns: limits.connections * workers,
+            max_conns: limits.connections.get() as usize * workers,
             max_reqs: threads * workers,
             doubts: Doubts::default(),
             bodies_memory: AtomicUsize::new(0),
-            bodies_memory_limit: (threads + RESTING_BODIES) * limits.body_memory,
+            bodies_memory_limit: (threads + RESTING_BODIES).saturating_mul(body_memory),
+            memory_per_body: body_memory,
             buffers: Mutex::default(),
             bodies: Mutex::default(),
+            limits,
         }
     }
 
@@ -67,7 +71,7 @@ impl Hub {
     /// How much of one body may be in memory now.
     pub(super) fn body_memory_limit(&self) -> usize {
         let full = self.bodies_memory.load(Ordering::Relaxed) >= self.bodies_memory_limit;
-        if full { 0 } else { self.limits.body_memory }
+        if full { 0 } else { self.memory_per_body }
     }
 
     /// A body that had `before` bytes of memory has `now`.
@@ -89,7 +93,7 @@ impl Hub {
 
     /// Takes a body's memory back.
     pub fn keep_body_memory(&self, memory: Vec<u8>) {
-        if memory.capacity() == 0 || memory.capacity() > 2 * self.limits.body_memory {
+        if memory.capacity() == 0 || memory.capacity() > 2 * self.memory_per_body {
             return;
         }
         let mut bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);

@@ -111,7 +111,7 @@ impl Connection {
             hub: Arc::clone(hub),
             fd: Arc::new(fd),
             key: None,
-            codec: fastcgi::Connection::new(hub.limits.params_bytes),
+            codec: fastcgi::Connection::new(hub.limits.params_bytes.get().in_memory()),
             incoming: Incoming::default(),
             outgoing: Outgoing::default(),
             aborted: false,
@@ -205,7 +205,7 @@ impl Connection {
 
     /// Whether the application can start although the body has not ended: enough of it is there, or none will come.
     fn can_start(&mut self) -> bool {
-        if self.body.received >= self.hub.limits.body_buffer as u64 && self.body.expected.is_some() {
+        if self.body.received >= self.hub.limits.body_buffer.bytes() && self.body.expected.is_some() {
             return true;
         }
         // A role that we don't play is refused without its body (SPEC E10).
@@ -228,12 +228,12 @@ impl Connection {
         }
         let length = match length {
             Ok(None) => return !chunked && !matches!(method, b"POST" | b"PUT" | b"PATCH"),
-            Ok(Some(length)) if length <= self.hub.limits.body_max => length,
+            Ok(Some(length)) if !self.hub.limits.body_max.is_exceeded_by(length) => length,
             // What is no length or more than allowed is answered without the body.
             Ok(Some(_)) | Err(NoLength) => return true,
         };
         self.body.expected = Some(length);
-        self.body.complete() || self.body.received >= self.hub.limits.body_buffer as u64
+        self.body.complete() || self.body.received >= self.hub.limits.body_buffer.bytes()
     }
 
     /// Feeds the codec with what has been received, and answers management records.
@@ -299,7 +299,7 @@ impl Connection {
                     if in_memory > 0 && self.body.needs_memory() {
                         self.body.give_memory(self.hub.body_memory());
                     }
-                    self.body.push(data, in_memory, self.hub.limits.body_max);
+                    self.body.push(data, in_memory, *self.hub.limits.body_max);
                     let before = std::mem::replace(&mut self.body_memory, self.body.capacity());
                     self.hub.note_body_memory(before, self.body_memory);
                     self.since_ms = now_ms();
@@ -398,17 +398,20 @@ impl Connection {
         self.drained += received as u64;
         if !before && self.has_drained_enough() {
             limited!(
-                "unread bodies over --drain-bytes",
-                tracing::info!("the rest of an unread body is more than --drain-bytes: no more of it is received")
+                "unread bodies that are too long to be received",
+                tracing::info!(
+                    "the rest of an unread body is more than {}: no more of it is received",
+                    self.hub.limits.drain_bytes
+                )
             );
         }
     }
 
-    /// Whether no more of an unread body is received (`--drain-bytes`). The connection stays open until
-    /// `--drain-timeout` all the same: closing it while the peer is still sending would reset it (TCP), and the peer
+    /// Whether no more of an unread body is received (`drain_bytes`). The connection stays open until
+    /// `drain_timeout` all the same: closing it while the peer is still sending would reset it (TCP), and the peer
     /// would lose the response that it has not read yet.
     fn has_drained_enough(&self) -> bool {
-        self.drained > self.hub.limits.drain_bytes
+        self.hub.limits.drain_bytes.is_exceeded_by(self.drained)
     }
 
     /// Whether nobody need know of what has passed here: no part of a record is here without the rest of it, in neither
@@ -466,22 +469,29 @@ impl Connection {
 
     /// Says why it is closed at its deadline.
     pub fn log_expiry(&self) {
+        let limits = &self.hub.limits;
         match self.phase {
             Phase::Receiving => {
                 limited!(
                     "requests that did not arrive",
-                    tracing::info!("a connection was closed: its request did not arrive (--params-timeout)")
+                    tracing::info!(
+                        "a connection was closed: its request did not arrive ({})",
+                        limits.params_timeout.name()
+                    )
                 );
             }
             Phase::Idle if self.owes_body() => {
                 limited!(
                     "bodies of answered requests that stopped",
                     tracing::info!(
-                        "a connection was closed: the body of an answered request stopped (--drain-timeout)"
+                        "a connection was closed: the body of an answered request stopped ({})",
+                        limits.drain_timeout.name()
                     )
                 );
             }
-            Phase::Idle => tracing::debug!("an idle connection was closed (--idle-timeout)"),
+            Phase::Idle => {
+                tracing::debug!("an idle connection was closed ({})", limits.idle_timeout.name());
+            }
             Phase::Running | Phase::Lingering => tracing::debug!("a connection was closed"),
         }
     }
@@ -499,15 +509,17 @@ impl Parked for Connection {
     fn deadline(&self) -> Option<u64> {
         let limits = &self.hub.limits;
         let timeout = match self.phase {
-            Phase::Idle if self.owes_body() => limits.drain_timeout,
-            Phase::Idle if self.hub.reactor.draining() && !self.hub.reactor.retiring() => FIRST_BYTE,
-            Phase::Idle => limits.idle_timeout,
-            Phase::Receiving if self.codec.params_ended() => limits.body_timeout,
-            Phase::Receiving => limits.params_timeout,
-            Phase::Lingering => limits.drain_timeout,
+            Phase::Idle if self.owes_body() => *limits.drain_timeout,
+            Phase::Idle if self.hub.reactor.draining() && !self.hub.reactor.retiring() => FIRST_BYTE.into(),
+            Phase::Idle => *limits.idle_timeout,
+            Phase::Receiving if self.codec.params_ended() => *limits.body_timeout,
+            Phase::Receiving => *limits.params_timeout,
+            Phase::Lingering => *limits.drain_timeout,
             Phase::Running => return None,
         };
-        (!timeout.is_zero()).then(|| self.since_ms + timeout.as_millis() as u64)
+        timeout
+            .duration()
+            .map(|timeout| self.since_ms + timeout.as_millis() as u64)
     }
 
     fn is_idle(&self) -> bool {

@@ -52,7 +52,7 @@ impl Connection {
 
     /// Whether the connection is closed after this request, though the front server may want to keep it.
     fn is_last_request(&self) -> bool {
-        let used_up = self.requests >= self.hub.limits.connection_requests;
+        let used_up = self.hub.limits.connection_requests.is_reached_by(self.requests);
         // Once the peer was told, it stays so: draining may begin in between.
         self.closing || used_up || self.outgoing.said_goodbye() || self.closes_when_drained()
     }

@@ -4,6 +4,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyTuple, PyType};
+use settings::Setting;
+use settings::values::Timeout;
 
 use crate::RequestTimeout;
 use crate::base::ffi;
@@ -13,16 +16,18 @@ use crate::wsgi::traceback;
 /// every 5 ms.
 pub const PYTHON_WAIT: Duration = Duration::from_secs(1);
 
-/// Raises RequestTimeout in the thread `ident` (its `threading.get_ident()`) if it `has_request` still, after `about_to_raise`;
+/// Raises RequestTimeout in the thread `ident` (its `threading.get_ident()`), whose time was `limit`, if it `has_request` still, after `about_to_raise`;
 /// before that, its stack is sent. In a thread of its own: the GIL may be held for long, and the caller must not wait for
 /// it longer than [`PYTHON_WAIT`].
 pub fn interrupt(
     ident: u64,
+    limit: &Setting<Timeout>,
     has_request: impl Fn() -> bool + Send + 'static,
     about_to_raise: impl FnOnce() + Send + 'static,
 ) -> Receiver<String> {
     // One stack: sending it never waits.
     let (stack, received) = sync_channel(1);
+    let message = format!("the request has run longer than {} allows", limit.name());
     let raise = move || {
         Python::attach(|py| {
             if has_request() {
@@ -36,6 +41,9 @@ pub fn interrupt(
             }
             about_to_raise();
             let exception = py.get_type::<RequestTimeout>();
+            if let Err(error) = set_message(&exception, message) {
+                tracing::debug!(%error, "RequestTimeout has no message");
+            }
             if let Err(error) = ffi::raise_in_thread(py, ident, Some(exception.as_any())) {
                 tracing::error!(%error, "RequestTimeout can't be raised");
             }
@@ -47,21 +55,30 @@ pub fn interrupt(
     received
 }
 
-/// Says in the log that the time of `request` is over; `stack`: what it was doing. `answered`: its client has got a 504.
-pub fn report(request: &str, answered: bool, stack: &str) {
+/// A class is all that can be raised in another thread, and it is called without arguments: so its message stands in the class.
+fn set_message(exception: &Bound<'_, PyType>, message: String) -> PyResult<()> {
+    let text = move |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| message.clone();
+    let text = PyCFunction::new_closure(exception.py(), Some(c"__str__"), None, text)?;
+    exception.setattr("__str__", text)
+}
+
+/// Says in the log that the time of `request` is over, which was `limit`; `stack`: what it was doing. `answered`: its client has got a 504.
+pub fn report(request: &str, limit: &Setting<Timeout>, answered: bool, stack: &str) {
     tracing::error!(
         request,
         answered_504 = answered,
         stack = %contract::log::block(stack),
-        "a request runs longer than --request-timeout allows"
+        "a request runs longer than {} allows",
+        limit.name()
     );
 }
 
-/// Ends this process, whose `request` goes on although its time has been over for `--kill-timeout`.
-pub fn kill(request: &str) -> ! {
+/// Ends this process, whose `request` goes on although its time has been over for `limit`.
+pub fn kill(request: &str, limit: &Setting<Timeout>) -> ! {
     tracing::error!(
         request,
-        "the process ends: a request did not end within --kill-timeout after its time limit"
+        "the process ends: a request did not end within {} after its time limit",
+        limit.name()
     );
     ffi::exit_now(1)
 }

@@ -65,13 +65,14 @@ struct Leader {
     children: Option<Disposition>,
     /// All workers have been ready once.
     ready: bool,
-    /// The supervisor wants us to stop; what is left at this time is killed.
-    stopping: Option<Instant>,
+    /// The supervisor wants us to stop.
+    stopping: bool,
+    /// What is left then is killed; `None`: it has all the time that it takes.
+    stop_at: Option<Instant>,
 }
 
 /// How often running requests are compared with their limit.
 const TICK: Duration = Duration::from_secs(1);
-const NO_LIMIT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl Leader {
     fn start(py: Python<'_>) -> io::Result<Self> {
@@ -109,15 +110,16 @@ impl Leader {
             handover: Handover::from_ends([give, take]),
             workers: Workers::new(
                 settings.workers as usize,
-                settings.threads.max(1) as usize,
+                settings.threads.get() as usize,
                 board,
-                settings.limits,
+                settings.limits.clone(),
             ),
             settings: *settings,
             application: None,
             children: None,
             ready: false,
-            stopping: None,
+            stopping: false,
+            stop_at: None,
         })
     }
 
@@ -175,7 +177,7 @@ impl Leader {
 
     /// Forks what is missing; in the fork, what it is born with.
     fn fork_due(&mut self, py: Python<'_>) -> PyResult<Option<Box<worker::Birth>>> {
-        if self.stopping.is_some() {
+        if self.stopping {
             return Ok(None);
         }
         while let Some(index) = self.workers.due() {
@@ -213,7 +215,7 @@ impl Leader {
         if self.control.has_buffered() {
             return;
         }
-        let timeout = [self.workers.next_due(), self.stopping].into_iter().flatten().min();
+        let timeout = [self.workers.next_due(), self.stop_at].into_iter().flatten().min();
         let timeout = timeout.map_or(TICK, |at| at.saturating_duration_since(Instant::now()).min(TICK));
         let timeout = Timespec {
             tv_sec: timeout.as_secs() as i64,
@@ -236,9 +238,9 @@ impl Leader {
         }
         match self.control.receive() {
             Ok(Some(message @ (ToLeader::Stop | ToLeader::Retire))) => {
-                let timeout = self.settings.limits.stop_timeout;
-                let timeout = if timeout.is_zero() { NO_LIMIT } else { timeout };
-                self.stopping.get_or_insert(Instant::now() + timeout);
+                if !std::mem::replace(&mut self.stopping, true) {
+                    self.stop_at = self.settings.limits.stop_timeout.deadline(Instant::now());
+                }
                 // Nobody is to connect to a socket that nobody serves any more.
                 self.listeners.clear();
                 self.workers.send_home(match message {
@@ -270,17 +272,17 @@ impl Leader {
 
     fn look_after_workers(&mut self) -> Option<End> {
         for death in self.workers.reap() {
-            if !self.ready && self.stopping.is_none() {
+            if !self.ready && !self.stopping {
                 // The supervisor logs it, with what else it knows.
                 let reason = death
                     .reason
                     .unwrap_or_else(|| format!("a worker {} while it started", death.how));
                 return Some(self.fail(reason, death.detail));
             }
-            self.workers.log_death(&death, self.stopping.is_some());
+            self.workers.log_death(&death, self.stopping);
             // It may have been woken for a connection that it has not taken. An error would mean that nobody is left.
             let _ = self.handover.nudge();
-            if self.stopping.is_none() {
+            if !self.stopping {
                 let backoff = self.workers.schedule_replacement(&death);
                 let report = ToSupervisor::WorkerDied {
                     pid: death.pid,
@@ -296,15 +298,13 @@ impl Leader {
                 python: python_version(),
             });
         }
-        if let Some(deadline) = self.stopping {
-            if self.workers.is_empty() {
-                return Some(End::Leader(0));
-            }
-            if Instant::now() >= deadline {
-                self.workers.log_cut();
-                self.workers.kill();
-                return Some(End::Leader(1));
-            }
+        if self.stopping && self.workers.is_empty() {
+            return Some(End::Leader(0));
+        }
+        if self.stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
+            self.workers.log_cut();
+            self.workers.kill();
+            return Some(End::Leader(1));
         }
         self.workers.kill_stuck();
         self.workers.kill_stopped();

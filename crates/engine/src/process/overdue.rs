@@ -99,7 +99,7 @@ impl Overdue {
                     return Some(match stacks.ask(now) {
                         Ok(until) => Step::StackWithoutPython(until),
                         Err(error) => {
-                            report(&self.request, self.answered, &format!("unknown: {error}"));
+                            self.report(shared, &format!("unknown: {error}"));
                             Step::EndSending
                         }
                     });
@@ -119,8 +119,13 @@ impl Overdue {
             }
             Step::EndSending | Step::Nothing => return None,
         };
-        report(&self.request, self.answered, &stack);
+        self.report(shared, &stack);
         Some(Step::EndSending)
+    }
+
+    fn report(&self, shared: &Shared, stack: &str) {
+        let limit = &shared.settings.limits.request_timeout;
+        report(&self.request, limit, self.answered, stack);
     }
 
     /// Raises RequestTimeout in the thread, if it still has the request; its stack before that.
@@ -129,6 +134,7 @@ impl Overdue {
         let (thread, since) = (self.thread, self.since);
         interrupt(
             shared.stations[thread].ident.load(Ordering::Relaxed),
+            &shared.settings.limits.request_timeout,
             move || asking.slot(&asking.stations[thread]).busy_since_ms() == Some(since),
             move || raising.stations[thread].interrupted.store(true, Ordering::Relaxed),
         )

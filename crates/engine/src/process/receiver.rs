@@ -67,7 +67,7 @@ impl Receiver {
         let (method, path) = connection.method_and_path();
         let id = self.requests.current().unwrap_or_default();
         let request = format!("{id} {} {}", escape_bytes(method), escape_bytes(&path));
-        Rejection::BodyTimeout.log(&request);
+        Rejection::BodyTimeout.log(&request, &self.shared.settings);
         let access = self.shared.settings.log.access.then(|| {
             let mut access = Access::begin(Some(id), connection.peer());
             access.asks_for(method, &path);
@@ -112,8 +112,8 @@ impl Receiver {
 
     /// Whether a request is running on although its time is over.
     fn is_stuck(&self) -> bool {
-        let limit = self.shared.settings.limits.request_timeout.as_millis() as u64;
-        let is_over = |since| limit > 0 && now_ms().saturating_sub(since) >= limit;
+        let limit = *self.shared.settings.limits.request_timeout;
+        let is_over = |since| limit.is_reached_after(now_ms().saturating_sub(since));
         let mut stations = self.shared.stations.iter();
         stations.any(|station| self.shared.slot(station).busy_since_ms().is_some_and(is_over))
     }

@@ -50,7 +50,7 @@ fn serve(py: Python<'_>, settings: Settings, listener: OwnFd) -> Result<i32, (St
     let system = |error: io::Error| (format!("the application can't be served: {error}"), String::new());
     worker::prepare_paths(py, &settings).map_err(system)?;
     let application = worker::load(py, &settings)?;
-    let board = Scoreboard::create(settings.threads.max(1) as usize).map_err(system)?;
+    let board = Scoreboard::create(settings.threads.get() as usize).map_err(system)?;
     let scoreboard = Scoreboard::map(&board).map_err(system)?;
     let (link, signals) = UnixStream::pair().map_err(system)?;
     // Behind the import: an application that sets a handler of its own gets its calls, too. A byte on the link means

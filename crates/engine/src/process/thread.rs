@@ -15,6 +15,7 @@ use fastcgi::{BeginRequest, Pairs};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use settings::values::Timeout;
 
 use crate::base::bell::Bell;
 use crate::base::request_id::RequestId;
@@ -225,7 +226,7 @@ impl Server {
                 })
             }
             Err(rejection) => {
-                rejection.log(&self.request_name());
+                rejection.log(&self.request_name(), &self.shared.settings);
                 let (status, bytes) = refuse(connection, &rejection);
                 (status, bytes, Outcome::Refused)
             }
@@ -305,13 +306,14 @@ fn prepare<'py>(
     settings: &Settings,
     mut note: Note<'_>,
 ) -> Result<(Bound<'py, PyDict>, bool), Rejection> {
+    let limits = &settings.limits;
     if connection.params_too_large() {
         note.begin(b"", b"");
         return Err(Rejection::params_too_large(
-            "more bytes of params than --params-bytes allows",
+            "more bytes of params than",
+            &limits.params_bytes,
         ));
     }
-    let limits = &settings.limits;
     let body_length = connection.body().ended.then_some(connection.body().received);
     let too_large = connection.body().too_large;
     let lost = connection.body().lost.take();
@@ -343,13 +345,13 @@ fn prepare<'py>(
         return Err(Rejection::UnknownRole(begin.role));
     }
     let content_length = facts.content_length;
-    if too_large || content_length.is_some_and(|length| length > limits.body_max) {
+    if too_large || content_length.is_some_and(|length| limits.body_max.is_exceeded_by(length)) {
         return Err(Rejection::BodyTooLarge);
     }
     if let Some(error) = lost {
         return Err(Rejection::BodyUnkept(error));
     }
-    if has_waited_too_long(&facts, arrival, limits.queue_timeout.as_secs_f64()) {
+    if has_waited_too_long(&facts, arrival, *limits.queue_timeout) {
         return Err(Rejection::Overloaded);
     }
     connection.body().expected = content_length;
@@ -360,8 +362,9 @@ fn prepare<'py>(
 }
 
 /// SPEC E5.
-fn has_waited_too_long(facts: &Facts<'_>, arrival: Duration, limit: f64) -> bool {
-    limit > 0.0 && waited(facts.request_start, arrival).is_some_and(|waited| waited > limit)
+fn has_waited_too_long(facts: &Facts<'_>, arrival: Duration, limit: Timeout) -> bool {
+    let Some(limit) = limit.duration() else { return false };
+    waited(facts.request_start, arrival).is_some_and(|waited| waited > limit.as_secs_f64())
 }
 
 /// Answers instead of the application; status, and the size of the page's body.

@@ -124,9 +124,8 @@ impl Watchdog {
         match (&*self.link).read(&mut byte) {
             Ok(1) => {
                 self.drain(byte[0] == Farewell::Retire as u8);
-                let timeout = self.shared.settings.limits.stop_timeout;
-                if self.is_alone() && !timeout.is_zero() {
-                    self.stop_at.get_or_insert(Instant::now() + timeout);
+                if self.is_alone() && self.stop_at.is_none() {
+                    self.stop_at = self.shared.settings.limits.stop_timeout.deadline(Instant::now());
                 }
             }
             // The leader is gone, and with it everybody who could want something of this process. Python can't be
@@ -176,9 +175,9 @@ impl Watchdog {
     }
 
     fn check_time(&mut self, index: usize, now: u64) {
-        let limit = self.shared.settings.limits.request_timeout.as_millis() as u64;
+        let limit = *self.shared.settings.limits.request_timeout;
         let since = self.shared.slot(&self.shared.stations[index]).busy_since_ms();
-        let is_over = |since: &u64| limit > 0 && now.saturating_sub(*since) >= limit;
+        let is_over = |since: &u64| limit.is_reached_after(now.saturating_sub(*since));
         let overdue = &mut self.overdue[index];
         if let Some(since) = since.filter(is_over)
             && overdue
@@ -194,26 +193,27 @@ impl Watchdog {
 
     /// Ends this process where a leader would kill it.
     fn end_if_due(&self, now: u64) {
+        let limits = &self.shared.settings.limits;
         if self.stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
             for station in &self.shared.stations {
                 if self.shared.slot(station).busy_since_ms().is_some() {
                     let request = request_name(&self.shared, station);
-                    tracing::error!(request, "cut: it still ran at the end of --stop-timeout");
+                    let stop_timeout = limits.stop_timeout.name();
+                    tracing::error!(request, "cut: it still ran at the end of {stop_timeout}");
                 }
             }
             ffi::exit_now(1);
         }
-        let limits = &self.shared.settings.limits;
-        let longest = (limits.request_timeout + limits.kill_timeout).as_millis() as u64;
+        let longest = limits.request_timeout.and_then(*limits.kill_timeout);
         for (station, overdue) in self.shared.stations.iter().zip(&self.overdue) {
             let since = self.shared.slot(station).busy_since_ms();
             let is_known = |since: &u64| overdue.as_ref().is_some_and(|overdue| overdue.since == *since);
             if since
                 .filter(is_known)
-                .is_some_and(|since| now.saturating_sub(since) >= longest)
+                .is_some_and(|since| longest.is_reached_after(now.saturating_sub(since)))
             {
                 let request = request_name(&self.shared, station);
-                kill(&request);
+                kill(&request, &limits.kill_timeout);
             }
         }
     }

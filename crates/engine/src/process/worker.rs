@@ -92,7 +92,7 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
         link,
         application,
     } = birth;
-    let threads = settings.threads.max(1) as usize;
+    let threads = settings.threads.get() as usize;
     let page = reject::page("502 Bad Gateway");
     let answers = crash::install(threads, [false, true].map(|is_head| page.answer(is_head).to_vec()));
     if let (Entry::FastCgi, [listener]) = (settings.entry, listeners.as_slice()) {
@@ -115,8 +115,14 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
         detail: String::new(),
     };
     let is_alone = settings.workers == 1;
-    let reactor = Reactor::new(listeners, handover, threads, settings.limits.connections, is_alone).map_err(system)?;
-    let hub = Arc::new(Hub::new(reactor, settings.limits, settings.workers as usize, threads));
+    let max_open = settings.limits.connections.clone().map(|most| most.get() as usize);
+    let reactor = Reactor::new(listeners, handover, threads, max_open, is_alone).map_err(system)?;
+    let hub = Arc::new(Hub::new(
+        reactor,
+        settings.limits.clone(),
+        settings.workers as usize,
+        threads,
+    ));
     let stations = (0..threads)
         .map(|thread| {
             let slot = index * threads + thread;
@@ -225,8 +231,8 @@ fn prepare_python(py: Python<'_>) -> PyResult<File> {
 /// # Errors
 /// The directory can't be entered.
 pub fn prepare_paths(py: Python<'_>, settings: &Settings) -> io::Result<()> {
-    std::env::set_current_dir(&settings.chdir)?;
-    for directory in settings.pythonpath.iter().rev().chain([&settings.chdir]) {
+    std::env::set_current_dir(&*settings.chdir)?;
+    for directory in settings.pythonpath.iter().rev().chain([&*settings.chdir]) {
         app::prepend_path(py, directory)?;
     }
     Ok(())
@@ -253,12 +259,13 @@ pub fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, (String, S
         }
         (reason, detail)
     })?;
-    if settings.threads > 1
+    if settings.threads.get() > 1
         && let Some(library) = replaced_locks(py)
     {
         let reason = format!(
-            "{library} has replaced Python's locks, and its own hang where several threads want one: use --threads 1 and \
-             more --workers, or leave the locks as they are ({library}'s monkey patching with thread=False)"
+            "{library} has replaced Python's locks, and its own hang where several threads want one: use {} 1 and more \
+             workers, or leave the locks as they are ({library}'s monkey patching with thread=False)",
+            settings.threads.name()
         );
         return Err((reason, String::new()));
     }

@@ -49,19 +49,19 @@ impl<C: Parked> Reactor<C> {
                 return None;
             }
             let number = next_in_turn(hints, self.turn.load(Ordering::Relaxed)) as usize;
-            if self.open() >= self.max_open && !self.is_pending(number) {
+            if self.open() >= *self.max_open && !self.is_pending(number) {
                 // A hint that is out of date costs nobody his connection.
                 self.hints.fetch_and(!(1 << number), Ordering::Relaxed);
                 hints &= !(1 << number);
                 continue;
             }
-            if self.open() >= self.max_open && !self.make_room() {
+            if self.open() >= *self.max_open && !self.make_room() {
                 self.stop_listening();
                 self.full.store(true, Ordering::SeqCst);
                 self.nudge();
                 self.warn_full("accepting pauses");
                 // One may have been closed in between, and not have seen that we stopped.
-                if self.open() < self.max_open {
+                if self.open() < *self.max_open {
                     self.resume_listening();
                 }
                 return None;
@@ -123,7 +123,7 @@ impl<C: Parked> Reactor<C> {
         let sources = self.listeners().fds.len();
         for number in (0..sources).chain([HANDOVER]) {
             loop {
-                if self.open() >= self.max_open {
+                if self.open() >= *self.max_open {
                     return taken;
                 }
                 match self.accept_from(number) {
@@ -225,8 +225,9 @@ impl<C: Parked> Reactor<C> {
         if now >= self.warn_after_ms.load(Ordering::Relaxed) {
             self.warn_after_ms.store(now + WARN_PAUSE_MS, Ordering::Relaxed);
             tracing::warn!(
-                connections = self.max_open,
-                "as many connections as allowed: {consequence} (--connections)"
+                connections = *self.max_open,
+                "as many connections as allowed: {consequence} ({})",
+                self.max_open.name()
             );
         }
     }

@@ -22,6 +22,7 @@ use contract::scoreboard::now_ms;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{self, EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use rustix::io::Errno;
+use settings::Setting;
 
 use crate::base::lost;
 use listening::Listeners;
@@ -94,7 +95,7 @@ pub struct Reactor<C> {
     /// Milliseconds before which the same warning would be one too many.
     warn_after_ms: AtomicU64,
     open: AtomicUsize,
-    max_open: usize,
+    max_open: Setting<usize>,
     /// It does not listen, for it has as many connections as it may have.
     full: AtomicBool,
     /// While it was full, a connection waited at the last look.
@@ -127,7 +128,7 @@ impl<C: Parked> Reactor<C> {
         listeners: Vec<OwnFd>,
         handover: Option<Handover>,
         threads: usize,
-        max_open: usize,
+        max_open: Setting<usize>,
         is_alone: bool,
     ) -> io::Result<Self> {
         let epoll = Own::new(epoll::create(CreateFlags::CLOEXEC)?);
@@ -307,7 +308,7 @@ impl<C: Parked> Reactor<C> {
         if let Some(key) = key {
             self.slots().release(key);
         }
-        if self.open.fetch_sub(1, Ordering::SeqCst) == self.max_open && !self.draining() {
+        if self.open.fetch_sub(1, Ordering::SeqCst) == *self.max_open && !self.draining() {
             self.resume_listening();
         }
     }

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
+use settings::values::SizeLimit;
 
 /// What has arrived of one body and has not been read yet.
 #[derive(Default)]
@@ -84,9 +85,9 @@ impl Body {
 
     /// Takes what has arrived. At most `in_memory` bytes are kept in memory, and `max` in all. Where the temporary file
     /// takes no more, the body is lost: that is no failure of whoever has sent it, nor of the response.
-    pub fn push(&mut self, data: &[u8], in_memory: usize, max: u64) {
+    pub fn push(&mut self, data: &[u8], in_memory: usize, max: SizeLimit) {
         self.received += data.len() as u64;
-        if self.received > max {
+        if max.is_exceeded_by(self.received) {
             self.too_large = true;
         }
         if self.discarding || self.too_large || self.lost.is_some() {

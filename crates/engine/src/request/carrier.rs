@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use contract::own::OwnFd;
+use settings::Setting;
+use settings::values::Timeout;
 
 use crate::request::body::Body;
 
@@ -100,10 +101,10 @@ pub enum CarrierError {
     Protocol(String),
     #[error("the request body can't be kept: {0}")]
     Spool(io::Error),
-    #[error("no progress in writing the response for {} s (--write-timeout)", .0.as_secs())]
-    WriteStall(Duration),
-    #[error("no byte of the request body for {} s (--body-timeout)", .0.as_secs())]
-    BodyStall(Duration),
+    #[error("no progress in writing the response for {} ({})", ***.0, .0.name())]
+    WriteStall(Box<Setting<Timeout>>),
+    #[error("no byte of the request body for {} ({})", ***.0, .0.name())]
+    BodyStall(Box<Setting<Timeout>>),
     #[error("the file became shorter while it was sent")]
     FileShrank,
     #[error("the file can't be read: {0}")]

@@ -7,13 +7,15 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use contract::own::OwnFd;
 use contract::scoreboard::now_ms;
-use contract::settings::Limits;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use settings::Setting;
+use settings::sections::Limits;
+use settings::values::{SizeLimit, Timeout};
 
 use crate::base::crash::Answers;
 use crate::base::forked;
@@ -66,8 +68,10 @@ pub struct Exchange {
     serial: AtomicU64,
     /// When the peer was last looked at, by `now_ms`.
     checked_ms: AtomicU64,
-    write_timeout: Duration,
-    body_timeout: Duration,
+    write_timeout: Setting<Timeout>,
+    body_timeout: Setting<Timeout>,
+    /// Carriers keep it; here it is for who reports that they have.
+    pub body_max: Setting<SizeLimit>,
     /// Number of the thread among the worker's.
     thread: usize,
     answers: &'static Answers,
@@ -117,8 +121,9 @@ impl Exchange {
             current: Mutex::default(),
             serial: AtomicU64::new(0),
             checked_ms: AtomicU64::new(0),
-            write_timeout: limits.write_timeout,
-            body_timeout: limits.body_timeout,
+            write_timeout: limits.write_timeout.clone(),
+            body_timeout: limits.body_timeout.clone(),
+            body_max: limits.body_max.clone(),
             thread,
             answers,
         })
@@ -360,19 +365,19 @@ impl Ticket {
         send: &mut impl FnMut(&mut dyn Carrier) -> Result<bool, CarrierError>,
         progress: &mut Instant,
     ) -> Result<bool, CarrierError> {
-        let timeout = self.exchange.write_timeout;
+        let timeout = &self.exchange.write_timeout;
         loop {
             let (sent, handles) = self.with(|carrier| Ok((send(carrier)?, carrier.handles())))?;
             if sent {
                 return Ok(true);
             }
-            let deadline = deadline(*progress, timeout);
+            let deadline = timeout.deadline(*progress);
             let ready = self.wait(handles.input.as_deref(), Some(&handles.output), deadline)?;
             if ready.output {
                 *progress = Instant::now();
             } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 // A peer that sends and never reads is stalled too.
-                return Err(CarrierError::WriteStall(timeout));
+                return Err(CarrierError::WriteStall(Box::new(timeout.clone())));
             }
             if ready.input {
                 match self.with(|carrier| carrier.receive()) {
@@ -426,8 +431,8 @@ impl Ticket {
 
     /// Waits for more of the body than `before`, since `begun`; false if a signal has come.
     fn receive_until_signal(&self, before: u64, begun: Instant) -> Result<bool, CarrierError> {
-        let timeout = self.exchange.body_timeout;
-        let deadline = deadline(begun, timeout);
+        let timeout = &self.exchange.body_timeout;
+        let deadline = timeout.deadline(begun);
         let handles = self.with(|carrier| Ok(carrier.handles()))?;
         loop {
             // What others have received in between counts; nobody else receives during a wait.
@@ -440,7 +445,7 @@ impl Ticket {
             }
             let ready = self.wait(handles.input.as_deref(), None, deadline)?;
             if !ready.input && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(CarrierError::BodyStall(timeout));
+                return Err(CarrierError::BodyStall(Box::new(timeout.clone())));
             }
             if ready.signal {
                 return Ok(false);
@@ -513,11 +518,6 @@ struct Ready {
     output: bool,
     /// A signal has ended the wait.
     signal: bool,
-}
-
-/// The end of a time that began then; `None` if it is unlimited (zero).
-fn deadline(begun: Instant, timeout: Duration) -> Option<Instant> {
-    (!timeout.is_zero()).then(|| begun + timeout)
 }
 
 /// Waits until one of the two is ready or broken; neither is after the deadline, or when a signal has come.

@@ -28,7 +28,10 @@ pub fn constants<'py>(py: Python<'py>, settings: &Settings, errors: &Py<Errors>)
     constants.set_item("wsgi.errors", errors)?;
     // Replaced in each copy: its place in the dict is there already.
     constants.set_item("wsgi.input", py.None())?;
-    constants.set_item("wsgi.multithread", settings.entry != Entry::Cgi && settings.threads > 1)?;
+    constants.set_item(
+        "wsgi.multithread",
+        settings.entry != Entry::Cgi && settings.threads.get() > 1,
+    )?;
     // A web server that starts processes itself may start several.
     let multiprocess = settings.entry != Entry::Pool || settings.workers > 1;
     constants.set_item("wsgi.multiprocess", multiprocess)?;
@@ -42,7 +45,7 @@ pub fn constants<'py>(py: Python<'py>, settings: &Settings, errors: &Py<Errors>)
 pub struct Caller {
     app: Py<PyAny>,
     input_key: Py<PyAny>,
-    head_rules: HeadRules,
+    head_rules: Arc<HeadRules>,
     leniency: Leniency,
     /// The application's name, if tracebacks are shown to the client.
     debug: Option<String>,
@@ -65,7 +68,7 @@ impl Caller {
         Self {
             app,
             input_key: PyString::intern(py, "wsgi.input").into_any().unbind(),
-            head_rules: HeadRules::new(settings),
+            head_rules: Arc::new(HeadRules::new(settings)),
             leniency: Leniency::new(settings.validate, board),
             debug: settings.debug.then(|| settings.app.clone()),
             spare: Vec::new(),
@@ -88,7 +91,7 @@ impl Caller {
         let input = Bound::new(py, Input::new(ticket.clone()))?;
         environ.set_item(&self.input_key, &input)?;
         let response = Response::new(is_head, std::mem::take(&mut self.spare));
-        let start = Bound::new(py, StartResponse::new(ticket, response, self.head_rules))?;
+        let start = Bound::new(py, StartResponse::new(ticket, response, Arc::clone(&self.head_rules)))?;
         let responder = Responder {
             app: &self.app,
             debug: self.debug.as_deref(),

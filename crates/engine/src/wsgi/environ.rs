@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 
 use contract::scoreboard::now_ms;
-use contract::settings::{Limits, Settings};
+use contract::settings::Settings;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+use settings::sections::Limits;
 
 use super::forwarded::Front;
 use super::params::{Role, is_https, is_token, parse_request_start, role_of, split_host};
@@ -129,8 +130,8 @@ impl EnvironBuilder {
             by_name: HashMap::new(),
             order: Vec::new(),
             serial: 0,
-            limits: settings.limits,
-            paths: PathRule::new(&settings.paths),
+            limits: settings.limits.clone(),
+            paths: PathRule::new(settings),
             front: Front::new(py, settings),
             derived: Derived::default(),
             keys: Keys {
@@ -168,8 +169,11 @@ impl EnvironBuilder {
         let mut count = 0;
         for pair in pairs {
             let (name, value) = pair.map_err(|error| Rejection::bad_request(error.to_string()))?;
-            if count >= self.limits.params_pairs {
-                return Err(Rejection::params_too_large("more params than --params-pairs allows"));
+            if count >= self.limits.params_pairs.get() as usize {
+                return Err(Rejection::params_too_large(
+                    "more params than",
+                    &self.limits.params_pairs,
+                ));
             }
             self.take(py, count, name, value, &mut facts)?;
             count += 1;
@@ -222,9 +226,10 @@ impl EnvironBuilder {
         let param = &mut self.params[index];
         let again = param.seen == self.serial;
         param.seen = self.serial;
-        if value.len() > self.limits.param_value {
+        if value.len() > self.limits.param_value.get().in_memory() {
             return Err(Rejection::params_too_large(
-                "a param's value is longer than --param-value allows",
+                "a param's value is longer than",
+                &self.limits.param_value,
             ));
         }
         let mut keep = true;
@@ -291,9 +296,10 @@ impl EnvironBuilder {
         let before = template.get_item(&param.key)?;
         let more = ffi::latin1(py, &[b", ", part].concat())?;
         let list = before.map_or_else(|| Ok(more.clone().into_any()), |before| before.add(&more))?;
-        if list.len()? > self.limits.param_value {
+        if list.len()? > self.limits.param_value.get().in_memory() {
             return Err(Rejection::params_too_large(
-                "the parts of a param are longer than --param-value allows",
+                "the parts of a param are longer than",
+                &self.limits.param_value,
             ));
         }
         if part.contains(&0) {
@@ -308,9 +314,10 @@ impl EnvironBuilder {
         if let Some(&index) = self.by_name.get(name) {
             return Ok(index);
         }
-        if name.len() > self.limits.param_name {
+        if name.len() > self.limits.param_name.get().in_memory() {
             return Err(Rejection::params_too_large(
-                "a param's name is longer than --param-name allows",
+                "a param's name is longer than",
+                &self.limits.param_name,
             ));
         }
         let key = ffi::latin1(py, name)?;

@@ -23,15 +23,15 @@ const MAX_REDIRECTS: usize = 10;
 impl Front {
     pub fn new(py: Python<'_>, settings: &Settings) -> Option<Self> {
         let mut places = Vec::new();
-        if settings.authorization_from_redirect {
+        if *settings.front.authorization_from_redirect {
             places.extend((1..=MAX_REDIRECTS).map(|redirects| "REDIRECT_".repeat(redirects) + "HTTP_AUTHORIZATION"));
             // What `FcgidPassHeader Authorization` makes.
             places.push("Authorization".to_owned());
         }
-        let believes = !places.is_empty() || settings.trusted_proxies.is_some();
+        let believes = !places.is_empty() || settings.front.trusted_proxies.is_some();
         believes.then(|| Self {
             authorization: places.iter().map(|name| PyString::intern(py, name).unbind()).collect(),
-            proxies: settings.trusted_proxies.clone(),
+            proxies: settings.front.trusted_proxies.clone().into_value(),
         })
     }
 

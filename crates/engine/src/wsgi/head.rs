@@ -4,6 +4,8 @@ use contract::settings::Settings;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
+use settings::Setting;
+use settings::values::{AtLeastOne, Size};
 
 use super::lenient::{Deviation, Deviations};
 use super::params::is_token;
@@ -22,13 +24,13 @@ pub struct Head {
 }
 
 /// What a head may have.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct HeadRules {
     /// Bytes, at most.
-    pub max_size: usize,
+    pub max_size: Setting<AtLeastOne<Size>>,
     /// Headers that make the front server send a file, or do other things that no application should decide, are left
     /// out (SPEC F5).
-    pub strip_sendfile: bool,
+    pub strip_sendfile: Setting<bool>,
     /// Nothing that is against PEP 3333.
     pub strict: bool,
 }
@@ -36,8 +38,8 @@ pub struct HeadRules {
 impl HeadRules {
     pub fn new(settings: &Settings) -> Self {
         Self {
-            max_size: settings.limits.response_head,
-            strip_sendfile: settings.strip_sendfile_headers,
+            max_size: settings.limits.response_head.clone(),
+            strip_sendfile: settings.front.strip_sendfile_headers.clone(),
             strict: settings.validate,
         }
     }
@@ -90,7 +92,7 @@ impl Head {
         buffer: Vec<u8>,
         status: &Bound<'_, PyAny>,
         headers: &Bound<'_, PyAny>,
-        rules: HeadRules,
+        rules: &HeadRules,
     ) -> PyResult<Self> {
         let mut head = Self::empty(buffer);
         head.bytes.clear();
@@ -110,11 +112,11 @@ impl Head {
                 type_name(headers)
             )));
         }
-        let max_size = rules.max_size;
+        let max_size = rules.max_size.get().in_memory();
         if head.bytes.len() + 2 > max_size {
-            let size = head.bytes.len();
+            let (size, name) = (head.bytes.len(), rules.max_size.name());
             return Err(PyValueError::new_err(format!(
-                "the response's head has {size} bytes, more than --response-head allows ({max_size})"
+                "the response's head has {size} bytes, more than {name} allows ({max_size})"
             )));
         }
         Ok(head)
@@ -122,7 +124,7 @@ impl Head {
 
     /// # Errors
     /// It is not served.
-    fn deviate(&mut self, deviation: Deviation, rules: HeadRules) -> PyResult<()> {
+    fn deviate(&mut self, deviation: Deviation, rules: &HeadRules) -> PyResult<()> {
         if rules.strict {
             return Err(deviation.error());
         }
@@ -131,7 +133,7 @@ impl Head {
     }
 
     /// `Status: NNN reason` (SPEC C8).
-    fn set_status(&mut self, status: &Bound<'_, PyAny>, rules: HeadRules) -> PyResult<()> {
+    fn set_status(&mut self, status: &Bound<'_, PyAny>, rules: &HeadRules) -> PyResult<()> {
         let status = status
             .cast::<PyString>()
             .map_err(|_| PyTypeError::new_err(format!("status must be a str, not {}", type_name(status))))?;
@@ -164,7 +166,7 @@ impl Head {
         Ok(())
     }
 
-    fn add(&mut self, header: &Bound<'_, PyAny>, rules: HeadRules) -> PyResult<()> {
+    fn add(&mut self, header: &Bound<'_, PyAny>, rules: &HeadRules) -> PyResult<()> {
         if let Ok(pair) = header.cast::<PyTuple>() {
             return self.add_pair(pair, rules);
         }
@@ -173,7 +175,7 @@ impl Head {
         self.add_pair(&pair.to_tuple(), rules)
     }
 
-    fn add_pair(&mut self, pair: &Bound<'_, PyTuple>, rules: HeadRules) -> PyResult<()> {
+    fn add_pair(&mut self, pair: &Bound<'_, PyTuple>, rules: &HeadRules) -> PyResult<()> {
         if pair.len() != 2 {
             return Err(not_a_pair());
         }
@@ -208,9 +210,9 @@ impl Head {
                 name.repr()?
             )));
         }
-        if rules.strip_sendfile && is_sendfile(&self.bytes[start..name_end]) {
+        if *rules.strip_sendfile && is_sendfile(&self.bytes[start..name_end]) {
             let name = self.bytes[start..name_end].escape_ascii();
-            tracing::debug!(%name, "a header was left out: --strip-sendfile-headers");
+            tracing::debug!(%name, "a header was left out: {}", rules.strip_sendfile.name());
             self.bytes.truncate(start);
             return Ok(());
         }

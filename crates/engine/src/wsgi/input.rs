@@ -84,7 +84,10 @@ impl Input {
             return Err(self.cannot_keep(number));
         }
         if too_large {
-            return Err(PyOSError::new_err("the request body is larger than --body-max allows"));
+            let limit = self.ticket.exchange.body_max.name();
+            return Err(PyOSError::new_err(format!(
+                "the request body is larger than {limit} allows"
+            )));
         }
         if lost {
             return Err(PyOSError::new_err(format!(

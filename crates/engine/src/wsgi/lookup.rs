@@ -44,7 +44,10 @@ pub fn looked_in(py: Python<'_>, error: &PyErr, settings: &Settings) -> Option<S
         text.push_str(&format!("; {denied}"));
     } else if let Some(directory) = directory_of(&name, &settings.chdir).filter(|_| settings.app.starts_with(&name)) {
         let directory = directory.display();
-        text.push_str(&format!("; {name} lies in {directory}: --chdir {directory}"));
+        text.push_str(&format!(
+            "; {name} lies in {directory}: {} {directory}",
+            settings.chdir.name()
+        ));
     }
     Some(text)
 }

@@ -3,18 +3,20 @@
 use std::borrow::Cow;
 use std::sync::Once;
 
-use contract::settings::{PathSource, Paths};
+use contract::settings::Settings;
+use settings::Setting;
+use settings::values::{Mount, PathSource};
 
 /// How the pair is found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct PathRule {
     /// The whole path is cut at this prefix: "" or "/app". Front servers split at random places; their parts joined are
     /// right. `None`: the pair is taken as sent, from a server that runs one script and knows its name.
     mount: Option<String>,
-    /// Whether somebody has said so.
-    is_said: bool,
-    source: PathSource,
-    strip_script: bool,
+    /// What somebody has said of it.
+    said: Setting<Option<Mount>>,
+    source: Setting<PathSource>,
+    strip_script: Setting<bool>,
 }
 
 /// What a front server can send.
@@ -29,16 +31,16 @@ pub struct Sent<'a> {
 pub type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
 impl PathRule {
-    pub fn new(paths: &Paths) -> Self {
-        let mount = match &paths.mount {
-            None if paths.as_sent => None,
-            mount => Some(mount.clone().unwrap_or_default()),
+    pub fn new(settings: &Settings) -> Self {
+        let mount = match &*settings.mount {
+            None if settings.as_sent => None,
+            mount => Some(mount.as_ref().map_or("", Mount::as_str).to_owned()),
         };
         Self {
             mount,
-            is_said: paths.mount.is_some(),
-            source: paths.source,
-            strip_script: paths.strip_script,
+            said: settings.mount.clone(),
+            source: settings.front.path_source.clone(),
+            strip_script: settings.front.strip_script.clone(),
         }
     }
 
@@ -55,7 +57,7 @@ impl PathRule {
             (script_name, path_info) => {
                 let path_info = Cow::Borrowed(path_info.unwrap_or_default());
                 let script_name = script_name.unwrap_or_default();
-                if self.source == PathSource::RequestUri || self.strip_script {
+                if *self.source == PathSource::RequestUri || *self.strip_script {
                     self.by_uri(script_name, path_info, sent.request_uri)
                 } else {
                     (script_name, path_info)
@@ -63,8 +65,8 @@ impl PathRule {
             }
         };
         match &self.mount {
-            Some(_) if !self.is_said && !script_name.is_empty() && path_info.len() > 1 => {
-                warn_of_no_mount(script_name, sent.request_uri.unwrap_or_default());
+            Some(_) if self.said.is_none() && !script_name.is_empty() && path_info.len() > 1 => {
+                warn_of_no_mount(self.said.name(), script_name, sent.request_uri.unwrap_or_default());
                 cut(b"", join(script_name, path_info))
             }
             Some(mount) => cut(mount.as_bytes(), join(script_name, path_info)),
@@ -83,19 +85,21 @@ impl PathRule {
             static ABSENT: Once = Once::new();
             ABSENT.call_once(|| {
                 tracing::warn!(
-                    "the web server does not send REQUEST_URI, which --path-source request-uri and --strip-script need: \
-                     paths are taken as it sends them"
+                    "the web server does not send REQUEST_URI, which {} {} and {} need: paths are taken as it sends them",
+                    self.source.name(),
+                    PathSource::RequestUri,
+                    self.strip_script.name()
                 );
             });
             return (script_name, path_info);
         };
         let url = path_of_uri(uri);
-        let script_name = if self.strip_script {
+        let script_name = if *self.strip_script {
             visible(script_name, &url)
         } else {
             script_name
         };
-        match self.source {
+        match *self.source {
             PathSource::Params => (script_name, path_info),
             // The mount cuts it.
             PathSource::RequestUri if self.mount.is_some() => (b"", url),
@@ -122,7 +126,7 @@ fn warn_of_no_path() {
 
 /// A prefix that the web server has split off, and that the client's URL shows: somebody has set it up for an application
 /// that lives below it.
-fn warn_of_no_mount(script_name: &[u8], request_uri: &[u8]) {
+fn warn_of_no_mount(mount: &str, script_name: &[u8], request_uri: &[u8]) {
     static SPLIT: Once = Once::new();
     // As it was sent: a prefix that needs an escape costs this line, not each request a decoded copy.
     let rest = request_uri.strip_prefix(script_name);
@@ -131,8 +135,8 @@ fn warn_of_no_mount(script_name: &[u8], request_uri: &[u8]) {
         SPLIT.call_once(|| {
             let prefix = script_name.escape_ascii();
             tracing::warn!(
-                "SCRIPT_NAME is {prefix} but no --mount is given, so the application gets the whole path: if it lives \
-                 below {prefix}, --mount {prefix} says so; --mount / is the whole site, without this line"
+                "SCRIPT_NAME is {prefix} but no {mount} is given, so the application gets the whole path: if it lives \
+                 below {prefix}, {mount} {prefix} says so; {mount} / is the whole site, without this line"
             );
         });
     }

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use contract::scoreboard::now_ms;
+use contract::settings::Settings;
 use pyo3::PyErr;
+use settings::Setting;
 
 use crate::request::body;
 
@@ -15,7 +17,7 @@ pub const TIMED_OUT: &str = "504 Gateway Timeout";
 #[derive(Debug)]
 pub enum Rejection {
     BadRequest(String),
-    ParamsTooLarge(&'static str),
+    ParamsTooLarge(String),
     BodyTooLarge,
     BodyTimeout,
     /// The temporary file for its body takes no more.
@@ -32,8 +34,9 @@ impl Rejection {
         Self::BadRequest(reason.into())
     }
 
-    pub fn params_too_large(reason: &'static str) -> Self {
-        Self::ParamsTooLarge(reason)
+    /// `what` is longer or more than `limit` allows.
+    pub fn params_too_large<T>(what: &str, limit: &Setting<T>) -> Self {
+        Self::ParamsTooLarge(format!("{what} {} allows", limit.name()))
     }
 
     pub fn status(&self) -> &'static str {
@@ -66,26 +69,33 @@ impl Rejection {
         )
     }
 
-    pub fn log(&self, request: &str) {
+    pub fn log(&self, request: &str, settings: &Settings) {
+        let limits = &settings.limits;
         match self {
             Self::BadRequest(reason) => tracing::warn!(%request, reason, "refused with 400"),
             Self::ParamsTooLarge(reason) => tracing::warn!(%request, reason, "refused with 431"),
             Self::BodyTooLarge => {
                 tracing::warn!(
                     %request,
-                    reason = "the body is larger than --body-max allows",
+                    reason = format!("the body is larger than {} allows", limits.body_max.name()),
                     "refused with 413"
                 );
             }
             Self::BodyTimeout => {
                 tracing::info!(
                     %request,
-                    reason = "the body stopped coming (--body-timeout)",
+                    reason = format!("the body stopped coming ({})", limits.body_timeout.name()),
                     "refused with 408"
                 );
             }
             Self::BodyUnkept(error) => body::log_unkept(request, error),
-            Self::NotFound => tracing::info!(%request, reason = "not below the mount (--mount)", "refused with 404"),
+            Self::NotFound => {
+                tracing::info!(
+                    %request,
+                    reason = format!("not below the mount ({})", settings.mount.name()),
+                    "refused with 404"
+                );
+            }
             Self::Overloaded => {
                 static OVERLOADS: Seldom = Seldom::new();
                 // Overload is the worst time for a line for each request.
@@ -94,7 +104,7 @@ impl Rejection {
                 };
                 tracing::warn!(
                     %request,
-                    reason = "it waited longer than --queue-timeout allows",
+                    reason = format!("it waited longer than {} allows", limits.queue_timeout.name()),
                     left_out,
                     "refused with 503"
                 );

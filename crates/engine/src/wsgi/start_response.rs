@@ -1,6 +1,6 @@
 //! `start_response` and the `write` that it returns (SPEC C2 to C16).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyAssertionError, PyOSError, PyRuntimeError, PyTypeError, PyValueError};
@@ -17,7 +17,7 @@ use crate::request::exchange::{Failure, Ticket};
 pub struct StartResponse {
     pub ticket: Ticket,
     pub response: Mutex<Response>,
-    rules: HeadRules,
+    rules: Arc<HeadRules>,
 }
 
 /// The legacy `write` callable.
@@ -27,7 +27,7 @@ pub struct Write {
 }
 
 impl StartResponse {
-    pub fn new(ticket: Ticket, response: Response, rules: HeadRules) -> Self {
+    pub fn new(ticket: Ticket, response: Response, rules: Arc<HeadRules>) -> Self {
         Self {
             ticket,
             response: Mutex::new(response),
@@ -79,7 +79,7 @@ impl StartResponse {
             response.start_called = true;
             response.head.take().map(|head| head.bytes).unwrap_or_default()
         });
-        let mut head = Head::new(buffer, status, response_headers, this.rules).inspect_err(|_| {
+        let mut head = Head::new(buffer, status, response_headers, &this.rules).inspect_err(|_| {
             this.with(|response| (response.start_called, response.start_refused) = (called, true));
         })?;
         if refused && exc_info.is_none() {

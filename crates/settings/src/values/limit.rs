@@ -77,12 +77,13 @@ impl Drain {
     pub fn is_exceeded_by(self, bytes: u64) -> bool {
         matches!(self, Self::UpTo(most) if bytes > most.bytes())
     }
-}
 
-/// 0 means no limit.
-impl From<u64> for SizeLimit {
-    fn from(bytes: u64) -> Self {
-        Self(NonZeroU64::new(bytes))
+    /// As many of so many bytes as are read.
+    pub fn of(self, bytes: u64) -> u64 {
+        match self {
+            Self::UpTo(most) => most.bytes().min(bytes),
+            Self::All => bytes,
+        }
     }
 }
 
@@ -133,7 +134,7 @@ impl FromStr for SizeLimit {
     type Err = LimitError;
 
     fn from_str(written: &str) -> Result<Self, LimitError> {
-        Ok(written.parse::<Size>()?.bytes().into())
+        Ok(Self(NonZeroU64::new(written.parse::<Size>()?.bytes())))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,16 @@ impl Timeout {
     /// `None`: there is no limit.
     pub fn duration(self) -> Option<Duration> {
         self.0
+    }
+
+    /// When what began then is over its limit.
+    pub fn deadline(self, begun: Instant) -> Option<Instant> {
+        self.0.map(|duration| begun + duration)
+    }
+
+    /// Whether what has taken so many milliseconds is at its limit.
+    pub fn is_reached_after(self, ms: u64) -> bool {
+        self.0.is_some_and(|duration| u128::from(ms) >= duration.as_millis())
     }
 
     /// The limit of two waits, one behind the other; none if one of them has none.
@@ -140,6 +150,16 @@ mod tests {
         assert_eq!(timeout(2).and_then(timeout(3)), timeout(5));
         assert_eq!(timeout(2).and_then(timeout(0)), Timeout::NONE);
         assert_eq!(timeout(0).and_then(timeout(3)), Timeout::NONE);
+    }
+
+    #[test]
+    fn what_takes_as_long_as_its_limit_has_reached_it() {
+        let second = Timeout::from(Duration::from_secs(1));
+        assert!(!second.is_reached_after(999) && second.is_reached_after(1000));
+        assert!(!Timeout::NONE.is_reached_after(u64::MAX));
+        let now = Instant::now();
+        assert_eq!(second.deadline(now), Some(now + Duration::from_secs(1)));
+        assert_eq!(Timeout::NONE.deadline(now), None);
     }
 
     #[test]

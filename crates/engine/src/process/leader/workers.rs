@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use contract::control::Messages;
 use contract::own::Own;
 use contract::scoreboard::{Scoreboard, Slot, now_ms};
-use contract::settings::Limits;
 use pyo3::prelude::*;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal, setpgid};
+use settings::sections::Limits;
 
 use super::process::{Ending, Process};
 use crate::base::forked;
@@ -312,17 +312,18 @@ impl Workers {
 
     /// Says what a stop cuts off.
     pub fn log_cut(&self) {
+        let stop_timeout = self.limits.stop_timeout.name();
         for (index, slot) in self.scoreboard.slots().iter().enumerate() {
             if slot.busy_since_ms().is_some() {
                 let (worker, request) = (slot.pid.load(Relaxed), self.request_name(index));
-                tracing::error!(worker, %request, "cut off: still running after --stop-timeout");
+                tracing::error!(worker, %request, "cut off: still running after {stop_timeout}");
             }
         }
         for worker in (0..self.seats.len()).filter_map(|index| self.living(index)) {
             if !self.slots_of(worker).any(|(_, slot)| slot.busy_since_ms().is_some()) {
                 tracing::error!(
                     worker,
-                    "cut off: no request runs, but the application has kept the worker from ending within --stop-timeout \
+                    "cut off: no request runs, but the application has kept the worker from ending within {stop_timeout} \
                      (a thread that is no daemon, or a function of atexit)"
                 );
             }
@@ -332,16 +333,13 @@ impl Workers {
     /// Kills workers with a request that has outlived its limits: one that never lets go of the GIL can't be stopped
     /// from inside.
     pub fn kill_stuck(&mut self) {
-        if self.limits.request_timeout.is_zero() {
-            return;
-        }
-        let limit = (self.limits.request_timeout + self.limits.kill_timeout).as_millis() as u64;
+        let longest = self.limits.request_timeout.and_then(*self.limits.kill_timeout);
         let now = now_ms();
         for index in 0..self.seats.len() {
             let Some(pid) = self.living(index) else { continue };
             let stuck = |(_, slot): &(usize, &Slot)| {
                 slot.busy_since_ms()
-                    .is_some_and(|since| now.saturating_sub(since) > limit)
+                    .is_some_and(|since| longest.is_reached_after(now.saturating_sub(since)))
             };
             let Some((slot, _)) = self.slots_of(pid).find(stuck) else {
                 continue;
@@ -349,7 +347,9 @@ impl Workers {
             tracing::error!(
                 worker = pid,
                 request = %self.request_name(slot),
-                "a worker is killed: the request is stuck after --request-timeout and --kill-timeout"
+                "a worker is killed: the request is stuck after {} and {}",
+                self.limits.request_timeout.name(),
+                self.limits.kill_timeout.name()
             );
             self.kill_one(index);
         }
