@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 
 use crate::sites::{Copy, Site};
-use crate::support::apache::Apache;
+use crate::support::apache::{Apache, Builder, Host};
 use crate::support::http::{Browser, Request, Response, fetch};
 use crate::support::installed;
 use crate::support::log::Log;
@@ -96,16 +96,14 @@ impl Front {
     fn behind_fcgid(site: &Site, copy: Copy) -> Self {
         let script = copy.publish("app.fcgi", &script(site, &copy, ""), 0o755);
         let directory = script.parent().unwrap().display().to_string();
-        let configuration = shipped(
-            "apache/fcgid.conf",
-            &[
-                ("*:80", "127.0.0.1:%PORT0%"),
-                ("/srv/example/static", &format!("{directory}/site/static")),
-                ("/srv/example", &directory),
-                ("FcgidMaxProcessesPerClass 16", &processes(site)),
-            ],
-        );
-        let apache = fcgid().text(&configuration).start();
+        let replacements = [
+            ("/srv/example/static", &*format!("{directory}/site/static")),
+            ("/srv/example", &directory),
+            ("FcgidMaxProcessesPerClass 16", &processes(site)),
+        ];
+        let apache = fcgid()
+            .site("apache/fcgid.conf", "example.com", "", &replacements)
+            .start();
         Self::apache(apache, "", copy)
     }
 
@@ -116,15 +114,14 @@ impl Front {
         copy.publish("public/shop/.htaccess", &shipped("apache/fcgid.htaccess", &[]), 0o644);
         let directory = script.parent().unwrap();
         symlink(copy.path().join("static"), directory.join("static")).unwrap();
-        let root = directory.parent().unwrap().display();
         // What the host has said for all of its customers.
-        let host = format!(
-            "<VirtualHost 127.0.0.1:%PORT0%>\nServerName example.com\nDocumentRoot {root}\n\
-             FcgidMaxRequestLen 10485760\n{}\n\
-             <Directory {root}>\nAllowOverride All\nRequire all granted\n</Directory>\n</VirtualHost>",
-            processes(site)
-        );
-        let apache = fcgid().module("rewrite").text(&host).start();
+        let host = Host {
+            name: "example.com",
+            root: &directory.parent().unwrap().display().to_string(),
+            server: &format!("FcgidMaxRequestLen 10485760\n{}", processes(site)),
+            directory: "AllowOverride All",
+        };
+        let apache = fcgid().module("rewrite").host(&host).start();
         Self::apache(apache, PREFIX, copy)
     }
 
@@ -208,12 +205,9 @@ fn processes(site: &Site) -> String {
 
 /// An Apache for mod_fcgid.
 #[track_caller]
-fn fcgid() -> crate::support::apache::Builder {
+fn fcgid() -> Builder {
     assert!(installed::apache("fcgid"), "Apache's mod_fcgid is not there");
-    Apache::configure()
-        .module("fcgid")
-        .module("env")
-        .text("AddType text/css .css\nFcgidSpawnScoreUpLimit 1000")
+    Apache::fcgid().text("AddType text/css .css")
 }
 
 /// A test for each way: `drive` gets a running site.

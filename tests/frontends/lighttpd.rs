@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::scripts::{interpreter, script};
+use crate::harness::scripts::{interpreter, script};
 use crate::servers::lighttpd::configure;
 use crate::support::http::{Client, Request, Response, fetch};
 use crate::support::installed;
@@ -151,7 +151,7 @@ fn script_that_does_not_import_is_an_error_with_the_traceback_in_the_log() {
     }
 }
 
-/// In a lighttpd with no other process that could end meanwhile: see [`crate::quirk::Quirk::ForgetsProcesses`].
+/// In a lighttpd with no other process that could end meanwhile: see [`crate::harness::quirk::Quirk::ForgetsProcesses`].
 #[test]
 fn silent_cgi_process_is_ended_by_lighttpd() {
     let path = path().into_string().unwrap();

@@ -69,7 +69,7 @@ fn total_is_of_all_binaries_and_the_status_stays() {
 fn binary_that_crashed_is_named() {
     let report = format!(
         "     Running tests/wsgi/main.rs (target/debug/deps/wsgi-2)\ntest input::reads ... ok\n\
-         error: test failed, to rerun pass `--test wsgi`\n     Running tests/servers/main.rs (x)\n{}",
+         error: test failed, to rerun pass `--test wsgi`\n     Running tests/frontends/main.rs (x)\n{}",
         result(3, 0)
     );
     let lines = [

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::net::Address;
 use super::wait::{self, SOON};
-use super::web_server::{Files, Program, WebServer, path};
+use super::web_server::{Files, Program, WebServer, path, shipped};
 
 /// Where Debian and Ubuntu have the modules.
 pub const MODULES: &str = "/usr/lib/apache2/modules";
@@ -45,6 +46,37 @@ impl Builder {
     pub fn module(mut self, name: &str) -> Self {
         self.modules.push(name.to_owned());
         self
+    }
+
+    /// A virtual host as `file` of the project has it, for the name `name`, with further directives `own` and these
+    /// replacements.
+    #[track_caller]
+    pub fn site(self, file: &str, name: &str, own: &str, replacements: &[(&str, &str)]) -> Self {
+        let name = format!("ServerName {name}\n{own}");
+        let always = [("*:80", "127.0.0.1:%PORT0%"), ("ServerName example.com", &name)];
+        self.text(&shipped(file, &[&always, replacements].concat()))
+    }
+
+    /// As [`Builder::site`], for a file that takes the whole site for the application: beside it Apache has nothing.
+    #[track_caller]
+    pub fn site_in_nothing(self, file: &str, name: &str, own: &str, replacements: &[(&str, &str)]) -> Self {
+        let outside = "DocumentRoot %PREFIX%/outside\n<Directory %PREFIX%/outside>\nRequire all granted\n</Directory>";
+        self.file("outside/file.txt", "")
+            .site(file, name, &format!("{outside}\n{own}"), replacements)
+    }
+
+    /// A virtual host of a test's own.
+    pub fn host(self, host: &Host) -> Self {
+        let Host {
+            name,
+            root,
+            server,
+            directory,
+        } = host;
+        self.text(&format!(
+            "<VirtualHost 127.0.0.1:%PORT0%>\nServerName {name}\nDocumentRoot {root}\n{server}\n\
+             <Directory {root}>\nRequire all granted\n{directory}\n</Directory>\n</VirtualHost>"
+        ))
     }
 
     /// Configuration outside of any section.
@@ -85,6 +117,26 @@ impl Builder {
     pub fn start(self) -> Apache {
         let text = frame(&self.modules) + &self.text;
         Apache(self.files.ports(self.ports).text("apache2.conf", text).start(&PROGRAM))
+    }
+}
+
+/// A virtual host that serves the files of a directory.
+#[derive(Debug)]
+pub struct Host<'a> {
+    pub name: &'a str,
+    /// The directory.
+    pub root: &'a str,
+    /// Directives for the whole of it.
+    pub server: &'a str,
+    /// Directives for the directory.
+    pub directory: &'a str,
+}
+
+/// The address as ProxyPass and SetHandler want it.
+pub fn proxy_url(address: &Address, host: &str) -> String {
+    match address {
+        Address::Unix(path) => format!("unix:{}|fcgi://{host}/", path.display()),
+        Address::Tcp(address) => format!("fcgi://{address}/"),
     }
 }
 
@@ -144,6 +196,27 @@ impl Apache {
             text: String::new(),
             files: Files::default(),
         }
+    }
+
+    fn with(modules: &[&str]) -> Builder {
+        modules
+            .iter()
+            .fold(Self::configure(), |builder, module| builder.module(module))
+    }
+
+    /// One that connects to a gateway.
+    pub fn proxy_fcgi() -> Builder {
+        Self::with(&["proxy", "proxy_fcgi", "env"])
+    }
+
+    /// One that starts processes and keeps them: as many as tests ask for at the same time.
+    pub fn fcgid() -> Builder {
+        Self::with(&["fcgid", "env"]).text("FcgidSpawnScoreUpLimit 1000")
+    }
+
+    /// One that starts a process for each request.
+    pub fn cgid() -> Builder {
+        Self::with(&["cgid", "env"])
     }
 
     /// Restarts it gracefully, as `apachectl graceful` does, and waits until it serves again.

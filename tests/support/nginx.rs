@@ -10,6 +10,9 @@ use super::net::Address;
 use super::wait::{self, SOON};
 use super::web_server::{Files, Program, WebServer, shipped};
 
+/// nginx's own params, where the distribution puts them.
+pub const STOCK_PARAMS: &str = "/etc/nginx/fastcgi_params";
+
 /// Configuration of an nginx to be started. `%PORT0%`, `%PORT1%` and so on stand for its ports, `%PREFIX%` for its
 /// directory.
 #[derive(Debug)]

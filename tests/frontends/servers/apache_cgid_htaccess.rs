@@ -2,60 +2,33 @@
 
 use std::sync::LazyLock;
 
-use super::apache_cgid::{additional, unbuffered};
-use super::apache_fcgid::MERGES_SLASHES;
-use super::apache_fcgid_htaccess::{REDIRECTS_TO_SLASH, REFUSES_ENCODED_SLASH, directory, hosted};
-use super::apache_proxy::{JOINS_COOKIES, REQUEST_HEADER, RESPONSE_HEADER};
-use super::script_hosts::{PLACES, assemble_with_one_log};
-use crate::front::{Entry, Front, Server};
-use crate::quirk::Quirk;
-use crate::scripts::script;
+use super::apache::{JOINS_COOKIES, KEYS, MERGES_SLASHES, REQUEST_HEADER, RESPONSE_HEADER, waited};
+use super::apache_cgid::unbuffered;
+use super::apache_fcgid_htaccess::{REDIRECTED, REDIRECTS_TO_SLASH, REFUSES_ENCODED_SLASH, hosted};
+use super::hosts::started_with_one_log;
+use crate::harness::front::{Entry, Front, Server};
 use crate::support::apache::Apache;
 use crate::support::installed;
-use crate::support::web_server::shipped;
 
 pub const SERVER: Server = Server {
     name: "Apache mod_cgid, .htaccess",
     module: "apache_cgid_htaccess",
     entry: Entry::Cgi,
     software: "Apache/",
-    keys: &[
-        "SERVER_SIGNATURE",
-        "SERVER_ADDR",
-        "DOCUMENT_ROOT",
-        "REQUEST_SCHEME",
-        "CONTEXT_PREFIX",
-        "CONTEXT_DOCUMENT_ROOT",
-        "SERVER_ADMIN",
-        "SCRIPT_FILENAME",
-        "PATH_TRANSLATED",
-        "REDIRECT_URL",
-        "REDIRECT_QUERY_STRING",
-        "REDIRECT_STATUS",
-        "REDIRECT_ap_trust_cgilike_cl",
-    ],
+    keys: &[KEYS, REDIRECTED, &["PATH_TRANSLATED", "REDIRECT_ap_trust_cgilike_cl"]],
     request_header: REQUEST_HEADER,
     response_header: RESPONSE_HEADER,
     vanished: 500,
-    quirks: &[
-        (Quirk::JoinsCookiesWithCommas, JOINS_COOKIES),
-        (Quirk::MergesSlashes, MERGES_SLASHES),
-        (Quirk::RefusesEncodedSlash, REFUSES_ENCODED_SLASH),
-        (Quirk::RedirectsToSlash, REDIRECTS_TO_SLASH),
-    ],
+    quirks: &[JOINS_COOKIES, MERGES_SLASHES, REFUSES_ENCODED_SLASH, REDIRECTS_TO_SLASH],
 };
 
-pub fn htaccess() -> Option<Front> {
-    installed::apache("cgid").then(|| unbuffered(assemble_with_one_log(&SERVER, "htaccess", &APACHE)))
-}
+ways! { htaccess }
 
 static APACHE: LazyLock<Apache> = LazyLock::new(|| {
-    let mut apache = Apache::configure().module("cgid").module("env").module("rewrite");
-    for place in PLACES {
-        let htaccess = shipped("apache/cgid.htaccess", &[]);
-        let script = script(place, "# strip_script = true\n");
-        apache = hosted(apache, "htaccess", place, &additional(place), &htaccess)
-            .script(&format!("{}/app.cgi", directory(place)), script);
-    }
-    apache.start()
+    let apache = Apache::cgid().module("rewrite");
+    hosted(apache, "cgid.htaccess", "app.cgi", waited).start()
 });
+
+fn front(way: &str) -> Option<Front> {
+    installed::apache("cgid").then(|| unbuffered(started_with_one_log(&SERVER, way, &APACHE)))
+}

@@ -2,91 +2,64 @@
 
 use std::sync::LazyLock;
 
-use super::apache_proxy::{JOINS_COOKIES, REQUEST_HEADER, RESPONSE_HEADER};
-use super::script_hosts::{PLACES, assemble_with_one_log, host};
-use crate::backends::{a_minute_ago, apps};
-use crate::front::{Entry, Front, Server};
-use crate::quirk::Quirk;
-use crate::scripts::{interpreter, script};
+use super::apache::{JOINS_COOKIES, KEYS, MERGES_SLASHES, REQUEST_HEADER, RESPONSE_HEADER, waited};
+use super::hosts::{PLACES, host, started_with_one_log};
+use crate::harness::backends::apps;
+use crate::harness::front::{Entry, Front, Server};
+use crate::harness::quirk::Quirk;
+use crate::harness::scripts::{interpreter, script};
 use crate::support::apache::{Apache, Builder};
 use crate::support::installed;
-use crate::support::web_server::shipped;
 
 pub const SERVER: Server = Server {
     name: "Apache mod_fcgid",
     module: "apache_fcgid",
     entry: Entry::Spawned,
     software: "Apache/",
-    keys: &[
-        "SERVER_SIGNATURE",
-        "SERVER_ADDR",
-        "DOCUMENT_ROOT",
-        "REQUEST_SCHEME",
-        "CONTEXT_PREFIX",
-        "CONTEXT_DOCUMENT_ROOT",
-        "SERVER_ADMIN",
-        "SCRIPT_FILENAME",
-        "PATH_TRANSLATED",
-        "CONTENT_LENGTH",
-        "ap_trust_cgilike_cl",
-    ],
+    keys: &[KEYS, VARIABLES],
     request_header: REQUEST_HEADER,
     response_header: RESPONSE_HEADER,
     vanished: 500,
-    quirks: &[
-        (Quirk::JoinsCookiesWithCommas, JOINS_COOKIES),
-        (Quirk::MergesSlashes, MERGES_SLASHES),
-        (Quirk::CollectsUploads, COLLECTS_UPLOADS),
-        (Quirk::HidesBrokenTransfers, HIDES_BROKEN_TRANSFERS),
-    ],
+    quirks: &[JOINS_COOKIES, MERGES_SLASHES, COLLECTS_UPLOADS, HIDES_BROKEN_TRANSFERS],
 };
 
-pub const MERGES_SLASHES: &str = "Apache looks for a file by that path first";
-pub const COLLECTS_UPLOADS: &str = "mod_fcgid sends a request only when it has all of it";
+/// Beside those that Apache always tells; the CONTENT_LENGTH of a GET is 0.
+pub const VARIABLES: &[&str] = &["PATH_TRANSLATED", "CONTENT_LENGTH", "ap_trust_cgilike_cl"];
 
-pub const HIDES_BROKEN_TRANSFERS: &str = "mod_fcgid appends Apache's error page and ends the response";
+pub const COLLECTS_UPLOADS: (Quirk, &str) = (
+    Quirk::CollectsUploads,
+    "mod_fcgid sends a request only when it has all of it",
+);
+pub const HIDES_BROKEN_TRANSFERS: (Quirk, &str) = (
+    Quirk::HidesBrokenTransfers,
+    "mod_fcgid appends Apache's error page and ends the response",
+);
 
-pub fn vhost() -> Option<Front> {
-    installed::apache("fcgid").then(|| assemble_with_one_log(&SERVER, "vhost", &APACHE))
-}
-
-/// Without a script: FcgidWrapper has the whole command line.
-pub fn wrapper() -> Option<Front> {
-    installed::apache("fcgid").then(|| assemble_with_one_log(&SERVER, "wrapper", &APACHE))
-}
+// The wrapper is a way without a script: FcgidWrapper has the whole command line.
+ways! { vhost wrapper }
 
 static APACHE: LazyLock<Apache> = LazyLock::new(|| {
-    let mut apache = configure();
+    let mut apache = Apache::fcgid();
     for place in PLACES {
-        apache = apache
-            .script(&format!("{place}/app.fcgi"), script(place, ""))
-            .text(&virtual_host(place, "vhost", "fcgid-script"))
-            .text(&virtual_host(place, "wrapper", &wrapped(place)));
+        apache = apache.script(&format!("{place}/app.fcgi"), script(place, ""));
+        apache = site(apache, place, "vhost", "fcgid-script");
+        apache = site(apache, place, "wrapper", &wrapped(place));
     }
     apache.start()
 });
 
-/// An Apache for mod_fcgid.
-pub fn configure() -> Builder {
-    Apache::configure()
-        .module("fcgid")
-        .module("env")
-        .file("outside/file.txt", "")
-        // More tests than visitors come at the same time.
-        .text("FcgidSpawnScoreUpLimit 1000")
+fn front(way: &str) -> Option<Front> {
+    installed::apache("fcgid").then(|| started_with_one_log(&SERVER, way, &APACHE))
 }
-
-/// What Apache has outside of the application: nothing.
-pub const OUTSIDE: &str =
-    "DocumentRoot %PREFIX%/outside\n<Directory %PREFIX%/outside>\nRequire all granted\n</Directory>";
 
 /// What a place has that is not in the shipped file.
 pub fn additional(place: &str) -> String {
-    match place {
-        "streaming" => "FcgidOutputBufferSize 0".to_owned(),
-        "old" => format!("SetEnv REQUEST_START {}", a_minute_ago()),
-        _ => String::new(),
-    }
+    let streaming = if place == "streaming" {
+        "FcgidOutputBufferSize 0\n"
+    } else {
+        ""
+    };
+    streaming.to_owned() + &waited(place)
 }
 
 /// The handler, and the command line that stands for the script.
@@ -103,18 +76,15 @@ fn wrapped(place: &str) -> String {
     )
 }
 
-fn virtual_host(place: &str, way: &str, handler: &str) -> String {
+fn site(apache: Builder, place: &str, way: &str, handler: &str) -> Builder {
     let alias = "ScriptAlias / /srv/example/app.fcgi/";
     let mounted = "ScriptAlias /app /srv/example/app.fcgi";
-    shipped(
+    apache.site_in_nothing(
         "apache/fcgid.conf",
+        &host(place, way),
+        &additional(place),
         &[
-            ("*:80", "127.0.0.1:%PORT0%"),
             (alias, if place == "mounted" { mounted } else { alias }),
-            (
-                "ServerName example.com",
-                &format!("ServerName {}\n{OUTSIDE}\n{}", host(place, way), additional(place)),
-            ),
             ("fcgid-script", handler),
             ("/srv/example", &format!("%PREFIX%/{place}")),
         ],

@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use super::virtual_hosts::{NEW, assemble, host, places};
-use crate::backends::a_minute_ago;
-use crate::front::{Entry, Front, Server};
-use crate::quirk::{Limit, Quirk};
+use super::hosts::{NEW, PLACES, connected, host};
+use crate::harness::backends::a_minute_ago;
+use crate::harness::front::{Entry, Front, Server};
+use crate::harness::quirk::{Limit, Quirk};
 use crate::support::caddy::Caddy;
 use crate::support::installed;
 use crate::support::net::Address;
@@ -17,7 +17,7 @@ pub const SERVER: Server = Server {
     module: "caddy",
     entry: Entry::Serve,
     software: "Caddy/",
-    keys: &KEYS,
+    keys: &[KEYS],
     // Go's limit of 1 MiB for all headers.
     request_header: Limit {
         passes: 64_000,
@@ -40,6 +40,11 @@ pub const SERVER: Server = Server {
             "Caddy 2.6 logs \"aborting with incomplete response\" and ends the response as if it were whole",
         ),
         (
+            Quirk::HasNoErrorPages,
+            "Caddy writes pages only where `handle_errors` says so",
+        ),
+        (Quirk::EncodesRawBytes, "Caddy writes the URL anew"),
+        (
             Quirk::InventsContentType,
             "its FastCGI client sends `application/x-www-form-urlencoded`",
         ),
@@ -56,7 +61,7 @@ pub const SERVER: Server = Server {
 };
 
 /// Beside those that are everywhere; the CONTENT_LENGTH of a GET is 0.
-const KEYS: [&str; 12] = [
+const KEYS: &[&str] = &[
     "CONTENT_LENGTH",
     "DOCUMENT_ROOT",
     "DOCUMENT_URI",
@@ -71,26 +76,21 @@ const KEYS: [&str; 12] = [
     "REMOTE_HOST",
 ];
 
-pub fn unix_new() -> Option<Front> {
-    front("unix_new")
-}
-
-pub fn tcp_new() -> Option<Front> {
-    front("tcp_new")
-}
+ways! { unix_new tcp_new }
 
 static CADDY: LazyLock<Caddy> = LazyLock::new(|| {
     let mut caddy = Caddy::configure();
     for way in NEW {
-        for (place, gateway) in places((way.backends)()) {
+        for place in PLACES {
+            let gateway = way.gateway(place);
             caddy = caddy.text(&site(&host(place, way.name), place, gateway));
         }
     }
     caddy.start()
 });
 
-fn front(way: &'static str) -> Option<Front> {
-    installed::caddy().then(|| assemble(&SERVER, way, &CADDY))
+fn front(way: &str) -> Option<Front> {
+    installed::caddy().then(|| connected(&SERVER, way, NEW, &CADDY))
 }
 
 fn site(host: &str, place: &str, gateway: &Gateway) -> String {

@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use super::virtual_hosts::{WAYS, assemble, host, places};
-use crate::backends::a_minute_ago;
-use crate::front::{Entry, Front, Server};
-use crate::quirk::{Limit, Quirk};
+use super::hosts::{PLACES, WAYS, connected, host};
+use crate::harness::backends::a_minute_ago;
+use crate::harness::front::{Entry, Front, Server};
+use crate::harness::quirk::{Limit, Quirk};
 use crate::support::haproxy::HaProxy;
 use crate::support::installed;
 use crate::support::process::Gateway;
@@ -16,7 +16,7 @@ pub const SERVER: Server = Server {
     module: "haproxy",
     entry: Entry::Serve,
     software: "HAProxy ",
-    keys: &KEYS,
+    keys: &[KEYS],
     // tune.bufsize without tune.maxrewrite, of which all headers and the request line have to share.
     request_header: Limit {
         passes: 15_000,
@@ -51,29 +51,16 @@ pub const SERVER: Server = Server {
 };
 
 /// Beside those that are everywhere; the CONTENT_LENGTH of a GET is 0.
-const KEYS: [&str; 4] = ["CONTENT_LENGTH", "DOCUMENT_ROOT", "REQUEST_START", "SCRIPT_FILENAME"];
+const KEYS: &[&str] = &["CONTENT_LENGTH", "DOCUMENT_ROOT", "REQUEST_START", "SCRIPT_FILENAME"];
 
-pub fn unix_kept() -> Option<Front> {
-    front("unix_kept")
-}
-
-pub fn unix_new() -> Option<Front> {
-    front("unix_new")
-}
-
-pub fn tcp_kept() -> Option<Front> {
-    front("tcp_kept")
-}
-
-pub fn tcp_new() -> Option<Front> {
-    front("tcp_new")
-}
+ways! { unix_kept unix_new tcp_kept tcp_new }
 
 static HAPROXY: LazyLock<HaProxy> = LazyLock::new(|| {
     let mut text = String::new();
     let mut choices = String::new();
     for way in &WAYS {
-        for (place, gateway) in places((way.backends)()) {
+        for place in PLACES {
+            let gateway = way.gateway(place);
             let name = host(place, way.name);
             choices += &format!("    use_backend {name} if {{ hdr(host) {name} }}\n");
             text += &backend(&name, place, gateway, way.kept);
@@ -85,8 +72,8 @@ static HAPROXY: LazyLock<HaProxy> = LazyLock::new(|| {
         .start()
 });
 
-fn front(way: &'static str) -> Option<Front> {
-    installed::haproxy().then(|| assemble(&SERVER, way, &HAPROXY))
+fn front(way: &str) -> Option<Front> {
+    installed::haproxy().then(|| connected(&SERVER, way, &WAYS, &HAPROXY))
 }
 
 /// The file's first backend and its application under the name of a virtual host: a frontend has a port, not a name.

@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use super::virtual_hosts::{NEW, assemble, host, places};
-use crate::backends::a_minute_ago;
-use crate::front::{Entry, Front, Server};
-use crate::quirk::{Limit, Quirk};
+use super::hosts::{NEW, PLACES, connected, host};
+use crate::harness::backends::a_minute_ago;
+use crate::harness::front::{Entry, Front, Server};
+use crate::harness::quirk::{Limit, Quirk};
 use crate::support::installed;
 use crate::support::lighttpd::{Builder, Lighttpd};
 use crate::support::net::Address;
@@ -17,30 +17,43 @@ pub const SERVER: Server = Server {
     module: "lighttpd",
     entry: Entry::Serve,
     software: "lighttpd/",
-    keys: &KEYS,
+    keys: &[KEYS],
     request_header: REQUEST_HEADER,
     response_header: super::RESPONSE_HEADER,
     vanished: 500,
     quirks: &[
-        (Quirk::MergesSlashes, MERGES_SLASHES),
-        (Quirk::AnswersRanges, ANSWERS_RANGES),
-        (Quirk::DropsEmptyHeaders, DROPS_EMPTY_HEADERS),
-        (Quirk::MapsUnderscores, MAPS_UNDERSCORES),
-        (Quirk::NeedsLengthOfEmptyPost, NEEDS_LENGTH),
-        (Quirk::RefusesUnknownLengthUncollected, REFUSES_UNKNOWN_LENGTH),
-        (Quirk::HidesEarlyBreaks, HIDES_EARLY_BREAKS),
+        MERGES_SLASHES,
+        ANSWERS_RANGES,
+        DROPS_EMPTY_HEADERS,
+        MAPS_UNDERSCORES,
+        NEEDS_LENGTH,
+        REFUSES_UNKNOWN_LENGTH,
+        HIDES_EARLY_BREAKS,
     ],
 };
 
-pub const MERGES_SLASHES: &str = "lighttpd always does; `REQUEST_URI` is as the client sent it";
-pub const ANSWERS_RANGES: &str = "lighttpd does so for every 200 of known length";
-pub const DROPS_EMPTY_HEADERS: &str = "lighttpd's parser of requests";
-pub const MAPS_UNDERSCORES: &str = "lighttpd maps every character but letters and digits";
-pub const NEEDS_LENGTH: &str = "lighttpd wants to know the length of every POST";
-pub const REFUSES_UNKNOWN_LENGTH: &str =
-    "`server.stream-request-body`; without it lighttpd collects the upload and tells its length";
-pub const HIDES_EARLY_BREAKS: &str =
-    "lighttpd sends what it has, and its length, though the end of the response is missing";
+pub const MERGES_SLASHES: (Quirk, &str) = (
+    Quirk::MergesSlashes,
+    "lighttpd always does; `REQUEST_URI` is as the client sent it",
+);
+pub const ANSWERS_RANGES: (Quirk, &str) = (Quirk::AnswersRanges, "lighttpd does so for every 200 of known length");
+pub const DROPS_EMPTY_HEADERS: (Quirk, &str) = (Quirk::DropsEmptyHeaders, "lighttpd's parser of requests");
+pub const MAPS_UNDERSCORES: (Quirk, &str) = (
+    Quirk::MapsUnderscores,
+    "lighttpd maps every character but letters and digits",
+);
+pub const NEEDS_LENGTH: (Quirk, &str) = (
+    Quirk::NeedsLengthOfEmptyPost,
+    "lighttpd wants to know the length of every POST",
+);
+pub const REFUSES_UNKNOWN_LENGTH: (Quirk, &str) = (
+    Quirk::RefusesUnknownLengthUncollected,
+    "`server.stream-request-body`; without it lighttpd collects the upload and tells its length",
+);
+pub const HIDES_EARLY_BREAKS: (Quirk, &str) = (
+    Quirk::HidesEarlyBreaks,
+    "lighttpd sends what it has, and its length, though the end of the response is missing",
+);
 
 /// server.max-request-field-size, of which all headers and the request line have to share.
 pub const REQUEST_HEADER: Limit = Limit {
@@ -50,7 +63,7 @@ pub const REQUEST_HEADER: Limit = Limit {
 };
 
 /// Beside those that are everywhere; the CONTENT_LENGTH of a GET is 0.
-pub const KEYS: [&str; 7] = [
+pub const KEYS: &[&str] = &[
     "CONTENT_LENGTH",
     "DOCUMENT_ROOT",
     "PATH_TRANSLATED",
@@ -60,18 +73,13 @@ pub const KEYS: [&str; 7] = [
     "SERVER_ADDR",
 ];
 
-pub fn unix_new() -> Option<Front> {
-    front("unix_new")
-}
-
-pub fn tcp_new() -> Option<Front> {
-    front("tcp_new")
-}
+ways! { unix_new tcp_new }
 
 static LIGHTTPD: LazyLock<Lighttpd> = LazyLock::new(|| {
     let mut lighttpd = configure("deploy/lighttpd.conf");
     for way in NEW {
-        for (place, gateway) in places((way.backends)()) {
+        for place in PLACES {
+            let gateway = way.gateway(place);
             lighttpd = lighttpd.text(&gateway_host(&host(place, way.name), place, gateway));
         }
     }
@@ -114,8 +122,8 @@ pub fn old() -> (&'static str, String) {
     ("server.stream-response-body = 1", variable)
 }
 
-fn front(way: &'static str) -> Option<Front> {
-    installed::lighttpd().then(|| assemble(&SERVER, way, &LIGHTTPD))
+fn front(way: &str) -> Option<Front> {
+    installed::lighttpd().then(|| connected(&SERVER, way, NEW, &LIGHTTPD))
 }
 
 fn gateway_host(host: &str, place: &str, gateway: &Gateway) -> String {

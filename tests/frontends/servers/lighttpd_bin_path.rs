@@ -2,14 +2,13 @@
 
 use std::sync::LazyLock;
 
+use super::hosts::{PLACES, host, started_with_one_log};
 use super::lighttpd::{
     ANSWERS_RANGES, DROPS_EMPTY_HEADERS, HIDES_EARLY_BREAKS, KEYS, MAPS_UNDERSCORES, MERGES_SLASHES, NEEDS_LENGTH,
     OUTSIDE, REFUSES_UNKNOWN_LENGTH, REQUEST_HEADER, configure, old, virtual_host,
 };
-use super::script_hosts::{PLACES, assemble_with_one_log, host};
-use crate::front::{Entry, Front, Server};
-use crate::quirk::Quirk;
-use crate::scripts::script;
+use crate::harness::front::{Entry, Front, Server};
+use crate::harness::scripts::script;
 use crate::support::installed;
 use crate::support::lighttpd::Lighttpd;
 
@@ -18,25 +17,25 @@ pub const SERVER: Server = Server {
     module: "lighttpd_bin_path",
     entry: Entry::Spawned,
     software: "lighttpd/",
-    keys: &KEYS,
+    keys: &[KEYS],
     request_header: REQUEST_HEADER,
     response_header: super::RESPONSE_HEADER,
     vanished: 500,
     quirks: &[
-        (Quirk::MergesSlashes, MERGES_SLASHES),
-        (Quirk::AnswersRanges, ANSWERS_RANGES),
-        (Quirk::DropsEmptyHeaders, DROPS_EMPTY_HEADERS),
-        (Quirk::MapsUnderscores, MAPS_UNDERSCORES),
-        (Quirk::NeedsLengthOfEmptyPost, NEEDS_LENGTH),
-        (Quirk::RefusesUnknownLengthUncollected, REFUSES_UNKNOWN_LENGTH),
-        (Quirk::HidesEarlyBreaks, HIDES_EARLY_BREAKS),
+        MERGES_SLASHES,
+        ANSWERS_RANGES,
+        DROPS_EMPTY_HEADERS,
+        MAPS_UNDERSCORES,
+        NEEDS_LENGTH,
+        REFUSES_UNKNOWN_LENGTH,
+        HIDES_EARLY_BREAKS,
     ],
 };
 
 const FILE: &str = "deploy/lighttpd-bin-path.conf";
 
 pub fn unix_new() -> Option<Front> {
-    installed::lighttpd().then(|| assemble_with_one_log(&SERVER, "unix_new", &LIGHTTPD))
+    installed::lighttpd().then(|| started_with_one_log(&SERVER, "unix_new", &LIGHTTPD))
 }
 
 static LIGHTTPD: LazyLock<Lighttpd> = LazyLock::new(|| {

@@ -2,15 +2,15 @@
 
 use std::sync::LazyLock;
 
+use super::hosts::{PLACES, host, started_with_one_log};
 use super::lighttpd::{
     ANSWERS_RANGES, DROPS_EMPTY_HEADERS, KEYS, MAPS_UNDERSCORES, MERGES_SLASHES, NEEDS_LENGTH, OUTSIDE,
     REFUSES_UNKNOWN_LENGTH, REQUEST_HEADER, configure, virtual_host,
 };
-use super::script_hosts::{PLACES, assemble_with_one_log, host};
-use crate::backends::a_minute_ago;
-use crate::front::{Entry, Front, Server};
-use crate::quirk::Quirk;
-use crate::scripts::script;
+use crate::harness::backends::a_minute_ago;
+use crate::harness::front::{Entry, Front, Server};
+use crate::harness::quirk::Quirk;
+use crate::harness::scripts::script;
 use crate::support::installed;
 use crate::support::lighttpd::Lighttpd;
 use crate::support::web_server::path;
@@ -20,17 +20,17 @@ pub const SERVER: Server = Server {
     module: "lighttpd_cgi",
     entry: Entry::Cgi,
     software: "lighttpd/",
-    keys: &KEYS,
+    keys: &[KEYS],
     request_header: REQUEST_HEADER,
     response_header: super::RESPONSE_HEADER,
     vanished: 500,
     quirks: &[
-        (Quirk::MergesSlashes, MERGES_SLASHES),
-        (Quirk::AnswersRanges, ANSWERS_RANGES),
-        (Quirk::DropsEmptyHeaders, DROPS_EMPTY_HEADERS),
-        (Quirk::MapsUnderscores, MAPS_UNDERSCORES),
-        (Quirk::NeedsLengthOfEmptyPost, NEEDS_LENGTH),
-        (Quirk::RefusesUnknownLengthUncollected, REFUSES_UNKNOWN_LENGTH),
+        MERGES_SLASHES,
+        ANSWERS_RANGES,
+        DROPS_EMPTY_HEADERS,
+        MAPS_UNDERSCORES,
+        NEEDS_LENGTH,
+        REFUSES_UNKNOWN_LENGTH,
         (
             Quirk::HidesBrokenTransfers,
             "CGI has no sign for it: the end of the output is all that lighttpd sees",
@@ -49,7 +49,7 @@ pub const SERVER: Server = Server {
 const FILE: &str = "deploy/lighttpd-cgi.conf";
 
 pub fn alias() -> Option<Front> {
-    installed::lighttpd().then(|| assemble_with_one_log(&SERVER, "alias", &LIGHTTPD))
+    installed::lighttpd().then(|| started_with_one_log(&SERVER, "alias", &LIGHTTPD))
 }
 
 static LIGHTTPD: LazyLock<Lighttpd> = LazyLock::new(|| {

@@ -1,8 +1,22 @@
 //! How each web server is started and what it is like. A function of a way gives nothing where the server is missing.
+//!
+//! [`crate::harness::scenarios`] has the list of them.
 
-use crate::front::Server;
-use crate::quirk::Limit;
+use crate::harness::front::Server;
+use crate::harness::quirk::Limit;
 
+/// A function for each way of a server, by its function `front`.
+macro_rules! ways {
+    ($($way:ident)*) => {
+        $(
+            pub fn $way() -> Option<crate::harness::front::Front> {
+                front(stringify!($way))
+            }
+        )*
+    };
+}
+
+mod apache;
 pub mod apache_cgid;
 pub mod apache_cgid_htaccess;
 pub mod apache_fcgid;
@@ -11,32 +25,25 @@ pub mod apache_proxy;
 pub mod apache_proxy_handler;
 pub mod caddy;
 pub mod haproxy;
+mod hosts;
 pub mod lighttpd;
 pub mod lighttpd_bin_path;
 pub mod lighttpd_cgi;
 pub mod nginx;
 pub mod nginx_fcgiwrap;
 pub mod nginx_spawn_fcgi;
-mod script_hosts;
-mod virtual_hosts;
+pub mod nginx_stock_params;
 
-/// All of them, for the table in docs/servers.md.
-pub const ALL: [&Server; 14] = [
-    &apache_proxy::SERVER,
-    &apache_proxy_handler::SERVER,
-    &apache_fcgid::SERVER,
-    &apache_fcgid_htaccess::SERVER,
-    &apache_cgid::SERVER,
-    &apache_cgid_htaccess::SERVER,
-    &caddy::SERVER,
-    &haproxy::SERVER,
-    &lighttpd::SERVER,
-    &lighttpd_bin_path::SERVER,
-    &lighttpd_cgi::SERVER,
-    &nginx::SERVER,
-    &nginx_fcgiwrap::SERVER,
-    &nginx_spawn_fcgi::SERVER,
-];
+macro_rules! servers {
+    ($($server:ident $ways:tt)*) => {
+        [$(&$server::SERVER),*]
+    };
+}
+
+/// All of them, for the tables in docs/servers.md.
+pub fn all() -> Vec<&'static Server> {
+    [&with_servers!(servers)[..], &with_variants!(servers)].concat()
+}
 
 /// wsgi-fpm's own limit for a line: no server of these has a lower one.
 const RESPONSE_HEADER: Limit = Limit {

@@ -1,11 +1,11 @@
-//! nginx: nginx/site.conf. What is nginx's own is in tests/servers.
+//! nginx: nginx/site.conf.
 
 use std::sync::LazyLock;
 
-use super::virtual_hosts::{WAYS, assemble, host, places};
-use crate::backends::a_minute_ago;
-use crate::front::{Entry, Front, Server};
-use crate::quirk::{Limit, Quirk};
+use super::hosts::{PLACES, WAYS, connected, host};
+use crate::harness::backends::a_minute_ago;
+use crate::harness::front::{Entry, Front, Server};
+use crate::harness::quirk::{Limit, Quirk};
 use crate::support::installed;
 use crate::support::net::Address;
 use crate::support::nginx::{Nginx, upstream};
@@ -16,27 +16,26 @@ pub const SERVER: Server = Server {
     module: "nginx",
     entry: Entry::Serve,
     software: "nginx/",
-    keys: &KEYS,
+    keys: &[KEYS, OUR_PARAMS],
     request_header: REQUEST_HEADER,
     response_header: super::RESPONSE_HEADER,
     vanished: 502,
-    quirks: &[
-        (Quirk::MergesSlashes, MERGES_SLASHES),
-        (Quirk::TakesLastOfRepeatedHeaders, TAKES_LAST),
-    ],
+    quirks: &[MERGES_SLASHES, TAKES_LAST],
 };
 
-pub const MERGES_SLASHES: &str = "`merge_slashes on`, the default; `REQUEST_URI` is as the client sent it";
-pub const TAKES_LAST: &str = "nginx sends a param for each; since 1.23 it joins them";
+pub const MERGES_SLASHES: (Quirk, &str) = (
+    Quirk::MergesSlashes,
+    "`merge_slashes on`, the default; `REQUEST_URI` is as the client sent it",
+);
+pub const TAKES_LAST: (Quirk, &str) = (
+    Quirk::TakesLastOfRepeatedHeaders,
+    "nginx sends a param for each; since 1.23 it joins them",
+);
 
 /// Beside those that are everywhere.
-pub const KEYS: [&str; 5] = [
-    "DOCUMENT_ROOT",
-    "DOCUMENT_URI",
-    "REQUEST_SCHEME",
-    "REQUEST_START",
-    "SERVER_ADDR",
-];
+pub const KEYS: &[&str] = &["DOCUMENT_ROOT", "DOCUMENT_URI", "REQUEST_SCHEME", "SERVER_ADDR"];
+/// What nginx/wsgi_fpm_params has beside nginx's own file.
+pub const OUR_PARAMS: &[&str] = &["REQUEST_START"];
 
 /// large_client_header_buffers: a line has to fit into one.
 pub const REQUEST_HEADER: Limit = Limit {
@@ -45,34 +44,21 @@ pub const REQUEST_HEADER: Limit = Limit {
     status: 400,
 };
 
-pub fn unix_kept() -> Option<Front> {
-    front("unix_kept")
-}
-
-pub fn unix_new() -> Option<Front> {
-    front("unix_new")
-}
-
-pub fn tcp_kept() -> Option<Front> {
-    front("tcp_kept")
-}
-
-pub fn tcp_new() -> Option<Front> {
-    front("tcp_new")
-}
+ways! { unix_kept unix_new tcp_kept tcp_new }
 
 static NGINX: LazyLock<Nginx> = LazyLock::new(|| {
     let mut nginx = Nginx::configure().ports(1).http("server_names_hash_bucket_size 128;");
     for way in &WAYS {
-        for (place, gateway) in places((way.backends)()) {
+        for place in PLACES {
+            let gateway = way.gateway(place);
             nginx = nginx.http(&site(&host(place, way.name), place, &gateway.address, way.kept));
         }
     }
     nginx.start()
 });
 
-fn front(way: &'static str) -> Option<Front> {
-    installed::nginx().then(|| assemble(&SERVER, way, &NGINX))
+fn front(way: &str) -> Option<Front> {
+    installed::nginx().then(|| connected(&SERVER, way, &WAYS, &NGINX))
 }
 
 /// nginx/site.conf for the place behind `address`.

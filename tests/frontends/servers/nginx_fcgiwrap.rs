@@ -4,11 +4,11 @@ use std::sync::LazyLock;
 
 use tempfile::TempDir;
 
-use super::nginx::{MERGES_SLASHES, REQUEST_HEADER, TAKES_LAST};
-use super::script_hosts::{PLACES, assemble, host};
-use crate::front::{Entry, Front, Server};
-use crate::quirk::Quirk;
-use crate::scripts::script;
+use super::hosts::{PLACES, host, started};
+use super::nginx::{KEYS, MERGES_SLASHES, OUR_PARAMS, REQUEST_HEADER, TAKES_LAST};
+use crate::harness::front::{Entry, Front, Server};
+use crate::harness::quirk::Quirk;
+use crate::harness::scripts::script;
 use crate::support::fcgiwrap::Fcgiwrap;
 use crate::support::installed;
 use crate::support::nginx::{Nginx, upstream};
@@ -19,21 +19,13 @@ pub const SERVER: Server = Server {
     module: "nginx_fcgiwrap",
     entry: Entry::Cgi,
     software: "nginx/",
-    keys: &[
-        "DOCUMENT_ROOT",
-        "DOCUMENT_URI",
-        "FCGI_ROLE",
-        "REQUEST_SCHEME",
-        "REQUEST_START",
-        "SCRIPT_FILENAME",
-        "SERVER_ADDR",
-    ],
+    keys: &[KEYS, OUR_PARAMS, &["FCGI_ROLE", "SCRIPT_FILENAME"]],
     request_header: REQUEST_HEADER,
     response_header: super::RESPONSE_HEADER,
     vanished: 502,
     quirks: &[
-        (Quirk::MergesSlashes, MERGES_SLASHES),
-        (Quirk::TakesLastOfRepeatedHeaders, TAKES_LAST),
+        MERGES_SLASHES,
+        TAKES_LAST,
         (
             Quirk::HidesBrokenTransfers,
             "CGI has no sign for it: the end of the output is all that fcgiwrap sees",
@@ -47,7 +39,7 @@ pub const SERVER: Server = Server {
 
 pub fn unix_new() -> Option<Front> {
     (installed::nginx() && installed::fcgiwrap())
-        .then(|| assemble(&SERVER, "unix_new", &NGINX, |_| FCGIWRAP.process.log.clone()))
+        .then(|| started(&SERVER, "unix_new", &NGINX, |_| FCGIWRAP.process.log.clone()))
 }
 
 /// One for all places.

@@ -4,11 +4,11 @@ use std::sync::LazyLock;
 
 use tempfile::TempDir;
 
-use super::nginx::{KEYS, MERGES_SLASHES, REQUEST_HEADER, TAKES_LAST, site};
-use super::script_hosts::{assemble, host};
-use crate::front::{Entry, Front, Server};
-use crate::quirk::Quirk;
-use crate::scripts::script;
+use super::hosts::{PLACES, host, started};
+use super::nginx::{KEYS, MERGES_SLASHES, OUR_PARAMS, REQUEST_HEADER, TAKES_LAST, site};
+use crate::harness::front::{Entry, Front, Server};
+use crate::harness::quirk::Quirk;
+use crate::harness::scripts::script;
 use crate::support::installed;
 use crate::support::nginx::Nginx;
 use crate::support::spawn_fcgi::Spawned;
@@ -19,13 +19,13 @@ pub const SERVER: Server = Server {
     module: "nginx_spawn_fcgi",
     entry: Entry::Spawned,
     software: "nginx/",
-    keys: &KEYS,
+    keys: &[KEYS, OUR_PARAMS],
     request_header: REQUEST_HEADER,
     response_header: super::RESPONSE_HEADER,
     vanished: 502,
     quirks: &[
-        (Quirk::MergesSlashes, MERGES_SLASHES),
-        (Quirk::TakesLastOfRepeatedHeaders, TAKES_LAST),
+        MERGES_SLASHES,
+        TAKES_LAST,
         (
             Quirk::LosesSocketOfEndedProcess,
             "spawn-fcgi has become the process, and nobody else has the socket; systemd makes both anew",
@@ -93,7 +93,7 @@ fn command(directory: &TempDir, script: &str) -> Vec<String> {
 static NGINX: LazyLock<Nginx> = LazyLock::new(|| {
     let mut nginx = Nginx::configure().ports(1).http("server_names_hash_bucket_size 128;");
     for (scripts, kept) in [(&*UNIX, true), (&*TCP, false)] {
-        for place in super::script_hosts::PLACES {
+        for place in PLACES {
             let address = &scripts.of(place).address;
             nginx = nginx.http(&site(&host(place, scripts.way), place, address, kept));
         }
@@ -104,7 +104,7 @@ static NGINX: LazyLock<Nginx> = LazyLock::new(|| {
 fn front(scripts: &'static LazyLock<Scripts>, start_again: fn()) -> Option<Front> {
     (installed::nginx() && installed::spawn_fcgi()).then(|| Front {
         start_again,
-        ..assemble(&SERVER, scripts.way, &NGINX, |place| {
+        ..started(&SERVER, scripts.way, &NGINX, |place| {
             scripts.of(place).process.log.clone()
         })
     })

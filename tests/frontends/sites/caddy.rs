@@ -1,8 +1,8 @@
 //! deploy/Caddyfile, and what docs/caddy.md says beyond it.
 
 use super::{Applications, expect_both_applications, expect_static_files, expect_tls, get, socket};
-use crate::backends;
-use crate::bodies::MIB;
+use crate::harness::backends;
+use crate::harness::data::MIB;
 use crate::support::caddy::{Builder, Caddy};
 use crate::support::http::{Request, fetch};
 use crate::support::installed;

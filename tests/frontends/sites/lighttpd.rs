@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Applications, expect_both_applications, expect_static_files, expect_tls, get, socket};
-use crate::backends;
+use crate::harness::backends;
 use crate::support::http::{Request, fetch};
 use crate::support::installed;
 use crate::support::lighttpd::{Builder, Lighttpd};

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::backends;
+use crate::harness::backends;
 use crate::support::http::{Request, Response, fetch};
 use crate::support::net::Address;
 use crate::support::process::Gateway;

@@ -1,6 +1,8 @@
-//! nginx/site.conf: what tests/servers/shipped.rs does not have.
+//! nginx/site.conf.
 
 use super::{Applications, expect_tls, get};
+use crate::harness::data::{DIGEST_OF_50_MIB, MIB};
+use crate::support::http::{Browser, Request, fetch};
 use crate::support::installed;
 use crate::support::nginx::{Builder, Nginx, upstream};
 use crate::support::tls::LOCALHOST;
@@ -22,6 +24,79 @@ fn configure(applications: &Applications, changes: &[(&str, &str)]) -> Builder {
     Nginx::configure()
         .ports(1)
         .http(&shipped("nginx/site.conf", &replacements))
+}
+
+#[test]
+fn site_conf_serves_application_sub_path_and_files() {
+    if !installed::nginx() {
+        return;
+    }
+    let applications = Applications::start();
+    let nginx = configure(&applications, &[])
+        .file("public/robots.txt", "User-agent: *\n")
+        .file("static/site.css", "body{}\n")
+        .start();
+    let address = nginx.address();
+    let get = |target: &str| fetch(address, &Request::get(target));
+
+    let environ = get("/a%20page?x=1").ok().json();
+    assert_eq!(environ["SCRIPT_NAME"], "");
+    assert_eq!(environ["PATH_INFO"], "/a page");
+    assert_eq!(environ["QUERY_STRING"], "x=1");
+    assert_eq!(environ["REQUEST_URI"], "/a%20page?x=1");
+    assert_eq!(environ["SERVER_NAME"], "example.com");
+    assert_eq!(get("/").ok().json()["PATH_INFO"], "/");
+
+    // nginx's own.
+    assert_eq!(get("/robots.txt").ok().text(), "User-agent: *\n");
+    let style = get("/static/site.css").ok();
+    assert_eq!(style.text(), "body{}\n");
+    assert!(style.header("Expires").is_some());
+    get("/static/none.css").expect(404);
+
+    // The sub-path, with the redirect to its slash.
+    let mut browser = Browser::new(address);
+    for (target, query) in [("/shop", ""), ("/shop?item=1", "item=1")] {
+        let response = browser.get(target).expect(301);
+        let environ = browser.follow(&response).ok().json();
+        assert_eq!(environ["SCRIPT_NAME"], "/shop");
+        assert_eq!(environ["PATH_INFO"], "/");
+        assert_eq!(environ["QUERY_STRING"], query);
+    }
+    let environ = get("/shop/shop/x").ok().json();
+    assert_eq!(
+        (&environ["SCRIPT_NAME"], &environ["PATH_INFO"]),
+        (&"/shop".into(), &"/shop/x".into())
+    );
+    // Not below the prefix, so the other application's.
+    assert_eq!(get("/shopping").ok().json()["PATH_INFO"], "/shopping");
+    let response = browser.get("/shop/redirect?to=/shop/page").expect(302);
+    assert_eq!(browser.follow(&response).ok().json()["PATH_INFO"], "/page");
+    assert!(
+        nginx.errors().iter().all(|line| line.contains("none.css")),
+        "{:?}",
+        nginx.errors()
+    );
+}
+
+#[test]
+fn site_conf_takes_uploads_and_large_heads() {
+    if !installed::nginx() {
+        return;
+    }
+    let applications = Applications::start();
+    let nginx = configure(&applications, &[])
+        .file("public/robots.txt", "User-agent: *\n")
+        .file("static/site.css", "body{}\n")
+        .start();
+    let address = nginx.address();
+    let digest = fetch(address, &Request::post("/digest").pattern(50 * MIB)).ok().json();
+    assert_eq!(digest["sha256"], DIGEST_OF_50_MIB);
+    fetch(address, &Request::get("/big_head?n=60000")).ok();
+    for _ in 0..100 {
+        fetch(address, &Request::post("/digest").pattern(1000)).ok();
+    }
+    assert_eq!(nginx.errors(), Vec::<String>::new());
 }
 
 /// F5.

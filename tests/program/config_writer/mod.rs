@@ -1,5 +1,5 @@
 //! `wsgi-fpm config`: what it prints for each server, and what it refuses. Whether the servers understand it is
-//! `tests/servers/config_writer.rs`.
+//! `tests/frontends/config/`.
 
 mod limits;
 mod refusals;
