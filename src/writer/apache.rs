@@ -22,8 +22,10 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
     let mut why = String::new();
     if let Some(kept) = times::kept(&site.limits) {
         let _ = write!(parameters, " enablereuse=on ttl={}", kept.idle.as_secs());
-        why.push_str(
-            "    # enablereuse keeps connections; ttl is shorter than --idle-timeout, so that Apache is the one who closes them.\n",
+        let _ = writeln!(
+            why,
+            "    # enablereuse keeps connections; ttl is shorter than {}, so that Apache is the one who closes them.",
+            site.limits.idle_timeout.name()
         );
     }
     let mount = if site.mount.as_str().is_empty() {
@@ -33,7 +35,7 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
     };
     let _ = write!(
         text,
-        "\n    # timeout is longer than --request-timeout and --queue-timeout, so that wsgi-fpm's own answer and log line come\n    \
+        "\n    # timeout is longer than {} and {}, so that wsgi-fpm's own answer and log line come\n    \
          # first. retry=0: or Apache answers 503 for another minute after a restart.\n{why}    \
          ProxyPass {} {} {parameters}\n\n    \
          # Params in the form that the specification has, not the one for PHP.\n    \
@@ -50,6 +52,8 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
          CGIPassAuth On\n    \
          </Location>\n\
          </VirtualHost>\n",
+        site.limits.request_timeout.name(),
+        site.limits.queue_timeout.name(),
         word(&site.mount.with(mount.to_owned()))?,
         target(site)?,
         // Patterns mean themselves there only without their characters.

@@ -61,13 +61,18 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
         "\t\t{application} {{\n\t\t\treverse_proxy {} {{\n\
          \t\t\t\t# Each piece of a response at once.\n\t\t\t\tflush_interval -1\n\
          \t\t\t\t# Neither split nor php_fastcgi: the whole path is PATH_INFO. No read_timeout or write_timeout: for Caddy they\n\
-         \t\t\t\t# bound whole uploads and downloads. wsgi-fpm's own limits end every request (--request-timeout).\n\
+         \t\t\t\t# bound whole uploads and downloads. wsgi-fpm's own limits end every request ({}).\n\
          \t\t\t\ttransport fastcgi {{\n\t\t\t\t\tdial_timeout {}s\n",
         dial(&backend)?,
+        site.limits.request_timeout.name(),
         times::seconds(times::CONNECT)
     );
     if backend.is_local() {
-        text.push_str("\t\t\t\t\t# For --queue-timeout.\n\t\t\t\t\tenv REQUEST_START {time.now.unix_ms}\n");
+        let _ = write!(
+            text,
+            "\t\t\t\t\t# For {}.\n\t\t\t\t\tenv REQUEST_START {{time.now.unix_ms}}\n",
+            site.limits.queue_timeout.name()
+        );
     }
     text.push_str("\t\t\t\t}\n\t\t\t}\n\t\t}\n");
     if !site.mount.as_str().is_empty() {

@@ -128,16 +128,18 @@ fn backend_section(site: &Site, backend: &Backend) -> Result<String, WriterError
     let read = times::read(&site.limits).unwrap_or(LONGEST);
     if read > LONGEST {
         return Err(WriterError::TooLong {
-            option: "--request-timeout",
+            option: site.limits.request_timeout.name().to_owned(),
             server: SERVER,
             most: LONGEST,
         });
     }
     let mut text = format!(
         "\nbackend {name}\n    mode http\n    \
-         # Longer than --request-timeout and --queue-timeout, so that wsgi-fpm's own answer and log line come first.\n    \
+         # Longer than {} and {}, so that wsgi-fpm's own answer and log line come first.\n    \
          timeout server {}\n    timeout connect {}s\n    timeout queue 10s\n    \
          use-fcgi-app {name}\n    server {name} {address} proto fcgi",
+        site.limits.request_timeout.name(),
+        site.limits.queue_timeout.name(),
         milliseconds(read),
         times::seconds(times::CONNECT)
     );
@@ -180,7 +182,11 @@ fn application(site: &Site, backend: &Backend) -> String {
         text.push_str("    no option keep-conn\n");
     }
     if backend.is_local() {
-        text.push_str("    # For --queue-timeout.\n    set-param REQUEST_START %[date(0,ms)]\n");
+        let _ = write!(
+            text,
+            "    # For {}.\n    set-param REQUEST_START %[date(0,ms)]\n",
+            site.limits.queue_timeout.name()
+        );
     }
     text
 }

@@ -37,13 +37,13 @@ const HTTPS: u16 = 443;
 pub enum WriterError {
     #[error("{what} {value:?}: {server} has no way to write {character:?} there")]
     Unwritable {
-        what: &'static str,
+        what: String,
         value: String,
         server: &'static str,
         character: String,
     },
     #[error("{what} {value:?}: a configuration is written in UTF-8, which this is not")]
-    NotUtf8 { what: &'static str, value: String },
+    NotUtf8 { what: String, value: String },
     #[error(
         "--port 443: browsers speak HTTPS there, so add --tls-cert FILE --tls-key FILE; certbot puts them into \
              /etc/letsencrypt/live/{0}/fullchain.pem and privkey.pem; Caddy needs neither: leave --port out and name the \
@@ -69,7 +69,7 @@ pub enum WriterError {
     NotExecutable(String),
     #[error("{option}: {server} has no longer times than {}", Timeout::from(*.most))]
     TooLong {
-        option: &'static str,
+        option: String,
         server: &'static str,
         most: Duration,
     },
@@ -191,11 +191,12 @@ impl Site {
             [] => vec![Address::Unix(default_socket(&name))],
             listen => listen.to_vec(),
         };
+        let (chdir, mount) = (&pool.settings.chdir, &pool.settings.mount);
         Ok(Self {
             app: Value::new("APP", &pool.settings.app)?,
             file: pool.app_file(),
-            chdir: Value::path("--chdir", &pool.settings.chdir)?,
-            mount: Value::new("--mount", pool.settings.mount.as_ref().map_or("", Mount::as_str))?,
+            chdir: Value::path(chdir.name(), chdir)?,
+            mount: Value::new(mount.name(), mount.as_ref().map_or("", Mount::as_str))?,
             statics: statics(&options)?,
             server_names: options.server_names.clone(),
             port: options.port,
@@ -212,7 +213,7 @@ impl Site {
         let here = |path: &Path| path.try_exists().unwrap_or(true);
         let mut missing = Vec::new();
         if !here(Path::new(self.chdir.as_str())) {
-            missing.push(format!("{} (--chdir)", self.chdir.as_str()));
+            missing.push(format!("{} ({})", self.chdir.as_str(), self.chdir.what()));
         }
         if let Some(file) = self.file.as_deref().filter(|file| !here(file)) {
             missing.push(format!("{} (APP)", file.display()));

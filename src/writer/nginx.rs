@@ -35,16 +35,24 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
             let _ = write!(
                 text,
                 "\n    # Connections that each process of nginx keeps open. nginx has to be the one who closes them: earlier than\n    \
-                 # wsgi-fpm (--idle-timeout, --connection-requests).\n    \
+                 # wsgi-fpm ({}, {}).\n    \
                  keepalive {};\n    keepalive_timeout {};\n    keepalive_requests {};\n",
+                site.limits.idle_timeout.name(),
+                site.limits.connection_requests.name(),
                 kept.connections,
                 time(kept.idle),
                 kept.requests
             );
         }
-        None => text.push_str(
-            "    # No kept connections: --connections, --idle-timeout or --connection-requests leave no room for them.\n",
-        ),
+        None => {
+            let _ = writeln!(
+                text,
+                "    # No kept connections: {}, {} or {} leave no room for them.",
+                site.limits.connections.name(),
+                site.limits.idle_timeout.name(),
+                site.limits.connection_requests.name()
+            );
+        }
     }
     text.push_str("}\n");
     if site.is_redirected_to() {
@@ -175,9 +183,12 @@ fn kilobytes(bytes: u64) -> String {
 
 fn timeouts(site: &Site) -> String {
     format!(
-        "\n        # Later than wsgi-fpm's own limits, so that its answer and its log line come first (--request-timeout,\n        \
-         # --queue-timeout, --body-timeout).\n        \
+        "\n        # Later than wsgi-fpm's own limits, so that its answer and its log line come first ({},\n        \
+         # {}, {}).\n        \
          fastcgi_connect_timeout {};\n        fastcgi_send_timeout {};\n        fastcgi_read_timeout {};\n",
+        site.limits.request_timeout.name(),
+        site.limits.queue_timeout.name(),
+        site.limits.body_timeout.name(),
         time(times::CONNECT),
         time(times::send(&site.limits).unwrap_or(times::A_YEAR)),
         time(times::read(&site.limits).unwrap_or(times::A_YEAR))

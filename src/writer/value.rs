@@ -10,35 +10,44 @@ use super::WriterError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
     /// "--static", "APP".
-    what: &'static str,
+    what: Box<str>,
     text: String,
 }
 
 impl Value {
     /// # Errors
     /// If it is not UTF-8 or has control characters, line breaks among them.
-    pub fn new(what: &'static str, value: impl AsRef<OsStr>) -> Result<Self, WriterError> {
+    pub fn new(what: &str, value: impl AsRef<OsStr>) -> Result<Self, WriterError> {
         let value = value.as_ref();
         let Some(text) = value.to_str() else {
             let value = value.to_string_lossy().into_owned();
+            let what = what.to_owned();
             return Err(WriterError::NotUtf8 { what, value });
         };
         let text = text.to_owned();
         match text.chars().find(|c| c.is_control()) {
             Some(character) => Err(WriterError::Unwritable {
-                what,
+                what: what.to_owned(),
                 value: text,
                 server: "a configuration",
                 character: character.to_string(),
             }),
-            None => Ok(Self { what, text }),
+            None => Ok(Self {
+                what: what.into(),
+                text,
+            }),
         }
     }
 
     /// # Errors
     /// As [`Value::new`].
-    pub fn path(what: &'static str, path: &Path) -> Result<Self, WriterError> {
+    pub fn path(what: &str, path: &Path) -> Result<Self, WriterError> {
         Self::new(what, path)
+    }
+
+    /// Where it came from.
+    pub fn what(&self) -> &str {
+        &self.what
     }
 
     pub fn as_str(&self) -> &str {
@@ -47,7 +56,10 @@ impl Value {
 
     /// The same origin, another text, which is made from it.
     pub fn with(&self, text: String) -> Self {
-        Self { what: self.what, text }
+        Self {
+            what: self.what.clone(),
+            text,
+        }
     }
 
     /// With one slash at the end.
@@ -60,7 +72,7 @@ impl Value {
     pub fn without(&self, server: &'static str, wrong: &[&str]) -> Result<&str, WriterError> {
         match wrong.iter().find(|wrong| self.text.contains(**wrong)) {
             Some(wrong) => Err(WriterError::Unwritable {
-                what: self.what,
+                what: self.what.to_string(),
                 value: self.text.clone(),
                 server,
                 character: (*wrong).to_owned(),

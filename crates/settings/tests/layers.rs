@@ -156,3 +156,20 @@ fn two_options_of_one_layer_that_contradict_each_other_are_a_mistake() {
     );
     assert!(mistakes(said(&file("pool.blog"), "mount = \"/app\"\nstrip_script = false")).is_empty());
 }
+
+#[test]
+fn what_is_assumed_has_the_name_by_which_its_user_would_say_it() {
+    let script = Origin::Script {
+        file: Path::new("/srv/app.fcgi").into(),
+    };
+    for (home, name) in [
+        (Origin::CommandLine, "--chdir"),
+        (file("pool.blog"), "wsgi-fpm.toml: pool.blog.chdir"),
+        (script, "app.fcgi: chdir"),
+    ] {
+        let mut layers = Layers::at(Entries::ALL, home);
+        layers.assume("chdir", "/srv");
+        let chdir = App::take(&mut layers).chdir;
+        assert_eq!((chdir.as_deref(), chdir.name()), (Some(Path::new("/srv")), name));
+    }
+}

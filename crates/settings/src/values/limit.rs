@@ -257,6 +257,8 @@ mod tests {
             assert_eq!(written.parse::<Drain>().unwrap().to_string(), written);
         }
         assert_eq!(Drain::All.to_string(), "all");
+        let most: Drain = "10".parse().unwrap();
+        assert_eq!((most.of(9), most.of(11), Drain::All.of(11)), (9, 10, 11));
         assert_eq!("10000".parse::<CountLimit>().unwrap().to_string(), "10000");
     }
 }
