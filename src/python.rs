@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use contract::denied::{Denied, Wish, denied};
 use serde::Deserialize;
+use settings::Setting;
 use tokio::process::Command;
 
 /// The engine's stable ABI begins with this version.
@@ -73,7 +74,7 @@ impl fmt::Display for Interpreter {
 /// Who named the interpreter; error messages begin with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    Option(PathBuf),
+    Option(Setting<PathBuf>),
     /// The virtual environment that this program was run from.
     Own(PathBuf),
     VirtualEnv(PathBuf),
@@ -84,7 +85,7 @@ pub enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Option(path) => write!(f, "--python {}", path.display()),
+            Self::Option(path) => write!(f, "{} {}", path.name(), path.display()),
             Self::Own(path) => write!(f, "the virtual environment of this program, {}", path.display()),
             Self::VirtualEnv(path) => write!(f, "the active virtual environment $VIRTUAL_ENV={}", path.display()),
             Self::DotVenv(path) => write!(f, "the virtual environment {}", path.display()),
@@ -102,8 +103,8 @@ pub enum PythonError {
     Missing(Source),
     #[error("{0}: no executable of this name on PATH; name a virtual environment, an installation or an executable")]
     NotOnPath(Source),
-    #[error("no python3 on PATH, and no virtual environment; name one with --python")]
-    NoPython,
+    #[error("no python3 on PATH, and no virtual environment; name one with {0}")]
+    NoPython(String),
     #[error("{source_}: the directory has neither bin/python nor bin/python3; name a virtual environment or an \
              installation", source_ = .0)]
     NoInterpreter(Source),
@@ -155,8 +156,8 @@ pub enum PythonError {
 /// What decides which Python is used.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// `--python`.
-    pub option: Option<PathBuf>,
+    /// What somebody has said.
+    pub option: Setting<Option<PathBuf>>,
     /// The virtual environment in whose `bin` this program was called.
     pub own: Option<PathBuf>,
     /// `$VIRTUAL_ENV`.
@@ -175,7 +176,7 @@ fn search_path(variable: Option<OsString>) -> Vec<PathBuf> {
 }
 
 impl Wanted {
-    pub fn from_environment(option: Option<PathBuf>, chdir: &Path) -> Self {
+    pub fn from_environment(option: Setting<Option<PathBuf>>, chdir: &Path) -> Self {
         Self {
             option,
             own: own_environment(),
@@ -207,8 +208,8 @@ impl Wanted {
     }
 
     fn locate(&self) -> Result<(Source, PathBuf), PythonError> {
-        if let Some(option) = &self.option {
-            return self.locate_option(option);
+        if let Some(path) = &*self.option {
+            return self.locate_option(&Setting::new(path.clone(), self.option.name()));
         }
         if let Some(directory) = &self.own {
             let named = Source::Own(directory.clone());
@@ -226,13 +227,13 @@ impl Wanted {
         }
         match self.search_path(Path::new("python3")) {
             Some(executable) => Ok((Source::Path, executable)),
-            None => Err(PythonError::NoPython),
+            None => Err(PythonError::NoPython(self.option.name().to_owned())),
         }
     }
 
-    fn locate_option(&self, option: &Path) -> Result<(Source, PathBuf), PythonError> {
-        let named = Source::Option(option.to_owned());
-        let path = std::path::absolute(option).map_err(|_| PythonError::Missing(named.clone()))?;
+    fn locate_option(&self, option: &Setting<PathBuf>) -> Result<(Source, PathBuf), PythonError> {
+        let named = Source::Option(option.clone());
+        let path = std::path::absolute(&**option).map_err(|_| PythonError::Missing(named.clone()))?;
         may(&named, &path, Wish::Reach)?;
         if path.is_dir() {
             return in_directory(&named, &path).map(|executable| (named, executable));
@@ -240,7 +241,7 @@ impl Wanted {
         if path.symlink_metadata().is_ok() {
             return usable(&named, &path).map(|()| (named, path));
         }
-        // A bare name is a command, as in a shell: --python python3.12.
+        // A bare name is a command, as in a shell: python3.12.
         if option.components().count() == 1 {
             return match self.search_path(option) {
                 Some(executable) => Ok((named, executable)),
@@ -401,9 +402,13 @@ mod tests {
 
     use super::*;
 
+    fn option(path: Option<PathBuf>) -> Setting<Option<PathBuf>> {
+        Setting::new(path, "--python")
+    }
+
     fn wanted(directory: &Path) -> Wanted {
         Wanted {
-            option: None,
+            option: option(None),
             own: None,
             virtual_env: None,
             path: vec![directory.join("path")],
@@ -429,7 +434,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         let mut wanted = wanted(root);
-        assert!(matches!(wanted.locate(), Err(PythonError::NoPython)));
+        assert!(matches!(wanted.locate(), Err(PythonError::NoPython(_))));
         let on_path = executable(&root.join("path/python3"));
         assert_eq!(wanted.locate().unwrap(), (Source::Path, on_path));
         let dot_venv = executable(&root.join(".venv/bin/python"));
@@ -441,14 +446,14 @@ mod tests {
         let own = executable(&root.join("own/bin/python"));
         wanted.own = Some(root.join("own"));
         assert_eq!(wanted.locate().unwrap().1, own);
-        wanted.option = Some(root.join("named"));
+        wanted.option = option(Some(root.join("named")));
         assert_eq!(wanted.locate().unwrap().1, named);
-        wanted.option = Some(named.clone());
+        wanted.option = option(Some(named.clone()));
         assert_eq!(wanted.locate().unwrap().1, named);
         let command = executable(&root.join("path/python3.12"));
-        wanted.option = Some("python3.12".into());
+        wanted.option = option(Some("python3.12".into()));
         assert_eq!(wanted.locate().unwrap().1, command);
-        wanted.option = Some("python3.99".into());
+        wanted.option = option(Some("python3.99".into()));
         assert!(matches!(wanted.locate(), Err(PythonError::NotOnPath(_))));
     }
 

@@ -17,7 +17,7 @@ use contract::log::LogSettings;
 use contract::settings::{Entry, ListenerKind, Settings};
 use settings::sections::{App, Front, Limits, Listen, Log, Processes};
 use settings::values::{Account, Address, AppName, Format, PoolName, Preload};
-use settings::{Entries, Layers, Mistake, Said};
+use settings::{Entries, Layers, Mistake, Said, Setting};
 
 use environment::Environment;
 
@@ -36,9 +36,9 @@ const MAX_LISTENERS: usize = contract::control::MAX_FDS - contract::control::OWN
 pub struct Pool {
     /// Complete but for `listeners`, which are known when the sockets are.
     pub settings: Settings,
-    pub listen: Vec<Address>,
+    pub listen: Setting<Vec<Address>>,
     pub socket: SocketOptions,
-    pub python: Option<PathBuf>,
+    pub python: Setting<Option<PathBuf>>,
     pub environment: Environment,
     /// As the administrator wants it; `settings.preload` is as the application allows it.
     pub preload: bool,
@@ -219,7 +219,7 @@ impl Pool {
         }
         layers.put(typed);
         let mut pool = Self::new(layers, Runs::Here)?;
-        pool.listen = vec![Address::Unix(socket)];
+        pool.listen = pool.listen.map(|_| vec![Address::Unix(socket)]);
         pool.socket = SocketOptions::private();
         pool.settings.log.access = true;
         pool.settings.debug = true;
@@ -235,7 +235,7 @@ impl Pool {
         let app = App::take(&mut layers);
         let (front, processes) = (Front::take(&mut layers), Processes::take(&mut layers));
         let (limits, log) = (Limits::take(&mut layers), Log::take(&mut layers));
-        let (listen, socket) = listen(&Listen::take(&mut layers), runs)?;
+        let (listen, socket) = listen(Listen::take(&mut layers), runs)?;
         let mistakes = layers.take_mistakes();
         if !mistakes.is_empty() {
             return Err(ConfigError::Mistakes(mistakes));
@@ -247,11 +247,10 @@ impl Pool {
         if runs == Runs::Here {
             app::check_file(&name, &chdir)?;
         }
-        let python = app
-            .python
-            .as_ref()
-            .map(|python| app::utf8(app.python.name(), python.clone()))
-            .transpose()?;
+        let python = match app.python.as_deref() {
+            Some(python) => Some(app::utf8(app.python.name(), python.to_owned())?),
+            None => None,
+        };
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         let usual = if layers.entry() == Entries::DEV { 1 } else { cores };
         let preload = *app.preload == Preload::Auto;
@@ -284,7 +283,7 @@ impl Pool {
             settings,
             listen,
             socket,
-            python,
+            python: app.python.map(|_| python),
             environment,
         })
     }
@@ -327,7 +326,7 @@ fn log_settings(log: &Log) -> LogSettings {
     }
 }
 
-fn listen(options: &Listen, runs: Runs) -> Result<(Vec<Address>, SocketOptions), ConfigError> {
+fn listen(options: Listen, runs: Runs) -> Result<(Setting<Vec<Address>>, SocketOptions), ConfigError> {
     let addresses = &options.listen[..];
     let name = || options.listen.name().to_owned();
     if addresses.len() > MAX_LISTENERS {
@@ -356,7 +355,7 @@ fn listen(options: &Listen, runs: Runs) -> Result<(Vec<Address>, SocketOptions),
             .transpose()?,
         backlog: i32::try_from(options.backlog.get()).unwrap_or(i32::MAX),
     };
-    Ok((addresses.to_vec(), socket))
+    Ok((options.listen, socket))
 }
 
 fn user(option: &str, named: &Account) -> Result<u32, ConfigError> {

@@ -39,7 +39,7 @@ impl Command {
             command.push("chdir", site.chdir.clone());
         }
         if let Some(python) = python(pool)?.filter(|_| !is_said("python")) {
-            command.push("python", Value::path("--python", &python)?);
+            command.push("python", Value::path(pool.python.name(), &python)?);
         }
         if is_typed("pythonpath") {
             for path in &pool.settings.pythonpath {
@@ -64,8 +64,8 @@ impl Command {
         }
         for address in site.listen.iter().filter(|_| !is_said("listen")) {
             let address = match address {
-                Address::Unix(path) => Value::path("--listen", path)?,
-                Address::Tcp(_) | Address::Fd(_) => Value::new("--listen", address.to_string())?,
+                Address::Unix(path) => Value::path(site.listen.name(), path)?,
+                Address::Tcp(_) | Address::Fd(_) => Value::new(site.listen.name(), address.to_string())?,
             };
             command.push("listen", address);
         }
@@ -118,7 +118,7 @@ pub fn separator(value: &str) -> char {
 /// virtual environment.
 fn python(pool: &Pool) -> Result<Option<PathBuf>, ConfigError> {
     let active = || std::env::var_os("VIRTUAL_ENV").filter(|directory| !directory.is_empty());
-    let Some(named) = pool.python.clone().or_else(|| active().map(PathBuf::from)) else {
+    let Some(named) = pool.python.clone().into_value().or_else(|| active().map(PathBuf::from)) else {
         return Ok(None);
     };
     // A bare name is a command on PATH.
@@ -127,5 +127,5 @@ fn python(pool: &Pool) -> Result<Option<PathBuf>, ConfigError> {
     }
     std::path::absolute(named)
         .map(Some)
-        .map_err(|error| ConfigError::CurrentDirectory("--chdir".to_owned(), error))
+        .map_err(|error| ConfigError::CurrentDirectory(pool.settings.chdir.name().to_owned(), error))
 }

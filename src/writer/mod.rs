@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use settings::Setting;
 use settings::sections::Limits;
 use settings::values::{Address, Mount, Timeout};
 
@@ -73,13 +74,14 @@ pub enum WriterError {
         server: &'static str,
         most: Duration,
     },
-    #[error("--listen {0}: no web server can connect there by this address; name the socket's own")]
-    NoAddress(Address),
+    #[error("{0} {1}: no web server can connect there by this address; name the socket's own")]
+    NoAddress(String, Address),
     #[error(
-        "--listen {}: {} is root's own, so {user} can't make a socket there; name one in a directory of its own, \
+        "{option} {}: {} is root's own, so {user} can't make a socket there; name one in a directory of its own, \
              such as {}", .socket.display(), .directory.display(), .instead.display()
     )]
     NotInRun {
+        option: String,
         socket: PathBuf,
         directory: PathBuf,
         user: String,
@@ -104,7 +106,7 @@ pub struct Site {
     pub port: Option<u16>,
     pub tls: Option<Tls>,
     pub limits: Limits,
-    pub listen: Vec<Address>,
+    pub listen: Setting<Vec<Address>>,
     pub options: SiteOptions,
 }
 
@@ -187,10 +189,10 @@ fn with_note(text: &str, note: &str) -> String {
 impl Site {
     fn new(pool: &Pool, options: SiteOptions) -> Result<Self, anyhow::Error> {
         let name = ascii_name(&pool.settings.pool);
-        let listen = match pool.listen.as_slice() {
+        let listen = pool.listen.clone().map(|listen| match listen.as_slice() {
             [] => vec![Address::Unix(default_socket(&name))],
-            listen => listen.to_vec(),
-        };
+            _ => listen,
+        });
         let (chdir, mount) = (&pool.settings.chdir, &pool.settings.mount);
         Ok(Self {
             app: Value::new("APP", &pool.settings.app)?,
@@ -242,11 +244,16 @@ impl Site {
     /// If there is no address that one can connect to.
     fn backend(&self) -> Result<Backend, WriterError> {
         let reachable = self.listen.iter().find_map(|address| match address {
-            Address::Unix(path) => Some(Value::path("--listen", path).map(Backend::Unix)),
+            Address::Unix(path) => Some(Value::path(self.listen.name(), path).map(Backend::Unix)),
             Address::Tcp(address) if address.port() != 0 => Some(Ok(Backend::Tcp(towards(*address)))),
             Address::Tcp(_) | Address::Fd(_) => None,
         });
-        reachable.unwrap_or_else(|| Err(WriterError::NoAddress(self.listen[0].clone())))
+        reachable.unwrap_or_else(|| {
+            Err(WriterError::NoAddress(
+                self.listen.name().to_owned(),
+                self.listen[0].clone(),
+            ))
+        })
     }
 }
 

@@ -115,7 +115,7 @@ fn stop_timeout(site: &Site) -> String {
 /// The directories in /run that the sockets need.
 fn runtime_directories(site: &Site) -> Result<Vec<String>, WriterError> {
     let mut directories = Vec::new();
-    for address in &site.listen {
+    for address in site.listen.iter() {
         let Address::Unix(socket) = address else { continue };
         let Some(below) = ["/run", "/var/run"]
             .iter()
@@ -129,6 +129,7 @@ fn runtime_directories(site: &Site) -> Result<Vec<String>, WriterError> {
                 continue;
             }
             return Err(WriterError::NotInRun {
+                option: site.listen.name().to_owned(),
                 socket: socket.clone(),
                 directory: socket.parent().map(PathBuf::from).unwrap_or_default(),
                 user: site.options.user.clone(),
@@ -137,7 +138,7 @@ fn runtime_directories(site: &Site) -> Result<Vec<String>, WriterError> {
         }
         // systemd takes no other components; whoever writes them makes the directory himself.
         if directory.components().all(|part| matches!(part, Component::Normal(_))) {
-            let directory = setting(Value::path("--listen", directory)?.as_str());
+            let directory = setting(Value::path(site.listen.name(), directory)?.as_str());
             if !directories.contains(&directory) {
                 directories.push(directory);
             }

@@ -44,7 +44,8 @@ fn script_that_ends_the_interpreter_while_it_is_imported_fails() {
 #[test]
 fn python_that_is_not_there_is_named() {
     let script = Script::new("python = \"/no/such/venv\"");
-    fails(&script, &["/no/such/venv", "no such file"]);
+    let name = script.name_of("python");
+    fails(&script, &[&format!("{name} /no/such/venv: no such file")]);
 }
 
 #[test]
