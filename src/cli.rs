@@ -7,7 +7,7 @@ mod message;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use settings::values::{Mount, TcpAddress};
+use settings::values::{Mount, PoolName, TcpAddress};
 
 use crate::preview::hosts;
 use arguments::{CgiOptions, DevOptions, FastCgiOptions, ServeOptions};
@@ -37,7 +37,7 @@ pub enum Command {
     Fastcgi(FastCgiOptions),
     /// Say what is wrong with a configuration file, without serving
     Check(CheckArgs),
-    /// Print the configuration of a web server, or a systemd unit, for an application
+    /// Print the configuration of a web server or a systemd unit for an application, or a configuration file with every option
     Config(Box<ConfigArgs>),
     /// Run Python inside this program; the supervisor starts its leaders with it
     #[command(hide = true)]
@@ -73,11 +73,17 @@ pub struct CheckArgs {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
     pub config: PathBuf,
+    /// Print what holds for POOL, or for the server and all pools, in the form of the file, and where each value comes from
+    #[arg(long, value_name = "POOL", num_args = 0..=1)]
+    pub show: Option<Option<PoolName>>,
 }
 
 #[derive(Debug, Args)]
 // Here there is a default, the same for the unit and for the web servers.
-#[command(mut_arg("listen", |listen| listen.help(LISTEN_HERE)))]
+#[command(
+    mut_arg("listen", |listen| listen.help(LISTEN_HERE)),
+    mut_arg("app", |app| app.required(false).required_if_eq_any(WebServer::of_an_application()))
+)]
 pub struct ConfigArgs {
     /// What to write for
     #[arg(value_enum, value_name = "SERVER")]
@@ -103,6 +109,20 @@ pub enum WebServer {
     Haproxy,
     /// No web server: the unit that runs `wsgi-fpm serve` for the others
     Systemd,
+    /// No web server and no application: a configuration file, every option in it with its meaning and default
+    Reference,
+}
+
+impl WebServer {
+    /// Those that are written for an application, by the argument that it is then.
+    fn of_an_application() -> impl IntoIterator<Item = (&'static str, String)> {
+        let names = Self::value_variants()
+            .iter()
+            .filter(|server| **server != Self::Reference);
+        names
+            .filter_map(Self::to_possible_value)
+            .map(|server| ("server", server.get_name().to_owned()))
+    }
 }
 
 #[derive(Debug, Args)]

@@ -30,12 +30,18 @@ const INCLUDE: &str = "include";
 #[derive(Debug)]
 pub struct Document {
     /// The program itself.
-    #[cfg_attr(not(test), expect(dead_code, reason = "`serve` does not read the file yet"))]
     pub server: Layers,
     /// In the order of their names.
     pub pools: BTreeMap<PoolName, Described>,
-    /// The texts that mistakes may still be found in.
-    pub texts: Texts,
+    texts: Texts,
+    problems: Vec<Problem>,
+}
+
+impl Document {
+    /// Everything that can't be, as far as the texts tell; `None` if nothing is wrong.
+    pub fn report(self) -> Option<Report> {
+        (!self.problems.is_empty()).then(|| Report::new(self.problems, self.texts))
+    }
 }
 
 /// A pool, as its table and what holds for all describe it.
@@ -44,13 +50,12 @@ pub struct Described {
     /// Of its table.
     pub place: Place,
     pub layers: Layers,
+    /// Keys of what was said of it and could not be understood.
+    pub wrong: Vec<&'static str>,
 }
 
-/// Reads the file at `path` and what it includes.
-///
-/// # Errors
-/// All mistakes that can be found in their texts, at once.
-pub fn read(path: &Path) -> Result<Document, Report> {
+/// Reads the file at `path` and what it includes, as far as that can be understood. `check` says what else is wrong with a pool.
+pub fn read(path: &Path, check: impl Fn(&PoolName, &Described) -> Vec<Mistake>) -> Document {
     let mut reader = Reader::default();
     // What it names is relative to it, wherever this program was started.
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -58,7 +63,7 @@ pub fn read(path: &Path) -> Result<Document, Report> {
         Ok(text) => reader.main(&path, &text),
         Err(problem) => reader.problems.push(problem),
     }
-    reader.finish(&path)
+    reader.finish(&path, check)
 }
 
 /// The text of a file that somebody has named.
@@ -98,7 +103,7 @@ struct Reader {
     texts: Texts,
     problems: Vec<Problem>,
     server: Vec<Said>,
-    defaults: Vec<Said>,
+    defaults: Options,
     pools: BTreeMap<PoolName, PoolTable>,
 }
 
@@ -106,7 +111,15 @@ struct Reader {
 struct PoolTable {
     origin: Origin,
     place: Place,
+    options: Options,
+}
+
+/// What a table says.
+#[derive(Default)]
+struct Options {
     said: Vec<Said>,
+    /// Keys of what can't be understood.
+    wrong: Vec<&'static str>,
 }
 
 /// One file that is being read.
@@ -124,7 +137,7 @@ impl Reader {
             match (key.get_ref().as_ref(), value.get_ref()) {
                 (INCLUDE, _) => self.include(&current, value),
                 (SERVER, DeValue::Table(options)) => {
-                    self.server = self.options(&current, SERVER, options, is_of_server);
+                    self.server = self.options(&current, SERVER, options, is_of_server).said;
                 }
                 (DEFAULTS, DeValue::Table(options)) => {
                     self.defaults = self.options(&current, DEFAULTS, options, is_of_pools);
@@ -253,7 +266,7 @@ impl Reader {
                 continue;
             };
             let table = format!("{POOL}.{name}");
-            let said = self.options(current, &table, options, is_of_pools);
+            let options = self.options(current, &table, options, is_of_pools);
             let origin = origin(&current.file, &table);
             let place = current.source.place(&origin, key.span());
             if let Some(other) = self.pools.get(&name) {
@@ -262,7 +275,7 @@ impl Reader {
                 self.problems.push(Problem::from(Mistake::at(place, message)));
                 continue;
             }
-            self.pools.insert(name, PoolTable { origin, place, said });
+            self.pools.insert(name, PoolTable { origin, place, options });
         }
     }
 
@@ -272,10 +285,13 @@ impl Reader {
         table: &str,
         options: &DeTable<'_>,
         is_known: fn(&Declaration) -> bool,
-    ) -> Vec<Said> {
+    ) -> Options {
         let spoken = current.source.read(&origin(&current.file, table), options, is_known);
+        let wrong = spoken.mistakes.iter().filter_map(|mistake| Some(mistake.option?.key));
+        let wrong = wrong.collect();
         self.problems.extend(spoken.mistakes.into_iter().map(Problem::from));
-        spoken.said
+        let said = spoken.said;
+        Options { said, wrong }
     }
 
     fn wrong(&mut self, current: &Current<'_>, at: &Spanned<impl Sized>, message: impl Into<String>) {
@@ -295,7 +311,7 @@ impl Reader {
         self.problems.push(mistake.into());
     }
 
-    fn finish(mut self, path: &Path) -> Result<Document, Report> {
+    fn finish(mut self, path: &Path, check: impl Fn(&PoolName, &Described) -> Vec<Mistake>) -> Document {
         let file: Arc<Path> = path.into();
         let mut server = Layers::at(Entries::POOL, origin(&file, SERVER));
         server.put(self.server.clone());
@@ -309,20 +325,32 @@ impl Reader {
         for (name, table) in self.pools {
             let mut layers = Layers::at(Entries::POOL, table.origin);
             layers.put(shared.clone());
-            layers.put(self.defaults.clone());
-            layers.put(table.said);
+            layers.put(self.defaults.said.clone());
+            layers.put(table.options.said);
             let mistakes = layers.take_mistakes();
             self.problems.extend(mistakes.into_iter().map(Problem::from));
-            let place = table.place;
-            pools.insert(name, Described { place, layers });
+            let pool = Described {
+                place: table.place,
+                layers,
+                wrong: [&self.defaults.wrong[..], &table.options.wrong].concat(),
+            };
+            self.problems.extend(check(&name, &pool).into_iter().map(Problem::from));
+            pools.insert(name, pool);
+        }
+        if pools.is_empty() && self.problems.is_empty() {
+            self.problems.push(Problem::File {
+                path: path.to_owned(),
+                what: "it describes no pool; write [pool.NAME], and app and listen below it".to_owned(),
+            });
         }
         self.problems
             .extend(listened_twice(&pools).into_iter().map(Problem::from));
-        if self.problems.is_empty() {
-            let texts = self.texts;
-            return Ok(Document { server, pools, texts });
+        Document {
+            server,
+            pools,
+            texts: self.texts,
+            problems: self.problems,
         }
-        Err(Report::new(self.problems, self.texts))
     }
 }
 
@@ -333,11 +361,11 @@ fn origin(file: &Arc<Path>, table: &str) -> Origin {
     }
 }
 
-fn is_of_server(option: &Declaration) -> bool {
+pub fn is_of_server(option: &Declaration) -> bool {
     matches!(option.scope, Scope::Server | Scope::ServerAndPool)
 }
 
-fn is_of_pools(option: &Declaration) -> bool {
+pub fn is_of_pools(option: &Declaration) -> bool {
     option.scope != Scope::Server && option.entries.has(Entries::POOL)
 }
 
@@ -375,6 +403,15 @@ mod tests {
 
     use super::*;
 
+    /// Without a check of the pools.
+    fn read_alone(path: &Path) -> Result<Document, Report> {
+        let document = read(path, |_, _| Vec::new());
+        match document.problems.is_empty() {
+            true => Ok(document),
+            false => Err(document.report().unwrap()),
+        }
+    }
+
     /// A directory with these files; the first is the main one.
     struct Files {
         directory: tempfile::TempDir,
@@ -394,7 +431,7 @@ mod tests {
         }
 
         fn read(&self) -> Result<Document, Report> {
-            read(&self.main)
+            read_alone(&self.main)
         }
 
         /// What is wrong, without the directory.
@@ -468,11 +505,8 @@ mod tests {
 
     #[test]
     fn pattern_may_match_nothing_but_a_name_may_not() {
-        assert!(
-            Files::new(&[("wsgi-fpm.toml", "include = [\"pools.d/*.toml\"]\n")])
-                .read()
-                .is_ok()
-        );
+        let text = "include = [\"pools.d/*.toml\"]\n[pool.a]\n";
+        assert!(Files::new(&[("wsgi-fpm.toml", text)]).read().is_ok());
         assert_eq!(
             problems("include = [\"other.toml\"]\n"),
             ["wsgi-fpm.toml:1: there is no file other.toml"]
@@ -563,7 +597,7 @@ mod tests {
         let files = Files::new(&[("wsgi-fpm.toml", "")]);
         let directory = files.directory.path();
         let read = |path: &Path| {
-            let line = read(path).unwrap_err().to_string();
+            let line = read_alone(path).unwrap_err().to_string();
             line.replace(&format!("{}", directory.display()), "DIR")
         };
         assert_eq!(read(&directory.join("no.toml")), "DIR/no.toml: there is no such file");
@@ -571,7 +605,9 @@ mod tests {
         std::fs::write(&files.main, b"# caf\xe9\n").unwrap();
         assert_eq!(read(&files.main), "DIR/wsgi-fpm.toml: line 1 is not UTF-8");
         std::fs::write(&files.main, "#".repeat(LARGEST as usize)).unwrap();
-        assert!(super::read(&files.main).is_ok());
+        let ends =
+            |path: &Path| read(path).ends_with("it describes no pool; write [pool.NAME], and app and listen below it");
+        assert!(ends(&files.main));
         std::fs::write(&files.main, "#".repeat(LARGEST as usize + 1)).unwrap();
         assert_eq!(
             read(&files.main),
@@ -589,7 +625,7 @@ mod tests {
     fn mistakes_are_shown_in_their_text() {
         let files = Files::new(&[(
             "wsgi-fpm.toml",
-            "[defaults]\n\n[pool.blog]\nthread = 2\nworkers = \"auto\"\n",
+            "[defaults]\n\n[pool.blog]\nthread = 2\nworkers = \"many\"\n",
         )]);
         let text = files.read().unwrap_err().render(false);
         let text = text.replace(&format!("{}/", files.directory.path().display()), "");
@@ -602,10 +638,10 @@ error: there is no option \"thread\"
   |
   = help: did you mean threads?
 
-error: pool.blog.workers: write a number from 1 to 1024
+error: pool.blog.workers: write a number from 1 to 1024, or auto for one on each core
  --> wsgi-fpm.toml:5:11
   |
-5 | workers = \"auto\"
+5 | workers = \"many\"
   |           ^^^^^^";
         assert_eq!(text, expected);
     }

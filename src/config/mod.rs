@@ -23,6 +23,7 @@ use environment::Environment;
 
 pub use app::file_part;
 use app::{app_file, pool_name};
+pub use file::{is_of_pools, is_of_server};
 
 /// SPEC A31, FastCGI 1.0 section 3.2.
 const ALLOWED_PEERS: &str = "FCGI_WEB_SERVER_ADDRS";
@@ -134,16 +135,7 @@ impl Pool {
     /// # Errors
     /// Names the option that can't be as it was said.
     pub fn for_file(name: &PoolName, mut layers: Layers) -> Result<Self, ConfigError> {
-        if layers.said("chdir").is_none() {
-            let app = App::take(&mut layers).app.into_value();
-            let file = app.as_ref().and_then(|app| app_file(app.as_str()));
-            let directory = file
-                .and_then(|file| Path::new(file).parent())
-                .filter(|path| path.is_absolute());
-            // Where the program was started says nothing of its pools.
-            let directory = directory.unwrap_or(Path::new("/")).to_owned();
-            layers.assume("chdir", directory);
-        }
+        add_defaults(&mut layers);
         let mut pool = Self::new(layers, Runs::Here)?;
         pool.settings.pool = name.as_str().to_owned();
         pool.settings.allowed_peers = allowed_peers_from_environment()?;
@@ -286,6 +278,22 @@ impl Pool {
             python: app.python.map(|_| python),
             environment,
         })
+    }
+}
+
+/// What depends on something, for a pool of the file.
+fn add_defaults(layers: &mut Layers) {
+    if layers.said("chdir").is_none() {
+        let app = App::take(&mut layers.clone()).app.into_value();
+        let file = app.as_ref().and_then(|app| app_file(app.as_str()));
+        let directory = file
+            .and_then(|file| Path::new(file).parent())
+            .filter(|path| path.is_absolute());
+        // Where the program was started says nothing of its pools.
+        layers.assume("chdir", directory.unwrap_or(Path::new("/")));
+    }
+    if layers.said("workers").is_none() {
+        layers.assume("workers", "auto");
     }
 }
 

@@ -7,12 +7,14 @@ use settings::values::PoolName;
 use settings::{Layers, Mistake};
 
 use super::file::{self, Described};
-use super::report::{Problem, Report};
+use super::report::Report;
 use super::{ConfigError, Pool};
 
 /// What a configuration file describes.
 #[derive(Debug)]
 pub struct Configuration {
+    /// The program itself.
+    pub server: Layers,
     pub pools: BTreeMap<PoolName, Definition>,
 }
 
@@ -28,33 +30,30 @@ pub struct Definition {
 ///
 /// # Errors
 /// All mistakes that are in the file, at once.
+#[cfg_attr(not(test), expect(dead_code, reason = "`serve` does not read the file yet"))]
 pub fn load(path: &Path) -> Result<Configuration, Report> {
-    let document = file::read(path)?;
-    let mut problems: Vec<_> = document
-        .pools
-        .iter()
-        .flat_map(|(name, pool)| missing(name, pool))
-        .collect();
-    if document.pools.is_empty() {
-        problems.push(Problem::File {
-            path: path.to_owned(),
-            what: "it describes no pool; write [pool.NAME], and app and listen below it".to_owned(),
-        });
+    match examine(path) {
+        (configuration, None) => Ok(configuration),
+        (_, Some(report)) => Err(report),
     }
-    if !problems.is_empty() {
-        return Err(Report::new(problems, document.texts));
-    }
+}
+
+/// The same, as far as the file can be understood, beside everything that can't be.
+pub fn examine(path: &Path) -> (Configuration, Option<Report>) {
+    let mut document = file::read(path, missing);
     let describe = |(name, pool): (PoolName, Described)| {
         let layers = pool.layers;
         (name.clone(), Definition { name, layers })
     };
-    Ok(Configuration {
-        pools: document.pools.into_iter().map(describe).collect(),
-    })
+    let configuration = Configuration {
+        server: document.server.clone(),
+        pools: std::mem::take(&mut document.pools).into_iter().map(describe).collect(),
+    };
+    (configuration, document.report())
 }
 
 /// What a pool can't be without.
-fn missing(name: &PoolName, pool: &Described) -> Vec<Problem> {
+fn missing(name: &PoolName, pool: &Described) -> Vec<Mistake> {
     let needed = [
         ("app", "app = \"mysite.wsgi:application\"".to_owned()),
         ("listen", format!("listen = \"/run/wsgi-fpm/{name}.sock\"")),
@@ -62,10 +61,10 @@ fn missing(name: &PoolName, pool: &Described) -> Vec<Problem> {
     let is_missing = |key: &str| pool.layers.said(key).is_none_or(|said| said.values.is_empty());
     needed
         .into_iter()
-        .filter(|(key, _)| is_missing(key))
+        .filter(|(key, _)| is_missing(key) && !pool.wrong.contains(key))
         .map(|(key, line)| {
             let mistake = Mistake::at(pool.place.clone(), format!("pool.{name} has no {key}"));
-            Problem::from(mistake.with_help(format!("write {line}")))
+            mistake.with_help(format!("write {line}"))
         })
         .collect()
 }
@@ -77,6 +76,13 @@ impl Definition {
     /// Names the option that can't be as it was said.
     pub fn pool(&self) -> Result<Pool, ConfigError> {
         Pool::for_file(&self.name, self.layers.clone())
+    }
+
+    /// What holds of it, as its file would say it.
+    pub fn layers(&self) -> Layers {
+        let mut layers = self.layers.clone();
+        super::add_defaults(&mut layers);
+        layers
     }
 }
 
@@ -101,6 +107,23 @@ mod tests {
                 "wsgi-fpm.toml:1: pool.a has no listen; write listen = \"/run/wsgi-fpm/a.sock\"",
                 "wsgi-fpm.toml:2: pool.b has no listen; write listen = \"/run/wsgi-fpm/b.sock\"",
             ]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_said_beside_what_is_wrong() {
+        assert_eq!(
+            loaded("[pool.a]\napp = \"a\"\nthread = 2\n").unwrap_err(),
+            [
+                "wsgi-fpm.toml:1: pool.a has no listen; write listen = \"/run/wsgi-fpm/a.sock\"",
+                "wsgi-fpm.toml:3: there is no option \"thread\"; did you mean threads?",
+            ]
+        );
+        // What is there and wrong is not missing.
+        let problems = loaded("[pool.a]\napp = \"a\"\nlisten = 7\n").unwrap_err();
+        assert!(
+            problems.len() == 1 && problems[0].starts_with("wsgi-fpm.toml:3: pool.a.listen: "),
+            "{problems:?}"
         );
     }
 

@@ -146,6 +146,9 @@ pub fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
 
 fn write(args: ConfigArgs) -> anyhow::Result<String> {
     let ConfigArgs { server, options, site } = args;
+    if server == WebServer::Reference {
+        return Ok(settings::tables::reference());
+    }
     let mut typed = options.0;
     let block = script::options_of(&mut typed)?;
     let pool = Pool::for_config(block.clone(), &typed)?;
@@ -167,6 +170,7 @@ fn write(args: ConfigArgs) -> anyhow::Result<String> {
         WebServer::Caddy => caddy::write(&site, &command),
         WebServer::Haproxy => haproxy::write(&site, &command),
         WebServer::Systemd => systemd::write(&site, &program, &command),
+        WebServer::Reference => Ok(settings::tables::reference()),
     };
     let text = text?;
     Ok(match site.missing() {

@@ -31,6 +31,11 @@ pub fn from_help(subcommand: &str) -> BTreeMap<String, Option<String>> {
 /// Set to write the tables anew instead of comparing them.
 const UPDATE: &str = "UPDATE_OPTIONS";
 
+/// The reference file as it is shipped.
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/wsgi-fpm.toml")
+}
+
 fn page() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/options.md")
 }
@@ -88,4 +93,47 @@ fn every_option_of_the_help_is_documented_with_its_default() {
             }
         }
     }
+}
+
+#[test]
+fn shipped_reference_file_is_what_the_program_prints() {
+    let printed = output(&["config", "reference"]);
+    assert!(printed.status.success() && printed.stderr.is_empty());
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(shipped(), &printed.stdout).unwrap();
+        return;
+    }
+    let text = std::fs::read_to_string(shipped()).unwrap();
+    let wanted = String::from_utf8(printed.stdout).unwrap();
+    for (there, wanted) in text.lines().zip(wanted.lines()) {
+        assert_eq!(there, wanted, "{UPDATE}=1 writes deploy/wsgi-fpm.toml anew");
+    }
+    assert_eq!(text, wanted);
+}
+
+/// Every sign of a comment in front of an option or a table is taken away; what is an explanation stays one.
+#[test]
+fn reference_file_can_be_read_with_every_option_in_it() {
+    let text = std::fs::read_to_string(shipped()).unwrap();
+    let uncommented: String = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(line) if !line.starts_with(' ') => format!("{line}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let count = uncommented
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.contains(" = "))
+        .count();
+    assert!(count > 40, "{uncommented}");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("wsgi-fpm.toml");
+    std::fs::write(&file, uncommented).unwrap();
+    let checked = output(&["check", "--show", "blog", "-c", file.to_str().unwrap()]);
+    let errors = String::from_utf8(checked.stderr).unwrap();
+    // Some values are nothing but the name of what should stand there, and two options contradict each other.
+    assert!(!errors.contains("there is no"), "{errors}");
+    let shown = String::from_utf8(checked.stdout).unwrap();
+    assert!(shown.contains("app = \"mysite.wsgi:application\""), "{shown}");
 }

@@ -10,12 +10,14 @@
 //! - [`said`]: what somebody has said, where, and how layers of it are merged
 //! - [`toml`]: a table of a file, or a script's block, as what somebody has said
 //! - [`tables`]: the documentation's tables and the reference file
+//! - [`show`]: what holds in the end, in the form of a file
 #![forbid(unsafe_code)]
 
 pub mod declaration;
 pub mod said;
 pub mod sections;
 pub mod setting;
+pub mod show;
 pub mod tables;
 pub mod toml;
 pub mod values;

@@ -94,6 +94,20 @@ impl Place {
         }
     }
 
+    /// Whether somebody has said it: what stands in a file has a line there.
+    fn is_said(&self) -> bool {
+        self.origin == Origin::CommandLine || self.line.is_some()
+    }
+
+    /// `wsgi-fpm.toml:12: pool.blog`, the table that something was said in.
+    pub fn table(&self) -> String {
+        match (&self.origin, self.origin.position(self.line)) {
+            (Origin::File { table, .. }, Some(position)) => format!("{position}: {table}"),
+            (_, Some(position)) => position,
+            (_, None) => self.to_string(),
+        }
+    }
+
     /// What the user calls the option that he has said here.
     pub fn name(&self, option: &Declaration) -> String {
         self.origin.name(option, self.line)
@@ -118,6 +132,8 @@ pub struct Layers {
     /// How its user would write what he has not said.
     home: Origin,
     said: BTreeMap<&'static str, Said>,
+    /// Of tables that were merged: where the rest of them was said.
+    below: BTreeMap<&'static str, Vec<Place>>,
     mistakes: Vec<Mistake>,
 }
 
@@ -133,6 +149,7 @@ impl Layers {
             entry,
             home,
             said: BTreeMap::new(),
+            below: BTreeMap::new(),
             mistakes: Vec::new(),
         }
     }
@@ -144,6 +161,7 @@ impl Layers {
             let below = self.said.remove(said.option.key);
             if let (Form::Table, Some(below)) = (said.option.form, below) {
                 said.values.splice(0..0, below.values);
+                self.below.entry(said.option.key).or_default().push(below.place);
             }
         }
         self.said.retain(|key, said| {
@@ -195,6 +213,13 @@ impl Layers {
     /// Everything that was said.
     pub fn all_said(&self) -> impl Iterator<Item = &Said> {
         self.said.values()
+    }
+
+    /// Where the value of an option comes from, the strongest voice first; nothing where it is the default.
+    pub fn places(&self, key: &str) -> impl Iterator<Item = &Place> {
+        let own = self.said.get(key).map(|said| &said.place);
+        let below = self.below.get(key).into_iter().flatten().rev();
+        own.into_iter().chain(below).filter(|place| place.is_said())
     }
 
     pub fn entry(&self) -> Entries {

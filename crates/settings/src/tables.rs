@@ -86,7 +86,6 @@ const REFERENCE_TAIL: &str = "
 #app = \"mysite.wsgi:application\"
 #python = \"/srv/blog/.venv\"
 #chdir = \"/srv/blog\"
-#user = \"blog\"
 #listen = \"/run/wsgi-fpm/blog.sock\"
 #listen_group = \"www-data\"
 ";
