@@ -5,7 +5,6 @@ pub mod generation;
 mod inherited;
 pub mod listeners;
 mod output;
-mod policy;
 mod socket_file;
 mod sockets;
 
@@ -16,6 +15,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::Context;
+use contract::backoff::Backoff;
 use contract::handover::Handover;
 use contract::settings::Settings;
 use tokio::sync::{mpsc, watch};
@@ -31,11 +31,12 @@ use crate::manager::signals::{Signals, Wish};
 use crate::preview::Status;
 use crate::python::Interpreter;
 use generation::{Event, Generation, Order, Plan, StartError, What};
-use policy::Backoff;
 use sockets::Sockets;
 
 /// Events of all generations. When it is full their tasks wait, which delays nothing but reports.
 const EVENTS: usize = 64;
+/// A generation that lived this long did not die of its start.
+const LONG_LIFE: Duration = Duration::from_secs(60);
 
 /// What to do when the very first generation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +139,7 @@ impl Supervisor {
             members: Vec::new(),
             last_number: 0,
             ever_ready: false,
-            backoff: Backoff::new(),
+            backoff: Backoff::new(LONG_LIFE),
             restart_at: None,
             stopping: None,
             status: watch::Sender::new(Status::Starting),

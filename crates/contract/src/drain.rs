@@ -3,11 +3,13 @@
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::{Errno, read};
 use rustix::net::{Shutdown, shutdown, sockopt};
 use settings::values::{Drain, Timeout};
+
+use crate::wait::timespec;
 
 const CHUNK: usize = 64 * 1024;
 
@@ -40,8 +42,7 @@ fn read_away(fd: impl AsFd, is_enough: impl Fn(u64) -> bool, longest: Timeout) {
     let mut chunk = vec![0; CHUNK];
     while !is_enough(total) {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        // A year has a Timespec.
-        let wait = left.and_then(|left| Timespec::try_from(left).ok());
+        let wait = left.map(timespec);
         match poll(&mut [PollFd::new(&fd, PollFlags::IN)], wait.as_ref()) {
             Ok(0) => return,
             Ok(_) | Err(Errno::INTR) => {}

@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 use settings::values::{Format, Level};
 use tracing_subscriber::filter::LevelFilter;
@@ -18,6 +18,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{MakeWriter, format};
 use tracing_subscriber::prelude::*;
+
+use crate::wait::timespec;
 
 pub use direct::{Direct, last_line};
 pub use limit::{Limit, is_owing, report};
@@ -127,11 +129,7 @@ pub fn lost(format: Format, events: u64) -> String {
 pub(crate) fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, until: Instant) -> bool {
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut [PollFd::new(&fd, events)], Some(&timeout)) {
+        match poll(&mut [PollFd::new(&fd, events)], Some(&timespec(left))) {
             Ok(0) => return false,
             Ok(_) => return true,
             // EINTR. Whoever has a timer of his own that is quicker must not keep us here for ever.

@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use contract::own::{Own, OwnFd};
+use contract::wait::{is_ready, timespec};
 use pyo3::Python;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, read, write};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
@@ -149,8 +150,7 @@ impl Streams {
             if left == Some(Duration::ZERO) {
                 return Err(CarrierError::BodyStall(Box::new(timeout.clone())).into());
             }
-            // A year has a Timespec.
-            let wait = left.and_then(|left| Timespec::try_from(left).ok());
+            let wait = left.map(timespec);
             match py.detach(|| poll(&mut [PollFd::new(&self.input, PollFlags::IN)], wait.as_ref())) {
                 Ok(_) => {}
                 Err(Errno::INTR) => py.check_signals()?,
@@ -196,13 +196,6 @@ fn advance(payload: &mut Payload<'_>, mut length: usize) {
     while length > 0 {
         length -= payload.take(length).len();
     }
-}
-
-/// Readiness without waiting. What is broken is ready: the next call says how.
-fn is_ready(fd: impl AsFd, flags: PollFlags) -> bool {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut fds = [PollFd::new(&fd, flags)];
-    matches!(poll(&mut fds, Some(&now)), Ok(1))
 }
 
 impl Carrier for Streams {

@@ -8,7 +8,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use contract::scoreboard::now_ms;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use contract::wait::is_ready;
+use rustix::event::PollFlags;
 
 use super::incoming::Received;
 use super::{Connection, Phase, RECEIVES};
@@ -76,10 +77,7 @@ impl Connection {
         if self.is_from(b"nginx") {
             return true;
         }
-        let mut fds = [PollFd::new(&self.fd, PollFlags::empty())];
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // What can't be asked is gone, too.
-        !matches!(poll(&mut fds, Some(&at_once)), Ok(0))
+        is_ready(&self.fd, PollFlags::empty())
     }
 
     /// Whether everything that the active request needs of its peer has come.

@@ -15,8 +15,9 @@ use contract::handover::Handover;
 use contract::own::{Own, OwnFd};
 use contract::scoreboard::Scoreboard;
 use contract::settings::Settings;
+use contract::wait::timespec;
 use pyo3::prelude::*;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::base::ffi;
@@ -217,14 +218,10 @@ impl Leader {
         }
         let timeout = [self.workers.next_due(), self.stop_at].into_iter().flatten().min();
         let timeout = timeout.map_or(TICK, |at| at.saturating_duration_since(Instant::now()).min(TICK));
-        let timeout = Timespec {
-            tv_sec: timeout.as_secs() as i64,
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        };
         let mut fds = vec![PollFd::from_borrowed_fd(self.control.as_fd(), PollFlags::IN)];
         fds.extend(self.workers.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         // An error (EINTR) is like nothing happening: every descriptor is looked at without waiting anyway.
-        let _ = poll(&mut fds, Some(&timeout));
+        let _ = poll(&mut fds, Some(&timespec(timeout)));
         let control_ready = !fds[0].revents().is_empty();
         drop(fds);
         self.workers.forward_output();

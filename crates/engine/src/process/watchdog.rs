@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use contract::own::Own;
 use contract::scoreboard::now_ms;
 use contract::settings::Entry;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use contract::wait::timespec;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process, kill_process_group};
 
@@ -72,11 +73,7 @@ impl Watchdog {
     /// Never returns: it watches until the process ends.
     pub fn run(mut self) {
         loop {
-            let timeout = self.timeout();
-            let timeout = timeout.map(|timeout| Timespec {
-                tv_sec: timeout.as_secs() as i64,
-                tv_nsec: timeout.subsec_nanos().into(),
-            });
+            let timeout = self.timeout().map(timespec);
             let mut fds = [
                 PollFd::new(&self.link, PollFlags::IN),
                 PollFd::new(&self.shared.bell, PollFlags::IN),

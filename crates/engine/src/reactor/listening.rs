@@ -1,21 +1,21 @@
 //! Where new connections come from: the listeners, and the handover from other workers; and when nothing is taken from them.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use contract::handover::{Handed, Passage};
 use contract::limited;
 use contract::own::{self, Own, OwnFd};
 use contract::scoreboard::now_ms;
+use contract::wait::is_ready;
+use rustix::event::PollFlags;
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::event::{self, PollFd, PollFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::sockopt::socket_acceptconn;
 use rustix::net::{SocketFlags, accept_with};
 
-use super::{LISTENER_BIT, Next, Parked, Reactor, timespec};
+use super::{LISTENER_BIT, Next, Parked, Reactor};
 use crate::base::{crash, lost};
 
 pub(super) struct Listeners {
@@ -152,8 +152,8 @@ impl<C: Parked> Reactor<C> {
     /// Whether a connection waits at the source `number`.
     fn is_pending(&self, number: usize) -> bool {
         match (self.listeners().fds.get(number), &self.handover) {
-            (Some(Some(listener)), _) => is_readable(listener.as_fd()),
-            (None, Some(handover)) => is_readable(handover.takes()),
+            (Some(Some(listener)), _) => is_ready(listener.as_fd(), PollFlags::IN),
+            (None, Some(handover)) => is_ready(handover.takes(), PollFlags::IN),
             _ => false,
         }
     }
@@ -168,7 +168,7 @@ impl<C: Parked> Reactor<C> {
         loop {
             let spared = self.slots().take_longest_idle(now);
             let Some(connection) = spared else { return false };
-            if !is_readable(connection.fd()) {
+            if !is_ready(connection.fd(), PollFlags::IN) {
                 self.warn_full("idle ones are closed for new ones");
                 return true;
             }
@@ -182,7 +182,12 @@ impl<C: Parked> Reactor<C> {
         if !self.full.load(Ordering::SeqCst) || self.draining() {
             return;
         }
-        let waits = self.listeners().fds.iter().flatten().any(|fd| is_readable(fd.as_fd()));
+        let waits = self
+            .listeners()
+            .fds
+            .iter()
+            .flatten()
+            .any(|fd| is_ready(fd.as_fd(), PollFlags::IN));
         // The first time, another worker may be about to take it.
         if self.kept_waiting.swap(waits, Ordering::Relaxed) && waits {
             self.crowded_until_ms.store(now_ms + CROWDED_MS, Ordering::Relaxed);
@@ -306,12 +311,6 @@ impl<C: Parked> Reactor<C> {
             self.nudged.store(false, Ordering::SeqCst);
         }
     }
-}
-
-/// Whether something is there to read or accept; what can't be asked has an end to be read.
-fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    !matches!(event::poll(&mut fds, Some(&timespec(Duration::ZERO))), Ok(0))
 }
 
 /// The first of the sources with a bit in `hints`, counted from `turn` on: each has its turn, however busy the others are.

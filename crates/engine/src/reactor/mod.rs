@@ -19,8 +19,9 @@ use contract::handover::{Handover, Passage};
 use contract::limited;
 use contract::own::{Own, OwnFd};
 use contract::scoreboard::now_ms;
+use contract::wait::timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{self, EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
+use rustix::event::{self, EventfdFlags, PollFd, PollFlags, eventfd};
 use rustix::io::Errno;
 use settings::Setting;
 
@@ -464,12 +465,5 @@ impl<C: Parked> Worker for Reactor<C> {
 
     fn something_waits(&self) -> bool {
         self.slots().has_ready() || self.poll(Some(Duration::ZERO))
-    }
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs() as i64,
-        tv_nsec: duration.subsec_nanos().into(),
     }
 }

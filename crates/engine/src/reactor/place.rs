@@ -11,7 +11,9 @@
 //! nothing else to do.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
+use contract::wait::timespec;
 use rustix::event::Timespec;
 use rustix::io::Errno;
 use rustix::thread::futex;
@@ -21,10 +23,7 @@ const TAKEN: u32 = 1;
 /// Visits in vain, one after the other, after which the place may stay empty.
 const CALM: u32 = 16;
 /// How long a thread may have been blocked before another one joins.
-const TICK: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 1_000_000,
-};
+const TICK: Timespec = timespec(Duration::from_millis(1));
 
 /// What whoever comes to the place must know of the worker.
 pub trait Worker {

@@ -11,8 +11,9 @@ use std::time::Instant;
 
 use contract::own::OwnFd;
 use contract::scoreboard::now_ms;
+use contract::wait::timespec;
 use pyo3::prelude::*;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use settings::Setting;
 use settings::sections::Limits;
 use settings::values::{SizeLimit, Timeout};
@@ -523,10 +524,7 @@ struct Ready {
 /// Waits until one of the two is ready or broken; neither is after the deadline, or when a signal has come.
 fn wait(input: Option<&OwnFd>, output: Option<&OwnFd>, deadline: Option<Instant>) -> io::Result<Ready> {
     let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    let timeout = timeout.map(|timeout| Timespec {
-        tv_sec: timeout.as_secs() as i64,
-        tv_nsec: timeout.subsec_nanos().into(),
-    });
+    let timeout = timeout.map(timespec);
     let mut fds: Vec<_> = input.map(|fd| PollFd::new(fd, PollFlags::IN)).into_iter().collect();
     fds.extend(output.map(|fd| PollFd::new(fd, PollFlags::OUT)));
     let signal = match poll(&mut fds, timeout.as_ref()) {

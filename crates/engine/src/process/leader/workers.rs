@@ -6,10 +6,13 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use contract::backoff::Backoff;
 use contract::control::Messages;
 use contract::own::Own;
 use contract::scoreboard::{Scoreboard, Slot, now_ms};
+use contract::wait::is_ready;
 use pyo3::prelude::*;
+use rustix::event::PollFlags;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal, setpgid};
@@ -38,8 +41,8 @@ struct Seat {
     worker: Option<Worker>,
     /// When a worker is to be forked for it; `None` while it has one.
     due: Option<Instant>,
-    /// Wait before the next replacement of one that dies before it has served.
-    backoff: Duration,
+    /// Waits before replacements of those that die before they have served.
+    backoff: Backoff,
 }
 
 struct Worker {
@@ -50,15 +53,6 @@ struct Worker {
     born: Instant,
     ready: bool,
     failed: Option<(String, String)>,
-}
-
-impl Seat {
-    /// The present wait; the next one is longer.
-    fn backoff(&mut self) -> Duration {
-        let wait = self.backoff;
-        self.backoff = (wait * 2).min(LONGEST_BACKOFF);
-        wait
-    }
 }
 
 /// The two sides of a fork.
@@ -83,9 +77,6 @@ pub struct Death {
     served: bool,
 }
 
-/// First wait before a worker is replaced that died before it had served; it doubles up to the longest.
-const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// One that has served is replaced at once, but in one place not more often than this.
 const SHORTEST_LIFE: Duration = Duration::from_millis(100);
 /// A worker that lived so long was healthy: the next wait is the first again.
@@ -100,7 +91,7 @@ impl Workers {
         let seat = || Seat {
             worker: None,
             due: Some(Instant::now()),
-            backoff: FIRST_BACKOFF,
+            backoff: Backoff::new(HEALTHY_LIFE),
         };
         Self {
             seats: (0..count).map(|_| seat()).collect(),
@@ -256,13 +247,11 @@ impl Workers {
     /// Plans the replacement of a worker that ended; returns the wait.
     pub fn schedule_replacement(&mut self, death: &Death) -> Duration {
         let seat = &mut self.seats[death.index];
-        if death.served || death.lived >= HEALTHY_LIFE {
-            seat.backoff = FIRST_BACKOFF;
-        }
         let wait = if death.served {
+            seat.backoff.reset();
             SHORTEST_LIFE.saturating_sub(death.lived)
         } else {
-            seat.backoff()
+            seat.backoff.after(death.lived)
         };
         seat.due = Some(Instant::now() + wait);
         wait
@@ -271,7 +260,7 @@ impl Workers {
     /// Plans another try where forking has failed.
     pub fn schedule_retry(&mut self, index: usize) {
         let seat = &mut self.seats[index];
-        seat.due = Some(Instant::now() + seat.backoff());
+        seat.due = Some(Instant::now() + seat.backoff.after(Duration::ZERO));
     }
 
     pub fn all_ready(&self) -> bool {
@@ -424,7 +413,7 @@ impl Worker {
 
     /// Reads its one message, if it has come.
     fn listen(&mut self) {
-        if self.ready || self.failed.is_some() || !is_readable(&self.messages) {
+        if self.ready || self.failed.is_some() || !is_ready(&self.messages, PollFlags::IN) {
             return;
         }
         match self.messages.receive() {
@@ -434,11 +423,4 @@ impl Worker {
             Ok(None) | Err(_) => {}
         }
     }
-}
-
-fn is_readable(fd: &impl AsFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut fds = [PollFd::new(fd, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
 }
