@@ -1,13 +1,13 @@
-//! What a leader and its workers print becomes events of the log, a line each.
+//! What a leader prints, read for the log.
 
-use contract::log::Lines;
+use contract::log::{Printed, Printer};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tracing::{debug, info};
+use tracing::debug;
 
 /// Logs what comes from `pipe` until its last writer is gone.
 pub async fn log_lines(pipe: impl AsyncRead + Unpin, generation: u64) {
     let mut pipe = BufReader::new(pipe);
-    let mut lines = Lines::default();
+    let mut printed = Printed::new(Printer::Leader { generation });
     loop {
         let bytes = match pipe.fill_buf().await {
             Ok(bytes) => bytes,
@@ -19,16 +19,9 @@ pub async fn log_lines(pipe: impl AsyncRead + Unpin, generation: u64) {
         if bytes.is_empty() {
             break;
         }
-        lines.take(bytes, |line| log_line(line, generation));
+        printed.take(bytes);
         let used = bytes.len();
         pipe.consume(used);
     }
-    lines.end(|line| log_line(line, generation));
-}
-
-fn log_line(line: &str, generation: u64) {
-    let text = line.trim_end();
-    if !text.is_empty() {
-        info!(target: contract::log::APP, process = "leader", generation, "{text}");
-    }
+    printed.end();
 }

@@ -3,6 +3,7 @@
 pub mod channel;
 mod direct;
 mod limit;
+mod printed;
 mod text;
 
 use std::io::{self, Write};
@@ -23,7 +24,9 @@ use crate::wait::timespec;
 
 pub use direct::{Direct, last_line};
 pub use limit::{Limit, is_owing, report};
-pub use text::{Lines, MAX_LINE, block, escape, escape_bytes, word};
+pub use printed::{Printed, Printer};
+use text::Lines;
+pub use text::{MAX_LINE, block, escape, escape_bytes, word};
 
 /// Target of the access log's events: switched on and off apart from the level.
 pub const ACCESS: &str = "access";

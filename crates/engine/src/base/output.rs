@@ -1,4 +1,4 @@
-//! What a worker writes to its standard output and error, line by line into the log.
+//! What a worker prints, read for the log.
 //!
 //! The leader reads it, so that a worker's last words survive the worker.
 
@@ -6,13 +6,12 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use contract::log::Lines;
+use contract::log::{Printed, Printer};
 use contract::own::Own;
 
 pub struct Output {
     pipe: Own<File>,
-    pid: i32,
-    lines: Lines,
+    printed: Printed,
 }
 
 const CHUNKS_AT_ONCE: usize = 16;
@@ -22,8 +21,7 @@ impl Output {
     pub fn new(pipe: OwnedFd, pid: i32) -> Self {
         Self {
             pipe: Own::new(File::from(pipe)),
-            pid,
-            lines: Lines::default(),
+            printed: Printed::new(Printer::Worker(pid)),
         }
     }
 
@@ -37,7 +35,7 @@ impl Output {
                     self.end();
                     return false;
                 }
-                Ok(length) => self.lines.take(&chunk[..length], |line| log(self.pid, line)),
+                Ok(length) => self.printed.take(&chunk[..length]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return error.kind() == ErrorKind::WouldBlock,
             }
@@ -47,12 +45,8 @@ impl Output {
 
     /// The worker is gone: logs what it wrote last.
     pub fn end(&mut self) {
-        self.lines.end(|line| log(self.pid, line));
+        self.printed.end();
     }
-}
-
-fn log(worker: i32, line: &str) {
-    tracing::info!(target: contract::log::APP, worker, "{line}");
 }
 
 impl AsFd for Output {

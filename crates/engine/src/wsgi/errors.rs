@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use contract::log::MAX_LINE;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyString};
 
@@ -19,9 +20,6 @@ pub struct Errors {
     /// The beginning of a line.
     partial: Mutex<String>,
 }
-
-/// A line without an end is logged in pieces of this size.
-const MAX_LINE: usize = 8 * 1024;
 
 /// An event is not longer than this, unless a line is.
 const MAX_EVENT: usize = 16 * 1024;
@@ -87,7 +85,7 @@ impl Errors {
             let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
             let Some((lines, rest)) = text.rsplit_once('\n') else {
                 partial.push_str(text);
-                // A line without an end must not eat the memory.
+                // A line without an end must not eat the memory: it is logged in pieces.
                 if partial.len() > MAX_LINE {
                     let line = std::mem::take(&mut *partial);
                     drop(partial);
