@@ -7,7 +7,7 @@ use crate::script::{Answer, Script, finish};
 
 const LIMIT: &str = "request_timeout = \"500ms\"\nkill_timeout = \"500ms\"";
 const TOLD: &str = "request_timeout allows";
-const KILLED: &str = "a request did not end within app.";
+const KILLED: &str = "killed: the request is stuck after app.";
 
 #[track_caller]
 fn timed_out(answer: &Answer) {

@@ -15,7 +15,7 @@ use settings::values::Timeout;
 use super::Request;
 use super::streams::Output;
 use crate::base::ffi;
-use crate::process::interrupt::{PYTHON_WAIT, interrupt, kill, report, take_back};
+use crate::process::interrupt::{PYTHON_WAIT, interrupt, log_stuck, report, take_back};
 use crate::request::exchange::{Exchange, TakenOver};
 use crate::wsgi::reject;
 
@@ -134,7 +134,8 @@ impl Watch {
         thread::sleep(kill_timeout);
         let phase = self.phase();
         if !matches!(*phase, Phase::Over) {
-            kill(request, &self.kill_timeout);
+            log_stuck(None, request, &self.request_timeout, &self.kill_timeout);
+            ffi::exit_now(1);
         }
     }
 

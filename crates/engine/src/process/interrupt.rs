@@ -73,14 +73,25 @@ pub fn report(request: &str, limit: &Setting<Timeout>, answered: bool, stack: &s
     );
 }
 
-/// Ends this process, whose `request` goes on although its time has been over for `limit`.
-pub fn kill(request: &str, limit: &Setting<Timeout>) -> ! {
+/// Says in the log that a process, a `worker` where it has a leader, is killed for a `request`.
+pub fn log_stuck(
+    worker: Option<i32>,
+    request: &str,
+    request_timeout: &Setting<Timeout>,
+    kill_timeout: &Setting<Timeout>,
+) {
     tracing::error!(
+        worker,
         request,
-        "the process ends: a request did not end within {} after its time limit",
-        limit.name()
+        "killed: the request is stuck after {} and {}",
+        request_timeout.name(),
+        kill_timeout.name()
     );
-    ffi::exit_now(1)
+}
+
+/// Says in the log that a stop cuts off a `request`.
+pub fn log_cut_off(worker: Option<i32>, request: &str, stop_timeout: &Setting<Timeout>) {
+    tracing::error!(worker, request, "cut off: still running after {}", stop_timeout.name());
 }
 
 /// Takes back a RequestTimeout that may not have been raised yet: it must not hit what the thread does next.

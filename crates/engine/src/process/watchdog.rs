@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process, kill_process_group};
 
 use crate::base::{ffi, lost};
-use crate::process::interrupt::kill;
+use crate::process::interrupt::{log_cut_off, log_stuck};
 use crate::process::overdue::{Overdue, Stacks};
 use crate::process::thread::{Shared, request_name};
 
@@ -195,8 +195,7 @@ impl Watchdog {
             for station in &self.shared.stations {
                 if self.shared.slot(station).busy_since_ms().is_some() {
                     let request = request_name(&self.shared, station);
-                    let stop_timeout = limits.stop_timeout.name();
-                    tracing::error!(request, "cut: it still ran at the end of {stop_timeout}");
+                    log_cut_off(None, &request, &limits.stop_timeout);
                 }
             }
             ffi::exit_now(1);
@@ -210,7 +209,8 @@ impl Watchdog {
                 .is_some_and(|since| longest.is_reached_after(now.saturating_sub(since)))
             {
                 let request = request_name(&self.shared, station);
-                kill(&request, &limits.kill_timeout);
+                log_stuck(None, &request, &limits.request_timeout, &limits.kill_timeout);
+                ffi::exit_now(1);
             }
         }
     }

@@ -22,6 +22,7 @@ use super::process::{Ending, Process};
 use crate::base::forked;
 use crate::base::output::Output;
 use crate::base::{printing, request_id};
+use crate::process::interrupt::{log_cut_off, log_stuck};
 use crate::process::watchdog::Farewell;
 use crate::process::worker::{self, ToLeader};
 
@@ -305,7 +306,7 @@ impl Workers {
         for (index, slot) in self.scoreboard.slots().iter().enumerate() {
             if slot.busy_since_ms().is_some() {
                 let (worker, request) = (slot.pid.load(Relaxed), self.request_name(index));
-                tracing::error!(worker, %request, "cut off: still running after {stop_timeout}");
+                log_cut_off(Some(worker), &request, &self.limits.stop_timeout);
             }
         }
         for worker in (0..self.seats.len()).filter_map(|index| self.living(index)) {
@@ -333,12 +334,12 @@ impl Workers {
             let Some((slot, _)) = self.slots_of(pid).find(stuck) else {
                 continue;
             };
-            tracing::error!(
-                worker = pid,
-                request = %self.request_name(slot),
-                "a worker is killed: the request is stuck after {} and {}",
-                self.limits.request_timeout.name(),
-                self.limits.kill_timeout.name()
+            let request = self.request_name(slot);
+            log_stuck(
+                Some(pid),
+                &request,
+                &self.limits.request_timeout,
+                &self.limits.kill_timeout,
             );
             self.kill_one(index);
         }
