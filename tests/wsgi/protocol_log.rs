@@ -87,7 +87,7 @@ fn told(gateway: &Gateway, line: &str, kind: &str) -> (usize, usize) {
 }
 
 #[track_caller]
-fn assert_limited(gateway: &Gateway, all: usize, line: &str, kind: &str) {
+pub fn assert_limited(gateway: &Gateway, all: usize, line: &str, kind: &str) {
     crate::support::wait::until("the rest is told as a number", SOON, || {
         let (lines, left_out) = told(gateway, line, kind);
         lines + left_out == all

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use contract::scoreboard::now_ms;
+use contract::limited;
 use contract::settings::Settings;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -15,7 +15,7 @@ use settings::sections::Limits;
 use super::forwarded::Front;
 use super::params::{Role, is_https, is_token, parse_request_start, role_of, split_host};
 use super::paths::{PathRule, Sent};
-use super::reject::{Rejection, Seldom};
+use super::reject::Rejection;
 use crate::base::ffi;
 use crate::request::body::declared_length;
 
@@ -446,8 +446,8 @@ fn nul(name: &[u8]) -> Rejection {
 
 /// Clients can make every request have it.
 fn warn_of_twice(name: &[u8]) {
-    static TWICE: Seldom = Seldom::new();
-    if let Some(left_out) = TWICE.is_due(now_ms()) {
-        tracing::warn!(name = %name.escape_ascii(), left_out, "dropped: the front server sent it twice");
-    }
+    limited!(
+        "params that came twice",
+        tracing::warn!(name = %name.escape_ascii(), "dropped: the front server sent it twice")
+    );
 }

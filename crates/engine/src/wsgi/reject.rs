@@ -1,9 +1,8 @@
 //! Requests that never reach the application, and the pages that the gateway sends itself (SPEC E).
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use contract::scoreboard::now_ms;
+use contract::limited;
 use contract::settings::Settings;
 use pyo3::PyErr;
 use settings::Setting;
@@ -97,16 +96,14 @@ impl Rejection {
                 );
             }
             Self::Overloaded => {
-                static OVERLOADS: Seldom = Seldom::new();
                 // Overload is the worst time for a line for each request.
-                let Some(left_out) = OVERLOADS.is_due(now_ms()) else {
-                    return;
-                };
-                tracing::warn!(
-                    %request,
-                    reason = format!("it waited longer than {} allows", limits.queue_timeout.name()),
-                    left_out,
-                    "refused with 503"
+                limited!(
+                    "requests that waited too long",
+                    tracing::warn!(
+                        %request,
+                        reason = format!("it waited longer than {} allows", limits.queue_timeout.name()),
+                        "refused with 503"
+                    )
                 );
             }
             Self::UnknownRole(role) => tracing::error!(%request, role, "refused: only responders are served"),
@@ -118,37 +115,6 @@ impl Rejection {
 impl From<PyErr> for Rejection {
     fn from(error: PyErr) -> Self {
         Self::Internal(error)
-    }
-}
-
-/// An event that is logged once a second at most.
-pub struct Seldom {
-    /// When it was logged last, by `now_ms`; 0: never.
-    logged_ms: AtomicU64,
-    left_out: AtomicU64,
-}
-
-/// Time between two lines.
-const SELDOM_MS: u64 = 1000;
-
-impl Seldom {
-    pub const fn new() -> Self {
-        Self {
-            logged_ms: AtomicU64::new(0),
-            left_out: AtomicU64::new(0),
-        }
-    }
-
-    /// It has happened: whether to log it, and how often it was left out since the last time.
-    pub fn is_due(&self, now_ms: u64) -> Option<u64> {
-        let last = self.logged_ms.load(Relaxed);
-        let due = last == 0 || now_ms.saturating_sub(last) >= SELDOM_MS;
-        // Of several threads one logs.
-        if due && self.logged_ms.compare_exchange(last, now_ms, Relaxed, Relaxed).is_ok() {
-            return Some(self.left_out.swap(0, Relaxed));
-        }
-        self.left_out.fetch_add(1, Relaxed);
-        None
     }
 }
 
@@ -194,16 +160,4 @@ pub fn page(status: &str) -> Page {
         ""
     };
     Page::new(status, "text/plain", retry, &format!("{status}\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seldom_is_once_a_second_with_the_number_left_out() {
-        let seldom = Seldom::new();
-        let due: Vec<_> = [5, 6, 1004, 1005, 1006, 5000].map(|now| seldom.is_due(now)).into();
-        assert_eq!(due, [Some(0), None, None, Some(2), None, Some(1)]);
-    }
 }

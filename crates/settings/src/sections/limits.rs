@@ -105,7 +105,7 @@ section! {
 
     /// Longest wait in front of the application, where the web server sends REQUEST_START; then 503
     ///
-    /// The time in which a body arrives does not count. The log has one line about it a second and worker, with the number of those `left_out` since
+    /// The time in which a body arrives does not count. The log has ten lines about it a second and worker at most, then the number of the others
     queue_timeout: Timeout {
         default: Some("10s"),
         when: "clients give up sooner or later than that",
