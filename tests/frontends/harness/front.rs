@@ -120,6 +120,15 @@ impl Front {
         self.server.quirks.iter().any(|(known, _)| *known == quirk)
     }
 
+    /// An option as its user has written it: in a command line, or in the block of a script, behind the script's name.
+    pub fn option(&self, name: &str) -> String {
+        if self.server.entry == Entry::Serve || self.name.ends_with("_wrapper") {
+            format!("--{name}")
+        } else {
+            format!(": {}", name.replace('-', "_"))
+        }
+    }
+
     /// A path that the application may write to, other for each name and way.
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}-{}", self.name))

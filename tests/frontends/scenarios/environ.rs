@@ -252,7 +252,10 @@ fn request_that_has_waited_too_long_is_a_503(front: &Front) {
     assert_eq!(response.header("Retry-After"), Some("1"));
     assert_eq!(response.text(), "503 Service Unavailable\n");
     // One line a second: it may be about another server's request to the same gateway.
-    front.old.log.wait_for_line(&["503", OLD, "--queue-timeout"]);
+    front
+        .old
+        .log
+        .wait_for_line(&["503", OLD, &front.option("queue-timeout")]);
 }
 
 fn query_arrives_as_it_is(front: &Front) {

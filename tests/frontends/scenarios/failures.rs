@@ -208,7 +208,10 @@ fn request_over_its_time_is_a_504(front: &Front) {
     let target = format!("{page}?gate={}", never.display());
     let response = front.mounted.get(&target).expect(504);
     assert_eq!(response.text(), "504 Gateway Timeout\n");
-    front.mounted.log.wait_for_line(&["--request-timeout", &page]);
+    front
+        .mounted
+        .log
+        .wait_for_line(&[&front.option("request-timeout"), &page]);
 }
 
 /// E9.
