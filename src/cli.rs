@@ -7,7 +7,7 @@ mod message;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use settings::values::{Mount, PoolName, TcpAddress};
+use settings::values::{Mount, PoolName, TcpAddress, Timeout};
 
 use crate::preview::hosts;
 use arguments::{CgiOptions, DevOptions, FastCgiOptions, ServeOptions};
@@ -35,7 +35,7 @@ pub enum Command {
     /// Serve on the listening socket that a web server has left on standard input, in this one process; a script with
     /// `#!/usr/bin/env wsgi-fpm` does so by itself
     Fastcgi(FastCgiOptions),
-    /// Say what is wrong with a configuration file, without serving
+    /// Say what is wrong with a configuration file, and import the application of each pool, without serving
     Check(CheckArgs),
     /// Print the configuration of a web server or a systemd unit for an application, or a configuration file with every option
     Config(Box<ConfigArgs>),
@@ -76,6 +76,9 @@ pub struct CheckArgs {
     /// Print what holds for POOL, or for the server and all pools, in the form of the file, and where each value comes from
     #[arg(long, value_name = "POOL", num_args = 0..=1)]
     pub show: Option<Option<PoolName>>,
+    /// Longest time that the import of one application may take; 0: no limit
+    #[arg(long, value_name = "TIME", default_value = "1m")]
+    pub timeout: Timeout,
 }
 
 #[derive(Debug, Args)]

@@ -84,6 +84,8 @@ pub struct Plan<'a> {
     pub handover: &'a Handover,
     /// Where events are sent.
     pub log: BorrowedFd<'a>,
+    /// Who gets what the leader prints; if nobody does, it is logged.
+    pub printed: Option<mpsc::Sender<Vec<u8>>>,
 }
 
 /// The supervisor's handle. Dropping it kills the leader.
@@ -120,9 +122,16 @@ impl Generation {
             }
             debug!(generation = number, %error, "the leader did not take its settings");
         }
+        let printed = || plan.printed.clone();
         let output = [
-            child.stdout.take().map(|pipe| tokio::spawn(log_lines(pipe, number))),
-            child.stderr.take().map(|pipe| tokio::spawn(log_lines(pipe, number))),
+            child
+                .stdout
+                .take()
+                .map(|pipe| tokio::spawn(log_lines(pipe, number, printed()))),
+            child
+                .stderr
+                .take()
+                .map(|pipe| tokio::spawn(log_lines(pipe, number, printed()))),
         ];
         let (orders, received) = watch::channel(Order::Run);
         let driver = Driver {

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use contract::denied::{Denied, Wish, denied};
@@ -97,6 +98,23 @@ impl Listener {
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// What stands against opening an address, as far as that can be told without opening it.
+///
+/// # Errors
+/// What [`Listener::open`] would fail with: a directory that is missing or closed, or something else in the socket's place.
+pub fn look(address: &Address) -> Result<(), ListenError> {
+    let Address::Unix(path) = address else {
+        return Ok(());
+    };
+    check_directory(path, address)?;
+    match path.symlink_metadata() {
+        Ok(found) if !found.file_type().is_socket() => Err(ListenError::NotASocket {
+            address: address.to_string(),
+        }),
+        _ => Ok(()),
     }
 }
 

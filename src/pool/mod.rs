@@ -246,6 +246,7 @@ impl Supervisor {
             listeners: &self.sockets.for_generation(),
             handover: &self.handover,
             log: self.log.as_fd(),
+            printed: None,
         };
         let generation = Generation::start(self.last_number, self.host.command(), &plan, self.reports.clone())?;
         debug!(

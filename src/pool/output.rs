@@ -2,10 +2,11 @@
 
 use contract::log::{Printed, Printer};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::sync::mpsc;
 use tracing::debug;
 
-/// Logs what comes from `pipe` until its last writer is gone.
-pub async fn log_lines(pipe: impl AsyncRead + Unpin, generation: u64) {
+/// Logs what comes from `pipe` until its last writer is gone, or gives it to `reader` if there is one.
+pub async fn log_lines(pipe: impl AsyncRead + Unpin, generation: u64, reader: Option<mpsc::Sender<Vec<u8>>>) {
     let mut pipe = BufReader::new(pipe);
     let mut printed = Printed::new(Printer::Leader { generation });
     loop {
@@ -19,7 +20,11 @@ pub async fn log_lines(pipe: impl AsyncRead + Unpin, generation: u64) {
         if bytes.is_empty() {
             break;
         }
-        printed.take(bytes);
+        match &reader {
+            // What is more than somebody takes is lost.
+            Some(reader) => _ = reader.try_send(bytes.to_owned()),
+            None => printed.take(bytes),
+        }
         let used = bytes.len();
         pipe.consume(used);
     }

@@ -1,5 +1,6 @@
 //! The program by itself: command line, search for Python, sockets, supervisor. A script stands in for the interpreter
-//! and its engine (`run.rs`), so everything here is about this side of the control socket.
+//! and its engine (`run.rs`), so everything here is about this side of the control socket; but
+//! `wsgi-fpm check` (`file.rs`) imports real applications.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,6 +11,7 @@ mod config_writer;
 mod count_tests;
 mod denied;
 mod dev;
+mod file;
 mod listeners;
 mod options;
 mod pythons;
