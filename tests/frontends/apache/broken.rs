@@ -90,7 +90,10 @@ fn script_without_an_application_is_a_500_that_says_so() {
 #[test]
 fn script_that_names_a_missing_python_is_a_500_that_says_so() {
     for kind in ["fcgi", "cgi"] {
-        broken(&format!("python.{kind}"), &["--python /nowhere/python3"]);
+        broken(
+            &format!("python.{kind}"),
+            &[&format!("python.{kind}:3: python"), "/nowhere/python3"],
+        );
     }
 }
 
