@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyAttributeError, PyImportError, PyPermissionError, PyTyp
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule, PyType};
 
-use super::head::type_name;
+use super::type_name::type_name;
 
 /// What the administrator typed: `module:callable`, `module`, `path/to/file.py[:callable]` or `module:factory()`.
 struct Target<'a> {

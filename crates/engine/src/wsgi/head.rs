@@ -9,6 +9,7 @@ use settings::values::{AtLeastOne, Size};
 
 use super::lenient::{Deviation, Deviations};
 use super::params::is_token;
+use super::type_name::type_name;
 use crate::base::ffi;
 
 /// A checked head, in wire form but for the empty line that ends it.
@@ -330,12 +331,4 @@ fn is_sendfile(name: &[u8]) -> bool {
             .is_some_and(|begin| begin.eq_ignore_ascii_case(start))
     };
     SENDFILE.iter().any(|start| begins(start))
-}
-
-/// Name of an object's type, for messages.
-pub fn type_name(object: &Bound<'_, PyAny>) -> String {
-    object
-        .get_type()
-        .name()
-        .map_or_else(|_| "object".into(), |name| name.to_string_lossy().into_owned())
 }

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
 use super::start_response::carrier_error;
+use super::type_name::type_name;
 use crate::base::ffi;
 use crate::request::body::{self, Body};
 use crate::request::carrier::CarrierError;
@@ -182,7 +183,7 @@ fn size_of(size: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
     };
     let number: i128 = size
         .extract()
-        .map_err(|_| PyTypeError::new_err(format!("size must be an int, not {}", super::head::type_name(size))))?;
+        .map_err(|_| PyTypeError::new_err(format!("size must be an int, not {}", type_name(size))))?;
     Ok(u64::try_from(number).unwrap_or(u64::MAX))
 }
 

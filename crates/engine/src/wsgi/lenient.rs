@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
-use super::head::type_name;
+use super::type_name::type_name;
 
 /// A kind of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,3 +19,4 @@ pub mod respond;
 pub mod response;
 pub mod start_response;
 pub mod traceback;
+mod type_name;

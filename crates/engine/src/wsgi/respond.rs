@@ -6,11 +6,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::file_wrapper::{FileWrapper, PlainFile};
-use super::head::{Head, type_name};
+use super::head::Head;
 use super::lenient::{Deviation, Leniency};
 use super::reject::{self, Page};
 use super::start_response::StartResponse;
 use super::traceback;
+use super::type_name::type_name;
 use crate::base::{ffi, forked};
 use crate::request::carrier::{CarrierError, Ending, FilePart};
 use crate::request::exchange::Failure;
@@ -399,27 +400,6 @@ impl Responder<'_> {
             "the application failed {when}"
         );
     }
-}
-
-/// Sends the head, if it hasn't been, and `block` as far as Content-Length allows; whether some of it was too much.
-/// For `write`.
-///
-/// # Errors
-/// The response can't be completed, or the gateway has given it up for a page of its own.
-pub fn send_block(py: Python<'_>, start: &StartResponse, block: &[u8]) -> Result<bool, Failure> {
-    let length = block.len() as u64;
-    let begun = start.with(|response| {
-        let (head, allowed) = response.begin_block(length, false)?;
-        Some((head, allowed, response.allows_body()))
-    });
-    let (head, allowed, allows_body) = begun.ok_or(CarrierError::Ended)?;
-    let head = head.map_or_else(Vec::new, |mut head| {
-        head.finish(String::new);
-        start.with(|response| response.deviations.join(head.deviations));
-        head.bytes
-    });
-    start.ticket.send(py, &[&head, &block[..allowed as usize]], None)?;
-    Ok(allows_body && allowed < length)
 }
 
 fn expectation(length: Option<u64>) -> String {

@@ -7,9 +7,11 @@ use pyo3::exceptions::{PyAssertionError, PyOSError, PyRuntimeError, PyTypeError,
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use super::head::{Head, HeadRules, type_name};
+use super::head::{Head, HeadRules};
 use super::lenient::Deviation;
 use super::response::Response;
+use super::type_name::type_name;
+use crate::request::carrier::CarrierError;
 use crate::request::exchange::{Failure, Ticket};
 
 /// The callable that the application gets.
@@ -38,6 +40,26 @@ impl StartResponse {
     /// Works with the response's state. No Python code may run inside: nothing here waits for the lock for long.
     pub fn with<R>(&self, work: impl FnOnce(&mut Response) -> R) -> R {
         work(&mut self.response.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sends the head, if it hasn't been, and `block` as far as Content-Length allows; whether some of it was too much.
+    ///
+    /// # Errors
+    /// The response can't be completed, or the gateway has given it up for a page of its own.
+    fn send_block(&self, py: Python<'_>, block: &[u8]) -> Result<bool, Failure> {
+        let length = block.len() as u64;
+        let begun = self.with(|response| {
+            let (head, allowed) = response.begin_block(length, false)?;
+            Some((head, allowed, response.allows_body()))
+        });
+        let (head, allowed, allows_body) = begun.ok_or(CarrierError::Ended)?;
+        let head = head.map_or_else(Vec::new, |mut head| {
+            head.finish(String::new);
+            self.with(|response| response.deviations.join(head.deviations));
+            head.bytes
+        });
+        self.ticket.send(py, &[&head, &block[..allowed as usize]], None)?;
+        Ok(allows_body && allowed < length)
     }
 }
 
@@ -119,7 +141,7 @@ impl Write {
             return Ok(());
         }
         start.with(|response| response.wrote = true);
-        let over = super::respond::send_block(py, start, block).map_err(carrier_error)?;
+        let over = start.send_block(py, block).map_err(carrier_error)?;
         if over {
             return Err(PyValueError::new_err("write() got more bytes than Content-Length says"));
         }
