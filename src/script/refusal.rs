@@ -27,5 +27,5 @@ fn send(status: &str) {
     // mod_cgid may still be sending a body.
     let longest = *Limits::default().drain_timeout;
     contract::drain::finish(&stdout, Drain::All, longest);
-    contract::drain::empty(io::stdin(), contract::cgi::content_length(), longest);
+    contract::drain::read_pipe(io::stdin(), contract::cgi::content_length(), longest);
 }

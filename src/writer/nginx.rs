@@ -128,7 +128,7 @@ fn nameless(site: &Site) -> &'static str {
     }
 }
 
-/// The begin of a server block.
+/// The first lines of a server block.
 fn server(site: &Site, port: u16, parameters: &str) -> String {
     let mut text = format!("\nserver {{\n    listen {port}{parameters};\n    listen [::]:{port}{parameters};\n");
     if !site.server_names.is_empty() {

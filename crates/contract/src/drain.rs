@@ -28,7 +28,7 @@ pub fn finish(fd: impl AsFd, most: Drain, longest: Timeout) {
 
 /// Reads what is still written to a pipe, up to `most` bytes: fcgiwrap takes a pipe that is closed before it has written
 /// everything for a failure, and throws the response away.
-pub fn empty(pipe: impl AsFd, most: u64, longest: Timeout) {
+pub fn read_pipe(pipe: impl AsFd, most: u64, longest: Timeout) {
     let is_pipe = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
     if fstat(&pipe).is_ok_and(is_pipe) {
         read_away(pipe, |read| read >= most, longest);
@@ -93,7 +93,7 @@ mod tests {
         let (reader, mut writer) = std::io::pipe().unwrap();
         writer.write_all(&[0; 1000]).unwrap();
         // The writer keeps his end open: it must not be waited for.
-        empty(&reader, 1000, seconds(20));
+        read_pipe(&reader, 1000, seconds(20));
         drop(reader);
         assert!(writer.write_all(b"x").is_err());
     }

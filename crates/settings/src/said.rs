@@ -307,7 +307,7 @@ impl Mistake {
         self
     }
 
-    /// What is wrong, for who sees the place already: `pool.blog.threads: write a number from 1 to 1024`.
+    /// What is wrong, for a reader who sees the place already: `pool.blog.threads: write a number from 1 to 1024`.
     pub fn title(&self) -> String {
         match self.option {
             Some(option) => format!("{}: {}", self.place.origin.key(option), self.message),

@@ -42,7 +42,8 @@ const SIGNALS: [(c_int, &str); 5] = [
 ];
 /// Asks faulthandler for all threads' stacks. Linux itself never sends it, and applications don't know it.
 pub const STACK_SIGNAL: Signal = Signal::STKFLT;
-/// Bytes of a thread's stack for signal handlers: ours, inside it faulthandler's. What is not used is not there.
+/// Bytes of a thread's stack for signal handlers: our handler's, and below it faulthandler's, which ours calls. Pages that
+/// no handler touches take no memory.
 const SIGNAL_STACK: usize = 256 * 1024;
 
 /// An entry: descriptor and request id, whether the method is HEAD, and a bit so that it is never zero.
@@ -67,9 +68,9 @@ impl Answers {
     }
 
     /// For one thread whose crash somebody else answers: in CGI the web server sees it.
-    pub fn nobodys() -> &'static Self {
-        static NOBODYS: OnceLock<Answers> = OnceLock::new();
-        NOBODYS.get_or_init(|| Self(vec![AtomicU64::new(0)]))
+    pub fn unused() -> &'static Self {
+        static UNUSED: OnceLock<Answers> = OnceLock::new();
+        UNUSED.get_or_init(|| Self(vec![AtomicU64::new(0)]))
     }
 }
 

@@ -84,7 +84,7 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     }
     output.close();
     if let Ok(rest) = rest {
-        contract::drain::empty(rest, most.of(unread.load(Ordering::Relaxed)), longest);
+        contract::drain::read_pipe(rest, most.of(unread.load(Ordering::Relaxed)), longest);
     }
     i32::from(matches!(answered.outcome, Outcome::Failed | Outcome::TimedOut))
 }
@@ -240,7 +240,7 @@ fn answer(
         return Err(refused(Rejection::BodyTooLarge, &path));
     }
     streams.set_length(length);
-    let exchange = Exchange::new(&settings.limits, 0, Answers::nobodys());
+    let exchange = Exchange::new(&settings.limits, 0, Answers::unused());
     let is_head = facts.method == b"HEAD";
     let ticket = exchange.begin(Box::new(streams), is_head);
     limit.runs(&exchange);

@@ -13,7 +13,7 @@ use crate::reactor::Reactor;
 pub struct Hub {
     pub reactor: Reactor<Connection>,
     pub limits: Limits,
-    /// Truthful answers to GET_VALUES: connections and requests that the whole pool takes at once.
+    /// The answers to GET_VALUES (SPEC A8): connections and requests that the whole pool takes at once, not this worker alone.
     pub max_conns: usize,
     pub max_reqs: usize,
     pub(super) doubts: Doubts,
@@ -23,7 +23,7 @@ pub struct Hub {
     bodies_memory: AtomicUsize,
     /// Once they have so much, bodies go to their files at once.
     bodies_memory_limit: usize,
-    /// Input buffers without an owner: parked connections have none.
+    /// Input buffers that no connection uses now: a parked one has none.
     buffers: Mutex<Vec<Vec<u8>>>,
     /// The same for bodies.
     bodies: Mutex<Vec<Vec<u8>>>,

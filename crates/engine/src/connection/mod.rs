@@ -3,11 +3,11 @@
 //! Never blocks and knows no Python. Between requests it is parked in the reactor; while a request runs it is the
 //! exchange's carrier.
 
-mod asked;
 mod ends;
 mod hub;
 mod incoming;
 mod outgoing;
+mod params;
 mod sending;
 
 use std::os::fd::{AsFd, BorrowedFd};

@@ -22,8 +22,8 @@ pub struct Outgoing {
     answers: Vec<u8>,
     /// The end of the response stands in `pending` or has been sent.
     ended: bool,
-    /// With it, for a front server that wants to keep the connection, that it is closed.
-    goodbye: bool,
+    /// The connection is closed behind that response, although the front server wants to keep it.
+    last: bool,
 }
 
 /// How a response ends on the wire.
@@ -78,9 +78,9 @@ impl Outgoing {
         self.flush(fd)
     }
 
-    /// Whether the peer was told that the connection is not kept.
-    pub fn said_goodbye(&self) -> bool {
-        self.goodbye
+    /// Whether the response that has ended was the connection's last.
+    pub fn was_last(&self) -> bool {
+        self.last
     }
 
     /// Where answers to management records are put; [`Outgoing::flush`] sends them.
@@ -274,7 +274,7 @@ impl Outgoing {
 
     fn note_end(&mut self, tail: Tail) {
         self.ended = true;
-        self.goodbye = tail.last;
+        self.last = tail.last;
     }
 
     /// So much of the current record's content has been sent.

@@ -54,7 +54,7 @@ impl Connection {
     fn is_last_request(&self) -> bool {
         let used_up = self.hub.limits.connection_requests.is_reached_by(self.requests);
         // Once the peer was told, it stays so: draining may begin in between.
-        self.closing || used_up || self.outgoing.said_goodbye() || self.closes_when_drained()
+        self.closing || used_up || self.outgoing.was_last() || self.closes_when_drained()
     }
 
     /// Whether the worker is to end, and nobody takes its connections.

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use signal_hook::consts::SIGTERM;
 
 use crate::base::forked;
-use crate::process::worker::{self, Birth, ToLeader};
+use crate::process::worker::{self, Birth, FromWorker};
 
 /// Serves until SIGTERM; the exit code.
 pub fn run(py: Python<'_>, settings: Settings) -> i32 {
@@ -69,8 +69,8 @@ fn serve(py: Python<'_>, settings: Settings, listener: OwnFd) -> Result<i32, (St
         application: Some(application),
     };
     worker::start(py, birth).map_err(|failure| match failure {
-        ToLeader::Failed { reason, detail } => (reason, detail),
-        ToLeader::Ready => ("the application can't be served".to_owned(), String::new()),
+        FromWorker::Failed { reason, detail } => (reason, detail),
+        FromWorker::Ready => ("the application can't be served".to_owned(), String::new()),
     })
 }
 

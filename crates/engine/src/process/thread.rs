@@ -209,8 +209,8 @@ impl Server {
         let mut access = settings.log.access.then(begin_access);
         let prepared = lent.map_err(Rejection::from).and_then(|serial| {
             let access = access.as_mut();
-            let note = Note { slot, serial, access };
-            prepare(py, &mut self.environs, &mut connection, begin, settings, note)
+            let recorder = Recorder { slot, serial, access };
+            prepare(py, &mut self.environs, &mut connection, begin, settings, recorder)
         });
         let (status, bytes, outcome) = match prepared {
             Ok((environ, is_head)) => {
@@ -281,14 +281,14 @@ fn lend_errors(
     Ok(serial)
 }
 
-/// Where it is noted what a request asks for, as soon as that is known.
-struct Note<'a> {
+/// Where the beginning of a request is recorded, as soon as it is known what it asks for.
+struct Recorder<'a> {
     slot: &'a Slot,
     serial: u64,
     access: Option<&'a mut Access>,
 }
 
-impl Note<'_> {
+impl Recorder<'_> {
     fn begin(&mut self, method: &[u8], path: &[u8]) {
         self.slot.begin(now_ms(), self.serial, method, path);
         if let Some(access) = &mut self.access {
@@ -304,11 +304,11 @@ fn prepare<'py>(
     connection: &mut Connection,
     begin: BeginRequest,
     settings: &Settings,
-    mut note: Note<'_>,
+    mut recorder: Recorder<'_>,
 ) -> Result<(Bound<'py, PyDict>, bool), Rejection> {
     let limits = &settings.limits;
     if connection.params_too_large() {
-        note.begin(b"", b"");
+        recorder.begin(b"", b"");
         return Err(Rejection::params_too_large(
             "more bytes of params than",
             &limits.params_bytes,
@@ -323,8 +323,8 @@ fn prepare<'py>(
         Err(rejection) => {
             // Nothing of it is certain to be right: as much as can be read.
             let (method, path) = connection.method_and_path();
-            note.begin(method, &path);
-            if let Some(access) = note.access {
+            recorder.begin(method, &path);
+            if let Some(access) = recorder.access {
                 access.comes_from(connection.param(b"REMOTE_ADDR"));
             }
             return Err(rejection);
@@ -333,11 +333,11 @@ fn prepare<'py>(
     let (script_name, path_info) = environs.path();
     let is_head = facts.method == b"HEAD";
     if script_name.is_empty() {
-        note.begin(facts.method, path_info);
+        recorder.begin(facts.method, path_info);
     } else {
-        note.begin(facts.method, &[script_name, path_info].concat());
+        recorder.begin(facts.method, &[script_name, path_info].concat());
     }
-    if let Some(access) = note.access {
+    if let Some(access) = recorder.access {
         access.comes_from(&forwarded::remote_address(&environ));
         access.sent_at(facts.request_start, arrival);
     }

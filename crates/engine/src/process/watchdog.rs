@@ -155,7 +155,7 @@ impl Watchdog {
     }
 
     /// Takes leave of connections. If the worker stops, nobody else would take what the kernel has accepted already: it is
-    /// served. The backlog of a listener that was inherited stays with it, for who serves it next.
+    /// served. The backlog of a listener that was inherited stays with it, for whoever serves it next.
     fn drain(&self, retiring: bool) {
         let reactor = &self.shared.hub.reactor;
         let settings = &self.shared.settings;

@@ -33,7 +33,7 @@ use crate::wsgi::{app, lookup, reject, traceback};
 /// What a worker tells its leader.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ToLeader {
+pub enum FromWorker {
     Ready,
     Failed { reason: String, detail: String },
 }
@@ -82,7 +82,7 @@ pub fn run(py: Python<'_>, birth: Birth) -> i32 {
 ///
 /// # Errors
 /// What it died of, before it was ready.
-pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
+pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, FromWorker> {
     let Birth {
         settings,
         listeners,
@@ -105,12 +105,12 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, ToLeader> {
             application
         }
         None => {
-            let application = load(py, &settings).map_err(|(reason, detail)| ToLeader::Failed { reason, detail })?;
+            let application = load(py, &settings).map_err(|(reason, detail)| FromWorker::Failed { reason, detail })?;
             preload::freeze(py).map_err(|error| failed(py, "the application can't be frozen", &error))?;
             application
         }
     };
-    let system = |error: std::io::Error| ToLeader::Failed {
+    let system = |error: std::io::Error| FromWorker::Failed {
         reason: format!("a worker can't start: {error}"),
         detail: String::new(),
     };
@@ -187,7 +187,7 @@ fn serve(py: Python<'_>, shared: &Arc<Shared>, application: Py<PyAny>, link: &Un
     crash::prepare_thread();
     let mut server = Server::new(py, shared, 0, application)?;
     if shared.settings.entry == Entry::Pool {
-        contract::control::send(link, &ToLeader::Ready)?;
+        contract::control::send(link, &FromWorker::Ready)?;
     }
     server.run(py);
     for thread in threads {
@@ -295,8 +295,8 @@ fn replaced_locks(py: Python<'_>) -> Option<&'static str> {
     asks.into_iter().find(has_replaced).map(|(library, ..)| library)
 }
 
-fn failed(py: Python<'_>, what: &str, error: &PyErr) -> ToLeader {
-    ToLeader::Failed {
+fn failed(py: Python<'_>, what: &str, error: &PyErr) -> FromWorker {
+    FromWorker::Failed {
         reason: escape(&format!("{what}: {error}")),
         detail: traceback::format(py, error),
     }

@@ -181,8 +181,9 @@ impl<C: Parked> Reactor<C> {
     }
 
     fn look(&self) -> Option<Next<C>> {
-        // New connections would hide what arrives on parked ones as long as they keep coming, and those that are ready what
-        // arrives on listeners, and who has gone. Once in a tick of the coarse clock costs nothing.
+        // Under load there is always a new or a ready connection to take, and epoll would never be asked: requests on parked
+        // connections, other listeners and peers that have gone would wait. So it is asked after a run of new connections and once
+        // in each tick of the coarse clock, which is too seldom to cost anything.
         let is_stale = || self.polled_ms.load(Ordering::Relaxed) != now_ms();
         if self.streak.load(Ordering::Relaxed) >= ACCEPT_STREAK || is_stale() {
             self.poll(Some(Duration::ZERO));

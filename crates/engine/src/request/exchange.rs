@@ -71,7 +71,7 @@ pub struct Exchange {
     checked_ms: AtomicU64,
     write_timeout: Setting<Timeout>,
     body_timeout: Setting<Timeout>,
-    /// Carriers keep it; here it is for who reports that they have.
+    /// Carriers keep it; here it is for whoever reports that they have it.
     pub body_max: Setting<SizeLimit>,
     /// Number of the thread among the worker's.
     thread: usize,

@@ -101,7 +101,7 @@ impl Caller {
         let outcome = responder.run(py, environ.as_any(), &start);
         let (status, bytes, untold, spare) = start.get().with(|response| {
             let untold = std::mem::take(&mut response.deviations);
-            (response.status(), response.body_sent, untold, response.buffer())
+            (response.status(), response.body_sent, untold, response.take_buffer())
         });
         if let Some(error) = input.get().unkept() {
             body::log_unkept(&request(), &error);

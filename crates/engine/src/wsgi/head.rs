@@ -77,14 +77,6 @@ enum Meaning {
 }
 
 impl Head {
-    /// No head yet, but memory for one.
-    pub fn empty(buffer: Vec<u8>) -> Self {
-        Self {
-            bytes: buffer,
-            ..Self::default()
-        }
-    }
-
     /// Checks and stores what the application gave to `start_response`. `buffer`: memory to use.
     ///
     /// # Errors
@@ -95,7 +87,10 @@ impl Head {
         headers: &Bound<'_, PyAny>,
         rules: &HeadRules,
     ) -> PyResult<Self> {
-        let mut head = Self::empty(buffer);
+        let mut head = Self {
+            bytes: buffer,
+            ..Self::default()
+        };
         head.bytes.clear();
         head.set_status(status, rules)?;
         if let Ok(headers) = headers.cast::<PyList>() {

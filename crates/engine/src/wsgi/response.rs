@@ -15,6 +15,8 @@ pub struct Response {
     pub deviations: Deviations,
     /// Stored and not sent. Taken when it is sent; `sent` then says what it was.
     pub head: Option<Head>,
+    /// Memory for a head, while there is none.
+    buffer: Vec<u8>,
     sent: Option<SentHead>,
     /// `write` was called with data.
     pub wrote: bool,
@@ -35,10 +37,9 @@ struct SentHead {
 
 impl Response {
     pub fn new(is_head: bool, buffer: Vec<u8>) -> Self {
-        // A head without a status is a buffer: `start_called` is false.
         Self {
             is_head,
-            head: Some(Head::empty(buffer)),
+            buffer,
             ..Self::default()
         }
     }
@@ -49,12 +50,12 @@ impl Response {
 
     /// Whether `start_response` has succeeded.
     pub fn started(&self) -> bool {
-        self.sent.is_some() || self.head.as_ref().is_some_and(|head| head.status != 0)
+        self.sent.is_some() || self.head.is_some()
     }
 
     /// Takes the head for sending it.
     pub fn take_head(&mut self) -> Option<Head> {
-        if !self.started() || self.sent.is_some() {
+        if self.sent.is_some() {
             return None;
         }
         let head = self.head.take()?;
@@ -88,10 +89,7 @@ impl Response {
 
     /// Whether a Content-Length would be right here, and the application has set none (SPEC C25).
     pub fn wants_length(&self) -> bool {
-        let head = self
-            .head
-            .as_ref()
-            .filter(|head| self.sent.is_none() && head.status != 0);
+        let head = self.head.as_ref().filter(|_| self.sent.is_none());
         !self.is_head && !self.wrote && head.is_some_and(|head| head.content_length.is_none() && head.allows_body())
     }
 
@@ -126,12 +124,15 @@ impl Response {
 
     /// Keeps a head's memory for the next request.
     pub fn recycle(&mut self, buffer: Vec<u8>) {
-        self.head = Some(Head::empty(buffer));
+        self.buffer = buffer;
     }
 
-    /// Memory for the next request's head.
-    pub fn buffer(&mut self) -> Vec<u8> {
-        self.head.take().map(|head| head.bytes).unwrap_or_default()
+    /// Memory for the next head; one that is stored is given up for it.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        match self.head.take() {
+            Some(head) => head.bytes,
+            None => std::mem::take(&mut self.buffer),
+        }
     }
 
     /// Body bytes that Content-Length still allows.

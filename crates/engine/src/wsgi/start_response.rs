@@ -99,7 +99,7 @@ impl StartResponse {
         }
         let buffer = this.with(|response| {
             response.start_called = true;
-            response.head.take().map(|head| head.bytes).unwrap_or_default()
+            response.take_buffer()
         });
         let mut head = Head::new(buffer, status, response_headers, &this.rules).inspect_err(|_| {
             this.with(|response| (response.start_called, response.start_refused) = (called, true));

@@ -24,7 +24,7 @@ use crate::base::output::Output;
 use crate::base::{printing, request_id};
 use crate::process::interrupt::{log_cut_off, log_stuck};
 use crate::process::watchdog::Farewell;
-use crate::process::worker::{self, ToLeader};
+use crate::process::worker::{self, FromWorker};
 
 pub struct Workers {
     seats: Vec<Seat>,
@@ -418,8 +418,8 @@ impl Worker {
             return;
         }
         match self.messages.receive() {
-            Ok(Some(ToLeader::Ready)) => self.ready = true,
-            Ok(Some(ToLeader::Failed { reason, detail })) => self.failed = Some((reason, detail)),
+            Ok(Some(FromWorker::Ready)) => self.ready = true,
+            Ok(Some(FromWorker::Failed { reason, detail })) => self.failed = Some((reason, detail)),
             // It ended in the middle; its exit tells the rest.
             Ok(None) | Err(_) => {}
         }

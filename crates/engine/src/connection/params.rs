@@ -1,4 +1,4 @@
-//! What a request asks for, as far as its params can be read, for those that get no environ: refusals and the log.
+//! The present request's params as they are, for what needs them without an environ: refusals and the log.
 
 use std::net::SocketAddr;
 
