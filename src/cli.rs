@@ -26,8 +26,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve an application over FastCGI
-    Serve(ServeOptions),
+    /// Serve applications over FastCGI: APP, or the pools of a configuration file
+    Serve(Box<ServeArgs>),
     /// Serve an application over HTTP on this machine, for development: reloads when a file of the project changes
     Dev(Box<DevArgs>),
     /// Answer one CGI request; a script with `#!/usr/bin/env wsgi-fpm` does so by itself
@@ -66,6 +66,17 @@ pub struct DevArgs {
     /// Do not reload when a file of the project changes
     #[arg(long, help_heading = "Preview")]
     pub no_reload: bool,
+}
+
+#[derive(Debug, Args)]
+// APP or a file; without either, the file where it is looked for.
+#[command(mut_arg("app", |app| app.required(false)))]
+pub struct ServeArgs {
+    /// Serve the pools that this file describes [default without APP: /etc/wsgi-fpm/wsgi-fpm.toml]
+    #[arg(short, long, value_name = "FILE", help_heading = "Application")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub options: ServeOptions,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
@@ -12,15 +13,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::cli::DevArgs;
+use crate::config::pools::Definition;
 use crate::config::{Bind, Pool};
 use crate::manager::relay::Relay;
-use crate::manager::signals::Signals;
-use crate::pool::{OnFailure, Outcome, Request, Supervisor};
+use crate::manager::signals::{Signals, Wish};
+use crate::manager::{Manager, Request};
+use crate::pool::{OnFailure, Outcome, Status};
 use crate::preview::hosts::Hosts;
 use crate::preview::kinds::is_python;
 use crate::preview::watch::Change;
-use crate::preview::{self, Preview, Status};
-use crate::python::Interpreter;
+use crate::preview::{self, Preview};
+use crate::python::{Interpreter, PythonError, Wanted};
 
 pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let (address, reloads) = (args.bind.0, !args.no_reload);
@@ -50,7 +53,7 @@ async fn serve(
     log: &Relay,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("signal handlers can't be set")?;
-    let Some(interpreter) = crate::find_python(&pool, &mut signals, OnFailure::Wait).await? else {
+    let Some(interpreter) = find_python(&pool, &mut signals).await? else {
         return Ok(ExitCode::SUCCESS);
     };
     let roots = roots(&pool, &interpreter);
@@ -59,10 +62,11 @@ async fn serve(
         listener.local_addr().context("the preview has no address")?
     );
     let app = pool.settings.app.clone();
-    let supervisor = Supervisor::new(pool, &interpreter, OnFailure::Wait, signals, log)?;
+    let mut manager = Manager::new(signals, log, pool.settings.log.clone())?;
     // A reload waits here while the supervisor is busy with the last event, which takes no time worth naming.
     let (requests, received) = mpsc::channel(1);
-    let status = supervisor.status();
+    let definition = Definition::Made(Box::new(pool));
+    let status = manager.start_one(definition, Some(&interpreter), OnFailure::Wait)?;
     if reloads {
         watch(roots, requests.clone(), status.clone());
     }
@@ -88,7 +92,7 @@ async fn serve(
         ended
     };
     let supervise = async {
-        let outcome = supervisor.run(received).await;
+        let outcome = manager.run(received).await;
         drop(stop);
         outcome
     };
@@ -97,6 +101,26 @@ async fn serve(
     match outcome? {
         Outcome::Stopped => Ok(ExitCode::SUCCESS),
         Outcome::NeverStarted => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// The pool's Python, of which the directories to watch depend; `None` if a signal ends the program first.
+async fn find_python(pool: &Pool, signals: &mut Signals) -> Result<Option<Interpreter>, PythonError> {
+    let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir);
+    let mut finding = pin!(wanted.find());
+    loop {
+        let (signal, wish) = tokio::select! {
+            found = &mut finding => return found.map(Some),
+            asked = signals.next() => asked,
+        };
+        if wish != Wish::Reload {
+            info!(pool = pool.settings.pool, signal, "stopping");
+            return Ok(None);
+        }
+        info!(
+            pool = pool.settings.pool,
+            signal, "no reload: the start is still under way, nothing is loaded yet"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! The program: no Python, no FastCGI bytes. Reads the command line, starts logging and hands over.
 
 mod check;
+mod children;
 mod cli;
 mod config;
 mod dev;
@@ -13,7 +14,8 @@ mod script;
 mod writer;
 
 use std::ffi::OsString;
-use std::pin::pin;
+use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -21,16 +23,16 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use contract::log::LogSettings;
 use contract::settings::Entry;
-use settings::Said;
 use tokio::sync::mpsc;
-use tracing::{debug, info};
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, ServeArgs};
+use config::pools::{self, Definition};
 use config::{ConfigError, Pool};
+use manager::Manager;
 use manager::relay::Relay;
-use manager::signals::{Signals, Wish};
-use pool::{OnFailure, Outcome, Supervisor};
-use python::{Interpreter, PythonError, Wanted};
+use manager::signals::Signals;
+use pool::{OnFailure, Outcome};
+use python::PythonError;
 use script::BlockError;
 use writer::WriterError;
 
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Cgi(typed) => script::run_explicit(typed.0, Entry::Cgi),
         Command::Fastcgi(typed) => script::run_explicit(typed.0, Entry::FastCgi),
-        Command::Serve(typed) => early.unwrap_or_else(Early::new).and_then(|early| serve(typed.0, early)),
+        Command::Serve(args) => early.unwrap_or_else(Early::new).and_then(|early| serve(*args, early)),
         Command::Dev(args) => dev::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => writer::run(*args),
@@ -100,57 +102,60 @@ impl Early {
     }
 }
 
-fn serve(mut typed: Vec<Said>, early: Early) -> anyhow::Result<ExitCode> {
-    let Early { runtime, mut signals } = early;
-    let block = script::options_of(&mut typed)?;
-    let pool = Pool::for_serve(block, &typed)?;
-    let log = start_log(&pool.settings.log)?;
+fn serve(args: ServeArgs, early: Early) -> anyhow::Result<ExitCode> {
+    let ServeArgs { config, options } = args;
+    let mut typed = options.0;
+    let has_app = typed.iter().any(|said| said.option.key == "app");
+    if has_app && config.is_none() {
+        let block = script::options_of(&mut typed)?;
+        let pool = Pool::for_serve(block, &typed)?;
+        let log = pool.settings.log.clone();
+        return supervise(early, log, |manager| {
+            let definition = Definition::Made(Box::new(pool));
+            manager.start_one(definition, None, OnFailure::Exit).map(drop)
+        });
+    }
+    match (typed.first(), &config) {
+        (Some(said), Some(_)) if said.option.key == "app" => {
+            return Err(ConfigError::BesideAFile("APP".to_owned()).into());
+        }
+        (Some(said), Some(_)) => return Err(ConfigError::BesideAFile(said.place.name(said.option)).into()),
+        (Some(_), None) => return Err(ConfigError::NoApp.into()),
+        (None, None) if !Path::new(cli::DEFAULT_FILE).exists() => {
+            return Err(ConfigError::NothingToServe(cli::DEFAULT_FILE).into());
+        }
+        (None, _) => {}
+    }
+    let path = config.unwrap_or_else(|| cli::DEFAULT_FILE.into());
+    let configuration = match pools::load(&path) {
+        Ok(configuration) => configuration,
+        Err(report) => {
+            eprintln!("{}", report.render(std::io::stderr().is_terminal()));
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    let log = configuration.log();
+    supervise(early, log, |manager| manager.start_all(path, configuration))
+}
+
+/// Runs what `start` starts until it ends.
+fn supervise(
+    early: Early,
+    log_settings: LogSettings,
+    start: impl FnOnce(&mut Manager) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    let Early { runtime, signals } = early;
+    let log = start_log(&log_settings)?;
     runtime.block_on(async {
-        let Some(interpreter) = find_python(&pool, &mut signals, OnFailure::Exit).await? else {
-            return Ok(ExitCode::SUCCESS);
-        };
-        let supervisor = Supervisor::new(pool, &interpreter, OnFailure::Exit, signals, &log)?;
+        let mut manager = Manager::new(signals, &log, log_settings)?;
+        start(&mut manager)?;
         // Nobody but signals asks for anything.
         let (_, requests) = mpsc::channel(1);
-        Ok(match supervisor.run(requests).await? {
+        Ok(match manager.run(requests).await? {
             Outcome::Stopped => ExitCode::SUCCESS,
             Outcome::NeverStarted => ExitCode::FAILURE,
         })
     })
-}
-
-/// The pool's Python; `None` if a signal ends the program first.
-async fn find_python(
-    pool: &Pool,
-    signals: &mut Signals,
-    on_failure: OnFailure,
-) -> Result<Option<Interpreter>, PythonError> {
-    let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir);
-    let mut finding = pin!(wanted.find());
-    let python = loop {
-        let (signal, wish) = tokio::select! {
-            found = &mut finding => break found?,
-            asked = signals.next() => asked,
-        };
-        let is_reload = wish == Wish::Reload || wish == Wish::HangUp && on_failure == OnFailure::Exit;
-        if !is_reload {
-            info!(pool = pool.settings.pool, signal, "stopping");
-            return Ok(None);
-        }
-        info!(
-            pool = pool.settings.pool,
-            signal, "no reload: the start is still under way, nothing is loaded yet"
-        );
-    };
-    debug!(
-        %python,
-        prefix = %python.prefix.display(),
-        base_prefix = %python.base_prefix.display(),
-        platform = python.platform,
-        shared = python.shared,
-        "Python found"
-    );
-    Ok(Some(python))
 }
 
 fn start_log(settings: &LogSettings) -> anyhow::Result<Relay> {

@@ -14,6 +14,8 @@ use serde::Deserialize;
 use settings::Setting;
 use tokio::process::Command;
 
+use crate::children::Ours;
+
 /// The engine's stable ABI begins with this version.
 const OLDEST: [u32; 3] = [3, 9, 0];
 /// An interpreter on a cold network file system needs seconds; one that hangs must not hang the start.
@@ -339,11 +341,17 @@ fn is_executable(path: &Path) -> bool {
 async fn probe(named: &Source, executable: &Path) -> Result<Interpreter, PythonError> {
     let (named, path) = (named.clone(), executable.to_owned());
     // -I would do the same, but Python 2 does not know it, and it deserves the message "too old" as well.
-    let running = Command::new(executable)
-        .args(["-E", "-s", "-c", PROBE])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let running = async {
+        let child = Command::new(executable)
+            .args(["-E", "-s", "-c", PROBE])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let _ours = child.id().map(Ours::new);
+        child.wait_with_output().await
+    };
     let output = match tokio::time::timeout(PROBE_TIMEOUT, running).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {

@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn usage_errors_fit_on_one_line() {
         for typed in [
-            &["wsgi-fpm", "serve"] as &[&str],
+            &["wsgi-fpm", "dev"] as &[&str],
             &["wsgi-fpm", "serve", "app", "--lisen", "/x"],
             &["wsgi-fpm", "serve", "app", "--listen", "/x", "--body-max", "much"],
         ] {

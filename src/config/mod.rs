@@ -41,8 +41,6 @@ pub struct Pool {
     pub socket: SocketOptions,
     pub python: Setting<Option<PathBuf>>,
     pub environment: Environment,
-    /// As the administrator wants it; `settings.preload` is as the application allows it.
-    pub preload: bool,
 }
 
 /// Where the preview of `wsgi-fpm dev` listens.
@@ -53,7 +51,7 @@ pub struct Bind {
 }
 
 /// How sockets are made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketOptions {
     pub mode: u32,
     pub owner: Option<u32>,
@@ -83,6 +81,18 @@ pub enum ConfigError {
              browser: wsgi-fpm dev {0}"
     )]
     NoListen(String),
+    #[error("{0} has no meaning beside a configuration file: write it there, or leave --config out")]
+    BesideAFile(String),
+    #[error(
+        "APP is missing: the application, such as mysite.wsgi:application; or write its options into a configuration file and \
+             name that with --config"
+    )]
+    NoApp,
+    #[error(
+        "what is to be served? An application: wsgi-fpm serve APP --listen ADDRESS; or the pools of a configuration file: wsgi-fpm \
+             serve --config FILE, by default {0}, which does not exist"
+    )]
+    NothingToServe(&'static str),
     #[error("{0} {1}: no such user")]
     NoSuchUser(String, Account),
     #[error("{0} {1}: no such group")]
@@ -138,6 +148,7 @@ impl Pool {
         add_defaults(&mut layers);
         let mut pool = Self::new(layers, Runs::Here)?;
         pool.settings.pool = name.as_str().to_owned();
+        pool.settings.log.pool = Some(name.as_str().to_owned());
         pool.settings.allowed_peers = allowed_peers_from_environment()?;
         Ok(pool)
     }
@@ -245,7 +256,6 @@ impl Pool {
         };
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         let usual = if layers.entry() == Entries::DEV { 1 } else { cores };
-        let preload = *app.preload == Preload::Auto;
         let settings = Settings {
             pool: app
                 .name
@@ -256,7 +266,7 @@ impl Pool {
             pythonpath,
             workers: processes.workers.map_or(usual, |workers| workers.on(cores)),
             threads: processes.threads,
-            preload,
+            preload: *app.preload == Preload::Auto,
             listeners: Vec::new(),
             inherited_listeners: Vec::new(),
             mount: app.mount,
@@ -271,7 +281,6 @@ impl Pool {
             app: name,
         };
         Ok(Self {
-            preload,
             settings,
             listen,
             socket,
@@ -331,6 +340,7 @@ fn log_settings(log: &Log) -> LogSettings {
         format,
         access: *log.access_log,
         ansi: terminal && colours && format == Format::Text,
+        pool: None,
     }
 }
 
@@ -417,7 +427,7 @@ mod tests {
         let Command::Serve(typed) = cli.command else {
             panic!("serve was typed");
         };
-        Pool::for_serve(Vec::new(), &typed.0)
+        Pool::for_serve(Vec::new(), &typed.options.0)
     }
 
     fn listening(more: &[&str]) -> Result<Pool, ConfigError> {

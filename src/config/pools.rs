@@ -3,26 +3,37 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use contract::log::LogSettings;
+use settings::sections::Log;
 use settings::values::PoolName;
 use settings::{Layers, Mistake};
 
 use super::file::{self, Described};
 use super::report::Report;
-use super::{ConfigError, Pool};
+use super::{ConfigError, Pool, log_settings};
 
 /// What a configuration file describes.
 #[derive(Debug)]
 pub struct Configuration {
     /// The program itself.
     pub server: Layers,
-    pub pools: BTreeMap<PoolName, Definition>,
+    pub pools: BTreeMap<PoolName, FilePool>,
+}
+
+/// A pool that a file describes.
+#[derive(Debug, Clone)]
+pub struct FilePool {
+    name: PoolName,
+    layers: Layers,
 }
 
 /// What a pool is made from each time that it starts: accounts, directories and files may have come or gone since.
 #[derive(Debug, Clone)]
-pub struct Definition {
-    name: PoolName,
-    layers: Layers,
+pub enum Definition {
+    /// By a command line, which was looked at already.
+    Made(Box<Pool>),
+    /// By a table of the file.
+    File(Box<FilePool>),
 }
 
 /// Reads the file at `path` and what it includes. What only a running system can tell, such as a user that does not exist, is
@@ -30,7 +41,6 @@ pub struct Definition {
 ///
 /// # Errors
 /// All mistakes that are in the file, at once.
-#[cfg_attr(not(test), expect(dead_code, reason = "`serve` does not read the file yet"))]
 pub fn load(path: &Path) -> Result<Configuration, Report> {
     match examine(path) {
         (configuration, None) => Ok(configuration),
@@ -43,13 +53,20 @@ pub fn examine(path: &Path) -> (Configuration, Option<Report>) {
     let mut document = file::read(path, missing);
     let describe = |(name, pool): (PoolName, Described)| {
         let layers = pool.layers;
-        (name.clone(), Definition { name, layers })
+        (name.clone(), FilePool { name, layers })
     };
     let configuration = Configuration {
         server: document.server.clone(),
         pools: std::mem::take(&mut document.pools).into_iter().map(describe).collect(),
     };
     (configuration, document.report())
+}
+
+impl Configuration {
+    /// The log of the whole program.
+    pub fn log(&self) -> LogSettings {
+        log_settings(&Log::take(&mut self.server.clone()))
+    }
 }
 
 /// What a pool can't be without.
@@ -69,7 +86,7 @@ fn missing(name: &PoolName, pool: &Described) -> Vec<Mistake> {
         .collect()
 }
 
-impl Definition {
+impl FilePool {
     /// The pool as it can be started now.
     ///
     /// # Errors
@@ -83,6 +100,35 @@ impl Definition {
         let mut layers = self.layers.clone();
         super::add_defaults(&mut layers);
         layers
+    }
+}
+
+impl Definition {
+    /// The pool as it can be started now.
+    ///
+    /// # Errors
+    /// Names the option that can't be as it was said.
+    pub fn pool(&self) -> Result<Pool, ConfigError> {
+        match self {
+            Self::Made(pool) => Ok((**pool).clone()),
+            Self::File(pool) => pool.pool(),
+        }
+    }
+
+    /// Of the pool.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Made(pool) => &pool.settings.pool,
+            Self::File(pool) => pool.name.as_str(),
+        }
+    }
+
+    /// Whether the same has been said of the pool, wherever it stands.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(pool), Self::File(other)) => pool.layers.say_the_same(&other.layers),
+            _ => false,
+        }
     }
 }
 

@@ -1,6 +1,292 @@
-//! What all pools share: signals, the log, children that nobody waits for, the limit of open files.
+//! All pools: which there are, what signals mean to them, and what they share: the log, turns to start, children that nobody
+//! waits for.
 
-pub mod nofile;
 pub mod orphans;
 pub mod relay;
 pub mod signals;
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use contract::log::LogSettings;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::config::pools::{self, Configuration, Definition};
+use crate::pool::starts::Starts;
+use crate::pool::{Command, OnFailure, Order, Outcome, Running, Status};
+use crate::python::Interpreter;
+use orphans::Orphans;
+use relay::Relay;
+use signals::{Signals, Wish};
+
+/// What another part of the program may ask.
+#[derive(Debug)]
+pub enum Request {
+    /// Files are changing: a reload follows, and what is served now is out of date.
+    Expect,
+    /// These files changed.
+    Reload {
+        changed: Vec<PathBuf>,
+    },
+    Stop,
+}
+
+/// Runs pools until a signal or a request ends it.
+pub struct Manager {
+    /// Where pools are described, if that is a file.
+    file: Option<PathBuf>,
+    pools: BTreeMap<String, Entry>,
+    /// Those that were taken out of the file end in here, too.
+    running: JoinSet<anyhow::Result<Outcome>>,
+    starts: Starts,
+    log: Arc<OwnedFd>,
+    log_settings: LogSettings,
+    signals: Signals,
+    orphans: Orphans,
+    /// A terminal that hangs up ends it.
+    is_in_terminal: bool,
+    stopping: Option<Order>,
+}
+
+struct Entry {
+    definition: Definition,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Manager {
+    /// # Errors
+    /// A signal handler can't be set, or the log can't be shared.
+    pub fn new(signals: Signals, log: &Relay, log_settings: LogSettings) -> anyhow::Result<Self> {
+        let log = log.sending().try_clone_to_owned().context("the log can't be shared")?;
+        Ok(Self {
+            file: None,
+            pools: BTreeMap::new(),
+            running: JoinSet::new(),
+            starts: Starts::new(),
+            log: Arc::new(log),
+            log_settings,
+            signals,
+            orphans: Orphans::new().context("signal handlers can't be set")?,
+            is_in_terminal: false,
+            stopping: None,
+        })
+    }
+
+    /// Starts the one pool of a command line. `interpreter`: its Python, if somebody has looked for it already.
+    ///
+    /// # Errors
+    /// The system's, or the engine is missing.
+    pub fn start_one(
+        &mut self,
+        definition: Definition,
+        interpreter: Option<&Interpreter>,
+        on_failure: OnFailure,
+    ) -> anyhow::Result<watch::Receiver<Status>> {
+        contract::title::set(&format!("wsgi-fpm: supervisor ({})", definition.name()));
+        self.is_in_terminal = on_failure == OnFailure::Wait;
+        self.start(definition, interpreter, on_failure)
+    }
+
+    /// Starts the pools of the file at `path`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start_all(&mut self, path: PathBuf, configuration: Configuration) -> anyhow::Result<()> {
+        self.file = Some(path);
+        for pool in configuration.pools.into_values() {
+            self.start(Definition::File(Box::new(pool)), None, OnFailure::Retry)?;
+        }
+        self.set_title();
+        Ok(())
+    }
+
+    fn set_title(&self) {
+        let title = match self.pools.len() {
+            1 => "1 pool".to_owned(),
+            number => format!("{number} pools"),
+        };
+        contract::title::set(&format!("wsgi-fpm: supervisor ({title})"));
+    }
+
+    fn start(
+        &mut self,
+        definition: Definition,
+        interpreter: Option<&Interpreter>,
+        on_failure: OnFailure,
+    ) -> anyhow::Result<watch::Receiver<Status>> {
+        let (log, starts) = (Arc::clone(&self.log), self.starts.clone());
+        let pool = Running::new(definition.clone(), interpreter, on_failure, log, starts)?;
+        let status = pool.status();
+        let (commands, received) = mpsc::unbounded_channel();
+        let name = definition.name().to_owned();
+        self.running.spawn(pool.run(received));
+        self.pools.insert(name, Entry { definition, commands });
+        Ok(status)
+    }
+
+    /// Serves until everything has ended.
+    ///
+    /// # Errors
+    /// The only pool can't be started.
+    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<Outcome> {
+        loop {
+            tokio::select! {
+                (signal, wish) = self.signals.next() => self.signal(signal, wish),
+                () = self.orphans.next() => self.orphans.reap(),
+                request = next_request(&mut requests) => self.request(request),
+                ended = self.running.join_next() => {
+                    let outcome = match ended {
+                        Some(ended) => ended.context("a pool's task has failed")??,
+                        None => Outcome::Stopped,
+                    };
+                    if self.running.is_empty() {
+                        return Ok(outcome);
+                    }
+                }
+            }
+        }
+    }
+
+    fn signal(&mut self, signal: &str, wish: Wish) {
+        let reloads = wish == Wish::Reload || wish == Wish::HangUp && !self.is_in_terminal;
+        if reloads {
+            match &self.file {
+                Some(_) => self.read_again(signal, wish),
+                None => self.reload(signal),
+            }
+            return;
+        }
+        self.stop(
+            match (self.stopping, wish) {
+                (None, Wish::Stop) => Order::Stop,
+                (None, _) | (Some(Order::Run | Order::Retire | Order::Stop), _) => Order::Quit,
+                (Some(Order::Quit | Order::Kill), _) => Order::Kill,
+            },
+            signal,
+        );
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Expect => self.tell(|| Command::Expect),
+            Request::Reload { changed } => self.reload(&names(&changed)),
+            Request::Stop => self.stop(Order::Stop, "the preview has ended"),
+        }
+    }
+
+    fn reload(&self, reason: &str) {
+        self.tell(|| Command::Reload {
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn stop(&mut self, order: Order, reason: &str) {
+        self.stopping = Some(order);
+        self.tell(|| Command::Stop {
+            order,
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for pool in self.pools.values() {
+            pool.tell(command());
+        }
+    }
+
+    /// Reads the file again. Pools of which it says the same go on as they are, unless everything is to be loaded anew.
+    fn read_again(&mut self, signal: &str, wish: Wish) {
+        let Some(path) = self.file.as_ref().filter(|_| self.stopping.is_none()) else {
+            return;
+        };
+        let configuration = match pools::load(path) {
+            Ok(configuration) => configuration,
+            Err(report) => {
+                for line in report.lines() {
+                    error!("{line}");
+                }
+                error!(
+                    file = %path.display(),
+                    signal,
+                    "the file has mistakes and changes nothing; mend them and send the signal again"
+                );
+                return;
+            }
+        };
+        if configuration.log() != self.log_settings {
+            warn!("what [server] says of the log counts from the next start on: restart wsgi-fpm");
+        }
+        let new: BTreeMap<_, _> = configuration
+            .pools
+            .into_values()
+            .map(|pool| Definition::File(Box::new(pool)))
+            .map(|definition| (definition.name().to_owned(), definition))
+            .collect();
+        self.pools.retain(|name, pool| {
+            let stays = new.contains_key(name);
+            if !stays {
+                pool.tell(Command::Stop {
+                    order: Order::Stop,
+                    reason: "it is not in the file any more".to_owned(),
+                });
+            }
+            stays
+        });
+        info!(file = %path.display(), signal, pools = new.len(), "the file was read again");
+        for (name, definition) in new {
+            if let Some(pool) = self.pools.get_mut(&name) {
+                pool.become_it(definition, signal, wish);
+            } else if let Err(error) = self.start(definition, None, OnFailure::Retry) {
+                error!(pool = name, "it can't be started: {error:#}");
+            }
+        }
+        self.set_title();
+    }
+}
+
+impl Entry {
+    fn tell(&self, command: Command) {
+        // A pool that has ended needs no telling.
+        let _ = self.commands.send(command);
+    }
+
+    /// Takes over what the file says now.
+    fn become_it(&mut self, definition: Definition, signal: &str, wish: Wish) {
+        if !self.definition.is_same(&definition) {
+            self.tell(Command::Change {
+                definition: Box::new(definition.clone()),
+                reason: format!("{signal}: the file says something else of it"),
+            });
+        } else if wish == Wish::Reload {
+            self.tell(Command::Reload {
+                reason: signal.to_owned(),
+            });
+        }
+        self.definition = definition;
+    }
+}
+
+/// Never ends where nobody asks for anything.
+async fn next_request(requests: &mut mpsc::Receiver<Request>) -> Request {
+    match requests.recv().await {
+        Some(request) => request,
+        None => pending().await,
+    }
+}
+
+/// File names for a log line: the first few.
+fn names(files: &[PathBuf]) -> String {
+    const SHOWN: usize = 3;
+    let shown = files.iter().take(SHOWN).map(|file| file.display().to_string());
+    let mut names = shown.collect::<Vec<_>>().join(", ");
+    if files.len() > SHOWN {
+        names.push_str(&format!(" and {} more", files.len() - SHOWN));
+    }
+    names
+}

@@ -9,17 +9,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 use tracing::debug;
 
-/// How soon a leader that has ended is reaped by its own driver.
-const DRIVER: Duration = Duration::from_millis(100);
+use crate::children::is_ours;
+
+/// How soon a child that has ended is reaped by who waits for it.
+const OURS: Duration = Duration::from_millis(100);
 
 pub struct Orphans {
     ended: Signal,
-    /// A leader that has ended hides those behind it.
+    /// A child of ours that has ended hides those behind it.
     hidden: bool,
 }
 
 impl Orphans {
-    /// SIGCHLD has a handler from now on, even if whoever started this program ignores it: leaders can be waited for.
+    /// SIGCHLD has a handler from now on, even if whoever started this program ignores it: children can be waited for.
     ///
     /// # Errors
     /// The system's, if the handler can't be set.
@@ -34,18 +36,18 @@ impl Orphans {
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.ended.recv() => {}
-            () = sleep(DRIVER), if self.hidden => {}
+            () = sleep(OURS), if self.hidden => {}
         }
     }
 
-    /// Reaps all that have ended, but for leaders: their drivers wait for them.
-    pub fn reap(&mut self, is_leader: impl Fn(u32) -> bool) {
+    /// Reaps all that have ended, but for those that somebody waits for.
+    pub fn reap(&mut self) {
         self.hidden = false;
         let looking = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         // An error means that there are no children.
         while let Ok(status) = waitid(Id::All, looking) {
             let Some(pid) = status.pid() else { return };
-            if is_leader(pid.as_raw() as u32) {
+            if is_ours(pid.as_raw() as u32) {
                 self.hidden = true;
                 return;
             }

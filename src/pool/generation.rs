@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
+use crate::children::Ours;
 use crate::config::environment::{Environment, EnvironmentError};
 use crate::pool::listeners::Listener;
 use crate::pool::output::log_lines;
@@ -114,6 +115,7 @@ impl Generation {
         let (ours, theirs) = Socket::pair().map_err(StartError::Control)?;
         let mut child = spawn(command, plan.environment, theirs)?;
         let pid = child.id().unwrap_or_default();
+        let child_of_ours = Ours::new(pid);
         let sent = send_settings(&ours, &scoreboard, plan);
         // A leader that is gone already says why on its standard error and by its status: not here.
         if let Err(error) = sent {
@@ -137,6 +139,7 @@ impl Generation {
         let driver = Driver {
             number,
             child,
+            _ours: child_of_ours,
             control: Control::new(ours).map_err(StartError::Control)?,
             output: output.into_iter().flatten().collect(),
             orders: received,
@@ -227,6 +230,7 @@ impl Control {
 struct Driver {
     number: u64,
     child: Child,
+    _ours: Ours,
     control: Control,
     output: Vec<JoinHandle<()>>,
     orders: watch::Receiver<Order>,

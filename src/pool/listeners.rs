@@ -81,6 +81,32 @@ impl Listener {
         Ok(listener)
     }
 
+    /// Gives the socket other options. One that others have made keeps what they have given it.
+    ///
+    /// # Errors
+    /// Mode, owner or backlog can't be set.
+    pub fn set(&self, options: &SocketOptions) -> Result<(), ListenError> {
+        let system = |error: io::Error| ListenError::System {
+            address: self.address.clone(),
+            error,
+        };
+        if let Some(file) = &self.file {
+            file.set(options).map_err(|error| match error {
+                BindError::Owner(error) => ListenError::Owner {
+                    address: self.address.clone(),
+                    error: error.into(),
+                },
+                BindError::Replaced => ListenError::Replaced {
+                    address: self.address.clone(),
+                },
+                BindError::System(error) => system(error.into()),
+            })?;
+        }
+        listen(&self.socket, options.backlog).map_err(|error| system(error.into()))?;
+        warn_of_the_backlog(options.backlog);
+        Ok(())
+    }
+
     pub fn kind(&self) -> ListenerKind {
         self.kind
     }

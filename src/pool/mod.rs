@@ -1,65 +1,75 @@
-//! The first process: keeps a pool's listening sockets and one generation that serves them. Never loads Python and
-//! never sees a request; `generation` runs one leader, this module decides which leaders there are.
+//! One pool: its sockets, its Python and the generations that serve it. `generation` runs one leader, this module decides which
+//! leaders there are. Never loads Python and never sees a request; knows nothing of other pools.
 
 pub mod generation;
 mod inherited;
 pub mod listeners;
+mod nofile;
 mod output;
 mod socket_file;
 mod sockets;
+mod start;
+pub mod starts;
+mod status;
 
-use std::future::pending;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use contract::backoff::Backoff;
 use contract::handover::Handover;
-use contract::settings::Settings;
+use settings::values::Address;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use crate::config::Pool;
-use crate::host::{Host, Hosting};
-use crate::manager::nofile;
-use crate::manager::orphans::Orphans;
-use crate::manager::relay::Relay;
-use crate::manager::signals::{Signals, Wish};
-use crate::preview::Status;
+use crate::config::pools::Definition;
 use crate::python::Interpreter;
-use generation::{Event, Generation, Order, Plan, StartError, What};
+pub use generation::Order;
+use generation::{Event, Generation, Plan, What};
 use sockets::Sockets;
+use start::{Found, Prepared, Preparing};
+use starts::{Starts, Turn};
+pub use status::Status;
 
+/// How much longer a pool waits for the next try if it has never served.
+const NEVER_READY: u32 = 10;
 /// Events of all generations. When it is full their tasks wait, which delays nothing but reports.
 const EVENTS: usize = 64;
 /// A generation that lived this long did not die of its start.
 const LONG_LIFE: Duration = Duration::from_secs(60);
 
-/// What to do when the very first generation fails.
+/// What to do when a generation fails and none serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
-    /// End: the administrator or the service manager sees it at once.
+    /// End, if it is the very first: the administrator or the service manager sees it at once.
     Exit,
-    /// Wait for a reload: the developer is about to repair the file. The same after a reload that has failed.
+    /// Wait for a reload: the developer is about to repair the file.
     Wait,
+    /// Try again, with growing delays: there are other pools to be served.
+    Retry,
 }
 
-/// What another part of the program may ask of a running supervisor.
+/// What a pool can be told.
 #[derive(Debug)]
-pub enum Request {
+pub enum Command {
     /// Files are changing: a reload follows, and what is served now is out of date.
     Expect,
-    /// These files changed.
-    Reload {
-        changed: Vec<PathBuf>,
+    /// Load the application anew.
+    Reload { reason: String },
+    /// Be another pool from the next generation on.
+    Change {
+        definition: Box<Definition>,
+        reason: String,
     },
-    Stop,
+    /// Stop; one that is weaker than an earlier one changes nothing.
+    Stop { order: Order, reason: String },
 }
 
-/// How the supervisor ended.
+/// How a pool ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// As it was told to.
@@ -82,19 +92,28 @@ struct Member {
     failed: bool,
 }
 
-pub struct Supervisor {
-    pool: Pool,
-    /// Version and path, for messages.
-    python: String,
-    host: Host,
+/// A pool that runs.
+pub struct Running {
+    /// What the next generation is made from.
+    definition: Definition,
+    name: String,
+    /// What the last one was made from.
+    pool: Option<Pool>,
+    /// Its Python; `None`: to be looked for.
+    found: Option<Found>,
     on_failure: OnFailure,
-    signals: Signals,
-    orphans: Orphans,
     sockets: Sockets,
     /// Through it a generation gives its connections to the next one.
     handover: Handover,
     /// Through it they log.
-    log: OwnedFd,
+    log: Arc<OwnedFd>,
+    starts: Starts,
+    /// What comes before a generation can be started.
+    preparing: Option<Preparing>,
+    /// Held while a generation starts.
+    turn: Option<Turn>,
+    /// The application can't be loaded once for all workers.
+    not_preloadable: bool,
     /// At most one is Starting and at most one Serving.
     members: Vec<Member>,
     last_number: u64,
@@ -107,35 +126,32 @@ pub struct Supervisor {
     events: mpsc::Receiver<Event>,
 }
 
-impl Supervisor {
-    /// Opens the pool's sockets; nobody accepts from them yet.
+impl Running {
+    /// A pool that nobody serves yet. `interpreter`: its Python, if somebody has looked for it already.
     ///
     /// # Errors
-    /// The engine is missing, a signal handler can't be set, or a socket can't be had.
+    /// The system's, if it has no socket pair to give, or the engine is missing.
     pub fn new(
-        pool: Pool,
-        interpreter: &Interpreter,
+        definition: Definition,
+        interpreter: Option<&Interpreter>,
         on_failure: OnFailure,
-        signals: Signals,
-        log: &Relay,
+        log: Arc<OwnedFd>,
+        starts: Starts,
     ) -> anyhow::Result<Self> {
-        let host = Host::new(interpreter)?;
-        let orphans = Orphans::new().context("signal handlers can't be set")?;
-        let sockets = Sockets::open(&pool.listen, &pool.socket)?;
-        nofile::raise(&pool.settings);
-        let handover = Handover::new().context("the handover can't be made")?;
-        let log = log.sending().try_clone_to_owned().context("the log can't be shared")?;
         let (reports, events) = mpsc::channel(EVENTS);
         Ok(Self {
-            pool,
-            python: interpreter.to_string(),
-            host,
+            name: definition.name().to_owned(),
+            definition,
+            pool: None,
+            found: interpreter.map(Found::new).transpose()?,
             on_failure,
-            signals,
-            orphans,
-            sockets,
-            handover,
+            sockets: Sockets::default(),
+            handover: Handover::new().context("the handover can't be made")?,
             log,
+            starts,
+            preparing: None,
+            turn: None,
+            not_preloadable: false,
             members: Vec::new(),
             last_number: 0,
             ever_ready: false,
@@ -152,31 +168,22 @@ impl Supervisor {
         self.status.subscribe()
     }
 
-    /// Serves until a signal or a request ends it.
+    /// Serves until it is told to stop, or until whoever could tell it is gone.
     ///
     /// # Errors
-    /// The first leader's process can't be started.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<Outcome> {
-        match self.host.hosting() {
-            Hosting::Embedded { libpython } => debug!(libpython = %libpython.display(), "Python is embedded"),
-            Hosting::Exec => debug!("Python runs in its own executable"),
-        }
-        // The command line has been read.
-        contract::title::set(&format!("wsgi-fpm: supervisor ({})", self.pool.settings.pool));
-        self.start()?;
+    /// The very first generation can't be started, and nobody tries again.
+    pub async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) -> anyhow::Result<Outcome> {
+        self.prepare();
         loop {
             let restart_at = self.restart_at;
+            let turn_ends = self.turn.as_ref().map(|turn| turn.until);
             tokio::select! {
                 Some(event) = self.events.recv() => self.event(event),
-                (signal, wish) = self.signals.next() => self.signal(signal, wish),
-                () = self.orphans.next() => self.reap_orphans(),
-                request = next_request(&mut requests) => match request {
-                    Request::Expect if self.stopping.is_none() => _ = self.status.send_replace(Status::Starting),
-                    Request::Expect => {}
-                    Request::Reload { changed } => self.reload(&names(&changed)),
-                    Request::Stop => self.stop(Order::Stop),
-                },
-                () = sleep_until(restart_at.unwrap_or_else(Instant::now)), if restart_at.is_some() => self.restart(),
+                prepared = start::prepared(&mut self.preparing) => self.start(prepared)?,
+                // Nobody is left who could tell it something: it goes on as it was told.
+                Some(command) = commands.recv() => self.obey(command),
+                () = sleep_until(restart_at.unwrap_or_else(Instant::now)), if restart_at.is_some() => self.prepare(),
+                () = sleep_until(turn_ends.unwrap_or_else(Instant::now)), if turn_ends.is_some() => self.turn = None,
             }
             if let Some(outcome) = self.outcome() {
                 return Ok(outcome);
@@ -184,19 +191,30 @@ impl Supervisor {
         }
     }
 
-    fn reap_orphans(&mut self) {
-        let members = &self.members;
-        let is_leader = |pid| members.iter().any(|member| member.generation.pid == pid);
-        self.orphans.reap(is_leader);
+    fn obey(&mut self, command: Command) {
+        if self.stopping.is_some() && !matches!(command, Command::Stop { .. }) {
+            return;
+        }
+        match command {
+            Command::Expect => _ = self.status.send_replace(Status::Starting),
+            Command::Reload { reason } => self.reload(&reason),
+            Command::Change { definition, reason } => {
+                self.definition = *definition;
+                // Whatever is being prepared is the old pool.
+                self.preparing = None;
+                self.reload(&reason);
+            }
+            Command::Stop { order, reason } => self.stop(order, &reason),
+        }
     }
 
     /// Whether there is nothing left to do.
     fn outcome(&self) -> Option<Outcome> {
-        if !self.members.is_empty() {
+        if !self.members.is_empty() || self.preparing.is_some() {
             return None;
         }
         if self.stopping.is_some() {
-            info!(pool = self.pool.settings.pool, "stopped");
+            info!(pool = self.name, "stopped");
             return Some(Outcome::Stopped);
         }
         (!self.ever_ready && self.on_failure == OnFailure::Exit).then_some(Outcome::NeverStarted)
@@ -204,56 +222,87 @@ impl Supervisor {
 
     /// Starts a new generation, which replaces the serving one when it is ready. If it fails, the old one goes on; but a
     /// developer wants to see the new version or what is wrong with it, and nothing of the old one in between.
-    pub fn reload(&mut self, reason: &str) {
-        if self.stopping.is_some() {
+    fn reload(&mut self, reason: &str) {
+        if self.preparing.is_some() && self.members.is_empty() {
+            info!(
+                pool = self.name,
+                reason, "no reload: the start is still under way, nothing is loaded yet"
+            );
             return;
         }
-        info!(pool = self.pool.settings.pool, reason, "reloading");
+        info!(pool = self.name, reason, "reloading");
         // The new version may allow what the old one did not.
-        self.pool.settings.preload = self.pool.preload;
+        self.not_preloadable = false;
         // What it has loaded so far is out of date.
         self.retire(Stage::Starting, Order::Quit);
         if self.on_failure == OnFailure::Wait {
             self.retire(Stage::Serving, Order::Retire);
+        } else {
+            // An administrator may have made the virtual environment anew.
+            self.found = None;
         }
-        self.restart();
+        self.prepare();
     }
 
-    fn restart(&mut self) {
+    /// Begins with what a generation needs before it can be started.
+    fn prepare(&mut self) {
         self.restart_at = None;
-        if let Err(error) = self.start() {
-            let reason = error.to_string();
-            error!(pool = self.pool.settings.pool, %error, "a new generation can't be started");
-            self.status.send_replace(Status::Failed {
-                reason,
-                detail: String::new(),
-            });
-            if !self.is_any(Stage::Serving) && !self.waits_after(Stage::Starting) {
-                self.schedule_restart(Duration::ZERO);
-            }
-        }
+        self.turn = None;
+        let definition = self.definition.clone();
+        self.preparing = Some(start::prepare(definition, self.found.clone(), self.starts.clone()));
     }
 
-    fn start(&mut self) -> Result<(), StartError> {
+    /// Everything is there, or something is not.
+    fn start(&mut self, prepared: anyhow::Result<Prepared>) -> anyhow::Result<()> {
+        self.preparing = None;
+        let Err(error) = prepared.and_then(|prepared| self.start_generation(prepared)) else {
+            return Ok(());
+        };
+        self.turn = None;
+        self.sockets.has_failed();
+        if self.last_number == 0 && self.on_failure != OnFailure::Retry {
+            return Err(error);
+        }
+        let reason = format!("{error:#}");
+        error!(pool = self.name, "a new generation can't be started: {reason}");
+        self.status.send_replace(Status::Failed {
+            reason,
+            detail: String::new(),
+        });
+        if !self.is_any(Stage::Serving) && !self.waits_after(Stage::Starting) {
+            self.schedule_restart(Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    fn start_generation(&mut self, prepared: Prepared) -> anyhow::Result<()> {
+        let Prepared { turn, mut pool, found } = prepared;
+        self.sockets.prepare(&pool.listen, &pool.socket)?;
         self.last_number += 1;
-        self.sockets.renew();
-        self.pool.settings.listeners = self.sockets.kinds();
-        let is_inherited = |&i: &usize| matches!(self.pool.listen[i], settings::values::Address::Fd(_));
-        self.pool.settings.inherited_listeners = (0..self.pool.listen.len()).filter(is_inherited).collect();
+        nofile::raise(&pool.settings);
+        let settings = &mut pool.settings;
+        settings.preload &= !self.not_preloadable;
+        settings.listeners = self.sockets.kinds();
+        let is_inherited = |&i: &usize| matches!(pool.listen[i], Address::Fd(_));
+        settings.inherited_listeners = (0..pool.listen.len()).filter(is_inherited).collect();
         let plan = Plan {
-            environment: &self.pool.environment,
-            settings: &self.pool.settings,
+            environment: &pool.environment,
+            settings,
             listeners: &self.sockets.for_generation(),
             handover: &self.handover,
             log: self.log.as_fd(),
             printed: None,
         };
-        let generation = Generation::start(self.last_number, self.host.command(), &plan, self.reports.clone())?;
+        let generation = Generation::start(self.last_number, found.host.command(), &plan, self.reports.clone())?;
         debug!(
+            pool = self.name,
             generation = generation.number,
             leader = generation.pid,
             "leader started"
         );
+        self.pool = Some(pool);
+        self.found = Some(found);
+        self.turn = Some(turn);
         self.members.push(Member {
             generation,
             stage: Stage::Starting,
@@ -295,15 +344,16 @@ impl Supervisor {
         member.stage = Stage::Serving;
         self.ever_ready = true;
         self.restart_at = None;
-        let settings = &self.pool.settings;
+        self.turn = None;
         self.sockets.is_ready();
+        let settings = self.pool.as_ref().map(|pool| &pool.settings);
         info!(
-            pool = settings.pool,
-            app = settings.app,
+            pool = self.name,
+            app = settings.map(|settings| settings.app.as_str()),
             listen = self.sockets.addresses(),
             python,
-            workers = settings.workers,
-            threads = settings.threads.get(),
+            workers = settings.map(|settings| settings.workers),
+            threads = settings.map(|settings| settings.threads.get()),
             generation = member.generation.number,
             leader = member.generation.pid,
             "ready"
@@ -312,7 +362,6 @@ impl Supervisor {
     }
 
     fn failed(&mut self, i: usize, reason: String, detail: String) {
-        let settings = &self.pool.settings;
         let member = &mut self.members[i];
         member.failed = true;
         if member.stage != Stage::Starting {
@@ -320,15 +369,16 @@ impl Supervisor {
         }
         let traceback = Some(contract::log::block(&detail)).filter(|text| !text.is_empty());
         error!(
-            pool = settings.pool,
-            app = settings.app,
-            python = self.python,
+            pool = self.name,
+            app = self.pool.as_ref().map(|pool| pool.settings.app.as_str()),
+            python = self.found.as_ref().map(|found| found.python.as_str()),
             generation = member.generation.number,
             traceback = traceback.as_deref().map(tracing::field::display),
             "the application can't start: {reason}"
         );
         // It ends by itself; this is for one that does not.
         member.generation.order(Order::Quit);
+        self.turn = None;
         self.status.send_replace(Status::Failed { reason, detail });
     }
 
@@ -340,15 +390,14 @@ impl Supervisor {
         }
         member.stage = Stage::Retiring;
         member.generation.order(Order::Quit);
-        let settings = &mut self.pool.settings;
         info!(
-            pool = settings.pool,
-            app = settings.app,
+            pool = self.name,
+            app = self.pool.as_ref().map(|pool| pool.settings.app.as_str()),
             reason,
             "each worker imports the application itself (--preload off says so from the start)"
         );
-        settings.preload = false;
-        self.restart();
+        self.not_preloadable = true;
+        self.prepare();
     }
 
     fn exited(&mut self, i: usize, status: ExitStatus) {
@@ -359,10 +408,11 @@ impl Supervisor {
         } = self.members.remove(i);
         let (number, lived) = (generation.number, generation.started.elapsed());
         if self.stopping.is_some() || stage == Stage::Retiring {
-            debug!(generation = number, %status, "leader ended");
+            debug!(pool = self.name, generation = number, %status, "leader ended");
             return;
         }
         if !self.is_any(Stage::Starting) {
+            self.turn = None;
             self.sockets.has_failed();
         }
         let how = format!("the leader ended with {status}");
@@ -370,11 +420,10 @@ impl Supervisor {
             Stage::Starting if failed => {}
             Stage::Starting | Stage::Retiring => {
                 let reason = format!("{how} before it could serve");
-                let Settings { pool, app, .. } = &self.pool.settings;
                 error!(
-                    pool,
-                    app,
-                    python = self.python,
+                    pool = self.name,
+                    app = self.pool.as_ref().map(|pool| pool.settings.app.as_str()),
+                    python = self.found.as_ref().map(|found| found.python.as_str()),
                     generation = number,
                     "the application can't start: {reason}"
                 );
@@ -382,13 +431,13 @@ impl Supervisor {
                 self.status.send_replace(Status::Failed { reason, detail });
             }
             Stage::Serving => {
-                error!(pool = self.pool.settings.pool, generation = number, %status, "the leader died");
+                error!(pool = self.name, generation = number, %status, "the leader died");
                 self.status.send_replace(Status::Starting);
             }
         }
         if self.is_any(Stage::Serving) {
-            warn!(pool = self.pool.settings.pool, "the previous generation goes on");
-        } else if self.ever_ready && !self.is_any(Stage::Starting) && !self.waits_after(stage) {
+            warn!(pool = self.name, "the previous generation goes on");
+        } else if self.is_tried_again() && !self.is_any(Stage::Starting) && !self.waits_after(stage) {
             self.schedule_restart(lived);
         }
     }
@@ -398,34 +447,30 @@ impl Supervisor {
         self.on_failure == OnFailure::Wait && stage == Stage::Starting
     }
 
+    fn is_tried_again(&self) -> bool {
+        self.preparing.is_none() && (self.ever_ready || self.on_failure == OnFailure::Retry)
+    }
+
     fn schedule_restart(&mut self, lived: Duration) {
-        let delay = self.backoff.after(lived);
-        info!(
-            pool = self.pool.settings.pool,
-            delay_ms = delay.as_millis() as u64,
-            "starting again"
-        );
-        self.restart_at = Some(Instant::now() + delay);
-    }
-
-    fn signal(&mut self, signal: &str, wish: Wish) {
-        let is_daemon = self.on_failure == OnFailure::Exit;
-        match wish {
-            Wish::Reload => return self.reload(signal),
-            Wish::HangUp if is_daemon => return self.reload(signal),
-            Wish::Stop | Wish::Quit | Wish::HangUp => {}
+        let mut delay = self.backoff.after(lived);
+        if !self.ever_ready {
+            // Most likely somebody has to mend something first, and each try costs a Python and a traceback in the log.
+            delay *= NEVER_READY;
         }
-        info!(pool = self.pool.settings.pool, signal, "stopping");
-        self.stop(match (self.stopping, wish) {
-            (None, Wish::Stop) => Order::Stop,
-            (None, _) | (Some(Order::Run | Order::Retire | Order::Stop), _) => Order::Quit,
-            (Some(Order::Quit | Order::Kill), _) => Order::Kill,
-        });
+        info!(pool = self.name, delay_ms = delay.as_millis() as u64, "starting again");
+        self.restart_at = Some(Instant::now() + delay);
+        if !self.ever_ready {
+            // A web server that finds nobody says so at once, and to everybody who asks.
+            self.sockets.close_for_now();
+        }
     }
 
-    fn stop(&mut self, order: Order) {
-        self.stopping = Some(order);
+    fn stop(&mut self, order: Order, reason: &str) {
+        info!(pool = self.name, reason, "stopping");
+        self.stopping = self.stopping.max(Some(order));
         self.restart_at = None;
+        self.preparing = None;
+        self.turn = None;
         // Connections are refused from now on, so that the web server turns to another instance instead of waiting.
         self.sockets.close();
         for member in &mut self.members {
@@ -450,23 +495,4 @@ impl Supervisor {
     fn is_any(&self, stage: Stage) -> bool {
         self.members.iter().any(|member| member.stage == stage)
     }
-}
-
-/// Never ends where nobody asks for anything.
-async fn next_request(requests: &mut mpsc::Receiver<Request>) -> Request {
-    match requests.recv().await {
-        Some(request) => request,
-        None => pending().await,
-    }
-}
-
-/// File names for a log line: the first few.
-fn names(files: &[PathBuf]) -> String {
-    const SHOWN: usize = 3;
-    let shown = files.iter().take(SHOWN).map(|file| file.display().to_string());
-    let mut names = shown.collect::<Vec<_>>().join(", ");
-    if files.len() > SHOWN {
-        names.push_str(&format!(" and {} more", files.len() - SHOWN));
-    }
-    names
 }

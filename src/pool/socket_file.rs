@@ -3,14 +3,16 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, chownat, fchmod, fstat, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, chmodat, chownat, fchmod, fstat, openat, statat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, bind};
-use rustix::process::{Gid, Uid, geteuid, umask};
+use rustix::process::{Gid, Uid, getegid, geteuid, umask};
 use tracing::warn;
 
 use crate::config::SocketOptions;
@@ -130,6 +132,25 @@ impl SocketFile {
             Ok(found) if Inode::of(&found) == bound.inode => Ok(bound),
             _ => Err(BindError::Replaced),
         }
+    }
+
+    /// Gives the file another mode, owner and group; without one named, those of this process.
+    ///
+    /// # Errors
+    /// In [`BindError`].
+    pub fn set(&self, options: &SocketOptions) -> Result<(), BindError> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.place.directory, &self.place.name, flags, Mode::empty())?;
+        if Inode::of(&fstat(&file)?) != self.inode {
+            return Err(BindError::Replaced);
+        }
+        let owner = options.owner.map_or_else(geteuid, Uid::from_raw);
+        let group = options.group.map_or_else(getegid, Gid::from_raw);
+        chownat(&file, "", Some(owner), Some(group), AtFlags::EMPTY_PATH).map_err(BindError::Owner)?;
+        // A descriptor of a mere path has no mode to set, but a name that leads to it and to nothing else.
+        let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+        chmodat(CWD, name, Mode::from_raw_mode(options.mode), AtFlags::empty())?;
+        Ok(())
     }
 
     /// Whether its path still leads to it.

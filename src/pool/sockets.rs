@@ -1,105 +1,223 @@
-//! A pool's listeners over generations: each start of one looks whether unix sockets can still be reached by their path, and
-//! makes anew what was removed.
+//! A pool's listeners over generations. Each start of one takes over what it still needs, makes anew unix sockets whose files
+//! were removed, and opens what is new; what is not needed any more is closed when that generation serves.
+
+use std::sync::Arc;
 
 use contract::control::{MAX_FDS, OWN_FDS};
 use contract::settings::ListenerKind;
+use settings::values::Address;
 use tracing::{error, info};
 
 use super::listeners::{ListenError, Listener};
 use crate::config::SocketOptions;
-use settings::values::Address;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sockets {
-    addresses: Vec<Address>,
+    /// Of the generation that serves, in the order of its addresses.
+    serving: Vec<Bound>,
+    /// Of the one that starts; the same listeners where the addresses are the same.
+    starting: Vec<Bound>,
+}
+
+#[derive(Debug, Clone)]
+struct Bound {
+    address: Address,
     options: SocketOptions,
-    /// In the order of the addresses.
-    listeners: Vec<Listener>,
-    /// In the place of that number, once the generation that starts is ready.
-    renewed: Vec<(usize, Listener)>,
+    listener: Arc<Listener>,
+}
+
+impl Bound {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.listener, &other.listener)
+    }
 }
 
 impl Sockets {
+    /// Has a listener for each of these addresses. If one can't be had, everything stays as it was.
+    ///
     /// # Errors
-    /// One of them can't be had.
-    pub fn open(addresses: &[Address], options: &SocketOptions) -> Result<Self, ListenError> {
+    /// An address that nothing listens on yet can't be had.
+    pub fn prepare(&mut self, addresses: &[Address], options: &SocketOptions) -> Result<(), ListenError> {
         // What other programs left open comes first, before new descriptors could get its numbers.
         let mut order: Vec<usize> = (0..addresses.len()).collect();
         order.sort_by_key(|&i| !matches!(addresses[i], Address::Fd(_)));
-        let mut opened = Vec::new();
+        let mut next: Vec<(usize, Bound)> = Vec::new();
         for i in order {
-            opened.push((i, Listener::open(&addresses[i], options)?));
+            let is_free =
+                |bound: &&Bound| bound.address == addresses[i] && !next.iter().any(|(_, other)| other.is(bound));
+            let known: Vec<&Bound> = self.starting.iter().chain(&self.serving).filter(is_free).collect();
+            let bound = match known.iter().find(|bound| bound.listener.is_reachable()) {
+                Some(bound) => bound.with(options)?,
+                None => Self::open(&addresses[i], options, known.last().copied())?,
+            };
+            next.push((i, bound));
         }
-        opened.sort_by_key(|(i, _)| *i);
-        Ok(Self {
-            addresses: addresses.to_vec(),
-            options: options.clone(),
-            listeners: opened.into_iter().map(|(_, listener)| listener).collect(),
-            renewed: Vec::new(),
-        })
+        next.sort_by_key(|(i, _)| *i);
+        self.starting = next.into_iter().map(|(_, bound)| bound).collect();
+        Ok(())
     }
 
-    /// Makes those anew whose files are gone. What stands in their place stays, and the log says so.
-    pub fn renew(&mut self) {
-        self.renewed.retain(|(_, listener)| listener.is_reachable());
-        for (number, listener) in self.listeners.iter().enumerate() {
-            if listener.is_reachable() || self.renewed.iter().any(|(renewed, _)| *renewed == number) {
-                continue;
-            }
-            match Listener::open(&self.addresses[number], &self.options) {
-                Ok(listener) => {
+    /// `lost`: what can't be reached by its path any more.
+    fn open(address: &Address, options: &SocketOptions, lost: Option<&Bound>) -> Result<Bound, ListenError> {
+        match (Listener::open(address, options), lost) {
+            (Ok(listener), lost) => {
+                if lost.is_some() {
                     info!(
                         listen = listener.address(),
                         "the socket's file was gone: it is made anew"
                     );
-                    self.renewed.push((number, listener));
                 }
-                Err(error) => error!("the pool can't be reached there any more: {error}"),
+                Ok(Bound {
+                    address: address.clone(),
+                    options: options.clone(),
+                    listener: Arc::new(listener),
+                })
             }
+            (Err(error), Some(lost)) => {
+                error!("the pool can't be reached there any more: {error}");
+                Ok(lost.clone())
+            }
+            (Err(error), None) => Err(error),
         }
     }
 
-    /// What the next generation serves: new sockets in the place of those whose files are gone, and behind them the old ones
-    /// with the connections that wait in them, as far as there is room.
+    /// What the next generation serves: a listener for each address, and behind them those that can't be reached any more, with
+    /// the connections that wait in them, as far as there is room.
     pub fn for_generation(&self) -> Vec<&Listener> {
-        let mut all: Vec<_> = self.listeners.iter().collect();
-        let old: Vec<_> = self
-            .renewed
-            .iter()
-            .map(|(number, _)| &self.listeners[*number])
-            .collect();
-        for (number, listener) in &self.renewed {
-            all[*number] = listener;
-        }
-        all.extend(old);
-        all.truncate(MAX_FDS - OWN_FDS);
-        all
+        let is_lost =
+            |bound: &&Bound| !bound.listener.is_reachable() && !self.starting.iter().any(|other| other.is(bound));
+        let lost = self.serving.iter().filter(is_lost);
+        let all = self.starting.iter().chain(lost).map(|bound| &*bound.listener);
+        all.take(MAX_FDS - OWN_FDS).collect()
     }
 
     pub fn kinds(&self) -> Vec<ListenerKind> {
         self.for_generation().into_iter().map(Listener::kind).collect()
     }
 
+    /// Of what serves now.
     pub fn addresses(&self) -> String {
-        let addresses: Vec<_> = self.listeners.iter().map(Listener::address).collect();
+        let addresses: Vec<_> = self.serving.iter().map(|bound| bound.listener.address()).collect();
         addresses.join(", ")
     }
 
     /// The generation serves.
     pub fn is_ready(&mut self) {
-        for (number, listener) in self.renewed.drain(..) {
-            self.listeners[number] = listener;
+        if !self.starting.is_empty() {
+            self.serving = std::mem::take(&mut self.starting);
         }
     }
 
     /// It never will: nobody would answer on what was made for it.
     pub fn has_failed(&mut self) {
-        self.renewed.clear();
+        self.starting.clear();
     }
 
     /// Connections are refused from now on.
     pub fn close(&mut self) {
-        self.renewed.clear();
-        self.listeners.clear();
+        self.starting.clear();
+        self.serving.clear();
+    }
+
+    /// The same, until the next start; what others left open can't be had again, so it stays.
+    pub fn close_for_now(&mut self) {
+        let is_inherited = |bound: &Bound| matches!(bound.address, Address::Fd(_));
+        let mut kept = std::mem::take(&mut self.starting);
+        kept.append(&mut self.serving);
+        kept.retain(is_inherited);
+        self.serving = kept;
+    }
+}
+
+impl Bound {
+    /// The same listener, with these options.
+    fn with(&self, options: &SocketOptions) -> Result<Self, ListenError> {
+        if self.options != *options {
+            self.listener.set(options)?;
+        }
+        Ok(Self {
+            options: options.clone(),
+            ..self.clone()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn options(mode: u32) -> SocketOptions {
+        SocketOptions {
+            mode,
+            owner: None,
+            group: None,
+            backlog: 16,
+        }
+    }
+
+    fn descriptors(sockets: &Sockets) -> Vec<i32> {
+        use std::os::fd::{AsFd, AsRawFd};
+        let listeners = sockets.for_generation();
+        listeners
+            .into_iter()
+            .map(|listener| listener.as_fd().as_raw_fd())
+            .collect()
+    }
+
+    #[test]
+    fn listeners_stay_where_their_addresses_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let address = |name: &str| Address::Unix(directory.path().join(name));
+        let mut sockets = Sockets::default();
+        sockets.prepare(&[address("a"), address("b")], &options(0o660)).unwrap();
+        let first = descriptors(&sockets);
+        sockets.is_ready();
+        sockets.prepare(&[address("b"), address("c")], &options(0o660)).unwrap();
+        assert_eq!(descriptors(&sockets)[0], first[1]);
+        assert!(directory.path().join("a").exists(), "the old generation still serves");
+        sockets.is_ready();
+        assert!(!directory.path().join("a").exists());
+        assert!(directory.path().join("b").exists() && directory.path().join("c").exists());
+    }
+
+    #[test]
+    fn start_that_fails_leaves_the_listeners_of_what_serves() {
+        let directory = tempfile::tempdir().unwrap();
+        let address = |name: &str| Address::Unix(directory.path().join(name));
+        let mut sockets = Sockets::default();
+        sockets.prepare(&[address("a")], &options(0o660)).unwrap();
+        sockets.is_ready();
+        sockets.prepare(&[address("b")], &options(0o660)).unwrap();
+        sockets.has_failed();
+        assert!(directory.path().join("a").exists() && !directory.path().join("b").exists());
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        assert!(sockets.prepare(&[address("file")], &options(0o660)).is_err());
+        assert!(directory.path().join("a").exists());
+    }
+
+    #[test]
+    fn listener_that_stays_gets_the_new_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let mut sockets = Sockets::default();
+        for mode in [0o660, 0o600, 0o666] {
+            sockets.prepare(&[Address::Unix(path.clone())], &options(mode)).unwrap();
+            sockets.is_ready();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode);
+        }
+    }
+
+    #[test]
+    fn ports_that_are_new_each_time_are_two() {
+        let mut sockets = Sockets::default();
+        let any = || Address::Tcp("127.0.0.1:0".parse().unwrap());
+        sockets.prepare(&[any(), any()], &options(0)).unwrap();
+        let first = descriptors(&sockets);
+        assert_ne!(first[0], first[1]);
+        sockets.is_ready();
+        sockets.prepare(&[any(), any()], &options(0)).unwrap();
+        assert_eq!(descriptors(&sockets), first);
     }
 }

@@ -36,6 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
+use crate::pool::Status;
 use exchange::{Broken, Exchange, ResponseBody};
 use hosts::Hosts;
 use params::Ends;
@@ -59,18 +60,6 @@ pub struct Preview {
     /// The application as it was typed, for the pages.
     pub app: String,
     pub hosts: Hosts,
-}
-
-/// How the pool is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Status {
-    Starting,
-    Ready,
-    /// `reason` is one line, `detail` the traceback if there is one.
-    Failed {
-        reason: String,
-        detail: String,
-    },
 }
 
 /// Serves HTTP until `shutdown`.

@@ -6,7 +6,7 @@ use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
-use super::Status;
+use crate::pool::Status;
 pub use contract::page::STATUS_HEADER;
 
 /// The application can't start: what is wrong and the traceback. The page reloads itself when that changes.

@@ -34,7 +34,7 @@ fn version_and_help_are_printed() {
 
 #[test]
 fn missing_arguments_are_named() {
-    assert!(usage_error(&["serve"]).contains("<APP>"));
+    assert!(usage_error(&["serve"]).contains("APP"));
     assert!(usage_error(&["serve", "app"]).contains("--listen"));
     assert!(usage_error(&["srve"]).contains("'serve'"));
     assert!(serve_error(&["--worker", "1"]).contains("'--workers'"));
@@ -69,7 +69,7 @@ fn values_that_make_no_sense_are_refused() {
         let message = serve_error(&[&format!("{option}={value}")]);
         assert!(message.contains(option), "{option} {value}: {message}");
     }
-    assert!(usage_error(&["serve", "", "--listen", "/x"]).contains("<APP>"));
+    assert!(usage_error(&["serve", "", "--listen", "/x"]).contains("APP"));
 }
 
 #[test]

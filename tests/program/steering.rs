@@ -31,9 +31,9 @@ fn reload_that_comes_too_early_ends_nothing() {
     let mut running = Running::spawn(stage.serve(&[]));
     wait_until_asked(&stage);
     running.signal(Signal::HUP);
-    running.line("signal=\"SIGHUP\"");
+    running.line("reason=\"SIGHUP\"");
     running.signal(Signal::USR2);
-    let line = running.line("signal=\"SIGUSR2\"");
+    let line = running.line("reason=\"SIGUSR2\"");
     assert!(line.contains("no reload: the start is still under way"), "{line}");
     std::fs::write(stage.path("go"), "").unwrap();
     running.line(" ready ");

@@ -210,6 +210,18 @@ impl Layers {
         self.said.get(key)
     }
 
+    /// Whether they come to the same, wherever it was said.
+    pub fn say_the_same(&self, others: &Self) -> bool {
+        let values = |layers: &Self| -> Vec<_> {
+            layers
+                .said
+                .iter()
+                .map(|(key, said)| (*key, said.values.clone()))
+                .collect()
+        };
+        self.entry == others.entry && values(self) == values(others)
+    }
+
     /// Everything that was said.
     pub fn all_said(&self) -> impl Iterator<Item = &Said> {
         self.said.values()

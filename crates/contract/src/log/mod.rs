@@ -6,6 +6,7 @@ mod limit;
 mod printed;
 mod text;
 
+use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -14,11 +15,14 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 use settings::values::{Format, Level};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{MakeWriter, format};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format};
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::wait::timespec;
 
@@ -41,6 +45,8 @@ pub struct LogSettings {
     pub access: bool,
     /// Colours, for a terminal.
     pub ansi: bool,
+    /// The pool whose name stands in each line, where there may be several.
+    pub pool: Option<String>,
 }
 
 /// A way out of this process for events.
@@ -75,12 +81,53 @@ pub fn start(settings: &LogSettings, sink: impl Sink) {
         // It would be told on standard error, by one who does not mind waiting.
         .log_internal_errors(false);
     let registry = tracing_subscriber::registry().with(filter);
-    let started = match settings.format {
-        Format::Text => registry.with(layer).try_init(),
-        Format::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+    let pool = settings.pool.clone();
+    let started = match (settings.format, pool) {
+        (Format::Text, None) => registry.with(layer).try_init(),
+        (Format::Text, Some(pool)) => registry.with(layer.fmt_fields(OfPool(pool))).try_init(),
+        (Format::Json, None) => registry.with(layer.json().flatten_event(true)).try_init(),
+        (Format::Json, Some(pool)) => {
+            let json = format::format().json().flatten_event(true);
+            let layer = layer.json().event_format(JsonOfPool { pool, json });
+            registry.with(layer).try_init()
+        }
     };
     if started.is_err() {
         tracing::debug!("logging has been started before");
+    }
+}
+
+/// Lines of one pool among several: its name comes first, as a field.
+struct OfPool(String);
+
+impl<'writer> FormatFields<'writer> for OfPool {
+    fn format_fields<R: RecordFields>(&self, mut writer: format::Writer<'writer>, fields: R) -> fmt::Result {
+        write!(writer, "pool={:?} ", self.0)?;
+        format::DefaultFields::new().format_fields(writer, fields)
+    }
+}
+
+/// The same as JSON.
+struct JsonOfPool {
+    pool: String,
+    json: format::Format<format::Json>,
+}
+
+impl<S> FormatEvent<S, format::JsonFields> for JsonOfPool
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, format::JsonFields>,
+        mut writer: format::Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut object = String::new();
+        self.json
+            .format_event(context, format::Writer::new(&mut object), event)?;
+        let rest = object.strip_prefix('{').unwrap_or(&object);
+        write!(writer, "{{\"pool\":{},{rest}", serde_json::json!(self.pool))
     }
 }
 

@@ -1,0 +1,77 @@
+//! What comes before a generation can be started: its turn, its pool as it is now, and its Python.
+
+use std::future::pending;
+use std::pin::Pin;
+
+use tracing::debug;
+
+use super::starts::{Starts, Turn};
+use crate::config::Pool;
+use crate::config::pools::Definition;
+use crate::host::{Host, HostError, Hosting};
+use crate::python::{Interpreter, Wanted};
+
+/// A Python, and how it is run.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub host: Host,
+    /// Version and path, for messages.
+    pub python: String,
+}
+
+/// Everything that a generation needs but for its sockets.
+pub struct Prepared {
+    pub turn: Turn,
+    pub pool: Pool,
+    pub found: Found,
+}
+
+pub type Preparing = Pin<Box<dyn Future<Output = anyhow::Result<Prepared>> + Send>>;
+
+impl Found {
+    /// # Errors
+    /// The engine is missing.
+    pub fn new(interpreter: &Interpreter) -> Result<Self, HostError> {
+        debug!(
+            python = %interpreter,
+            prefix = %interpreter.prefix.display(),
+            base_prefix = %interpreter.base_prefix.display(),
+            platform = interpreter.platform,
+            shared = interpreter.shared,
+            "Python found"
+        );
+        let host = Host::new(interpreter)?;
+        match host.hosting() {
+            Hosting::Embedded { libpython } => debug!(libpython = %libpython.display(), "Python is embedded"),
+            Hosting::Exec => debug!("Python runs in its own executable"),
+        }
+        Ok(Self {
+            host,
+            python: interpreter.to_string(),
+        })
+    }
+}
+
+/// `found`: the Python, if it was looked for already.
+pub fn prepare(definition: Definition, found: Option<Found>, starts: Starts) -> Preparing {
+    Box::pin(async move {
+        let turn = starts.turn().await;
+        let pool = definition.pool()?;
+        let found = match found {
+            Some(found) => found,
+            None => {
+                let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir);
+                Found::new(&wanted.find().await?)?
+            }
+        };
+        Ok(Prepared { turn, pool, found })
+    })
+}
+
+/// Never ends where nothing is prepared.
+pub async fn prepared(preparing: &mut Option<Preparing>) -> anyhow::Result<Prepared> {
+    match preparing {
+        Some(preparing) => preparing.await,
+        None => pending().await,
+    }
+}
