@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval, sleep_until};
 
 use super::sockets;
 use crate::config::Pool;
-use crate::config::pools::Definition;
+use crate::config::pools::FilePool;
 use crate::host::Host;
 use crate::pool::generation::{Event, Generation, Order, Plan, What};
 use crate::python::Wanted;
@@ -58,7 +58,7 @@ async fn is_stopped(stopped: &mut watch::Receiver<bool>) {
 }
 
 /// Imports the application, unless it is stopped. What can't be is part of the answer.
-pub async fn import(definition: &Definition, limit: Timeout, stopped: watch::Receiver<bool>) -> Import {
+pub async fn import(definition: &FilePool, limit: Timeout, stopped: watch::Receiver<bool>) -> Import {
     let mut import = Import::default();
     match definition.pool() {
         Ok(pool) => {

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::cli::CheckArgs;
-use crate::config::pools::{self, Definition};
+use crate::config::pools::{self, FilePool};
 use crate::manager::signals::Signals;
 use import::Import;
 
@@ -50,7 +50,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Imports every application, several at a time, and prints what has become of it in the order of the pools' names.
-async fn import_all(pools: BTreeMap<PoolName, Definition>, limit: Timeout) -> anyhow::Result<ExitCode> {
+async fn import_all(pools: BTreeMap<PoolName, FilePool>, limit: Timeout) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("signal handlers can't be set")?;
     let (stop, stopped) = watch::channel(false);
     let mut imports = start_all(pools, limit, &stopped).into_iter();
@@ -77,13 +77,13 @@ async fn import_all(pools: BTreeMap<PoolName, Definition>, limit: Timeout) -> an
 }
 
 fn start_all(
-    pools: BTreeMap<PoolName, Definition>,
+    pools: BTreeMap<PoolName, FilePool>,
     limit: Timeout,
     stopped: &watch::Receiver<bool>,
 ) -> Vec<(PoolName, JoinHandle<Import>)> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let turns = Arc::new(Semaphore::new(processors));
-    let start = |(name, definition): (PoolName, Definition)| {
+    let start = |(name, definition): (PoolName, FilePool)| {
         let (turns, stopped) = (Arc::clone(&turns), stopped.clone());
         let import = async move {
             // Nobody closes it.
