@@ -8,6 +8,7 @@ mod hub;
 mod incoming;
 mod outgoing;
 mod params;
+mod parked;
 mod sending;
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use contract::handover::{Handover, Passage};
 use contract::limited;
 use contract::own::OwnFd;
 use contract::scoreboard::now_ms;
@@ -23,7 +23,7 @@ use fastcgi::record::{ProtocolStatus, role};
 use fastcgi::{BeginRequest, Event, Pairs, encode};
 use rustix::net::{Shutdown, shutdown};
 
-use crate::base::{forked, lost};
+use crate::base::forked;
 use crate::reactor::{Key, Parked};
 use crate::request::body::{Body, NoLength, declared_length};
 use crate::request::carrier::CarrierError;
@@ -55,8 +55,6 @@ pub enum Step {
     Close,
 }
 
-/// How long a draining worker waits for the first byte of a connection that it has accepted already.
-const FIRST_BYTE: Duration = Duration::from_secs(1);
 /// Most reads at once: a peer that sends faster than this must wait until others have had their turn.
 const RECEIVES: usize = 16;
 /// Answers to management records that a peer may leave unread.
@@ -414,31 +412,6 @@ impl Connection {
         self.hub.limits.drain_bytes.is_exceeded_by(self.drained)
     }
 
-    /// Whether nobody need know of what has passed here: no part of a record is here without the rest of it, in neither
-    /// direction (such as the padding of a request that is over).
-    fn is_between_records(&self) -> bool {
-        self.codec.between_records() && self.incoming.is_empty() && self.outgoing.is_empty()
-    }
-
-    /// Gives the connection to the reactor.
-    pub fn park(self: Box<Self>) {
-        // A request that could start is parked only by the watchdog, which can't start it.
-        let ready = self.phase == Phase::Running || self.unread;
-        self.park_as(ready);
-    }
-
-    fn park_as(mut self: Box<Self>, ready: bool) {
-        let hub = Arc::clone(&self.hub);
-        self.incoming.rest(&hub);
-        self.outgoing.rest();
-        hub.reactor.park(self, ready);
-    }
-
-    /// Whether it is parked as ready, since more may be there to receive.
-    pub fn has_unread(&self) -> bool {
-        self.unread
-    }
-
     /// The params of the request that can start.
     pub fn params(&self) -> &[u8] {
         self.codec.params()
@@ -460,107 +433,6 @@ impl Connection {
     /// The next response is the connection's last.
     pub fn close_after_response(&mut self) {
         self.closing = true;
-    }
-
-    /// Whether a request is waiting for the rest of its body: at its deadline it deserves an answer.
-    pub fn waits_for_body(&self) -> bool {
-        self.phase == Phase::Receiving && self.codec.params_ended()
-    }
-
-    /// Says why it is closed at its deadline.
-    pub fn log_expiry(&self) {
-        let limits = &self.hub.limits;
-        match self.phase {
-            Phase::Receiving => {
-                limited!(
-                    "requests that did not arrive",
-                    tracing::info!(
-                        "a connection was closed: its request did not arrive ({})",
-                        limits.params_timeout.name()
-                    )
-                );
-            }
-            Phase::Idle if self.owes_body() => {
-                limited!(
-                    "bodies of answered requests that stopped",
-                    tracing::info!(
-                        "a connection was closed: the body of an answered request stopped ({})",
-                        limits.drain_timeout.name()
-                    )
-                );
-            }
-            Phase::Idle => {
-                tracing::debug!("an idle connection was closed ({})", limits.idle_timeout.name());
-            }
-            Phase::Running | Phase::Lingering => tracing::debug!("a connection was closed"),
-        }
-    }
-}
-
-impl Parked for Connection {
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
-    fn key(&mut self) -> &mut Option<Key> {
-        &mut self.key
-    }
-
-    fn deadline(&self) -> Option<u64> {
-        let limits = &self.hub.limits;
-        let timeout = match self.phase {
-            Phase::Idle if self.owes_body() => *limits.drain_timeout,
-            Phase::Idle if self.hub.reactor.draining() && !self.hub.reactor.retiring() => FIRST_BYTE.into(),
-            Phase::Idle => *limits.idle_timeout,
-            Phase::Receiving if self.codec.params_ended() => *limits.body_timeout,
-            Phase::Receiving => *limits.params_timeout,
-            Phase::Lingering => *limits.drain_timeout,
-            Phase::Running => return None,
-        };
-        timeout
-            .duration()
-            .map(|timeout| self.since_ms + timeout.as_millis() as u64)
-    }
-
-    fn is_idle(&self) -> bool {
-        // A front server connects because it has a request: before the first one, a connection isn't idle, unless
-        // another worker will take that request.
-        let first = self.requests == 0 && !self.hub.reactor.retiring();
-        self.phase == Phase::Idle && !first && !self.owes_body() && self.is_between_records()
-    }
-
-    fn idle_since(&self, now_ms: u64) -> Option<u64> {
-        // Who has connected has a request; if it is not there after a while, it was no reason.
-        let used = self.requests > 0 || now_ms.saturating_sub(self.since_ms) >= FIRST_BYTE.as_millis() as u64;
-        let idle = self.phase == Phase::Idle && used && !self.owes_body() && self.is_between_records();
-        idle.then_some(self.since_ms)
-    }
-
-    fn wants_to_write(&self) -> bool {
-        !self.outgoing.is_empty()
-    }
-
-    fn peer_has_ended(&mut self) {
-        if self.end != End::Seen {
-            self.end = End::Near;
-        }
-    }
-
-    fn give(&mut self, handover: &Handover) -> bool {
-        if !self.is_between_records() {
-            return false;
-        }
-        let passage = Passage {
-            requests: self.requests,
-        };
-        self.given = handover.give(self.fd(), passage).unwrap_or_else(|error| {
-            if rustix::io::Errno::from_io_error(&error).is_some_and(lost::is_lost) {
-                lost::give_up("the handover", error);
-            }
-            tracing::error!(%error, "a connection can't be given to another worker");
-            false
-        });
-        self.given
     }
 }
 
