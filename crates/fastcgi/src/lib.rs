@@ -13,9 +13,11 @@
 pub mod connection;
 pub mod encode;
 pub mod error;
+mod event;
 pub mod pairs;
 pub mod record;
 
-pub use connection::{BeginRequest, Connection, Event, Ignored};
+pub use connection::Connection;
 pub use error::ProtocolError;
+pub use event::{BeginRequest, Event, Ignored};
 pub use pairs::{PairError, Pairs};
