@@ -96,18 +96,23 @@ pub struct CheckArgs {
 // Here there is a default, the same for the unit and for the web servers.
 #[command(
     mut_arg("listen", |listen| listen.help(LISTEN_HERE)),
-    mut_arg("app", |app| app.required(false).required_if_eq_any(WebServer::of_an_application()))
+    mut_arg("app", |app| app.required(false).help(APP_HERE))
 )]
 pub struct ConfigArgs {
     /// What to write for
     #[arg(value_enum, value_name = "SERVER")]
     pub server: WebServer,
+    /// Write for the pools of this configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     #[command(flatten)]
     pub options: ServeOptions,
     #[command(flatten)]
     pub site: SiteOptions,
 }
 
+const APP_HERE: &str =
+    "The application, as for serve; with --config the name of one pool [default: all pools of the file]";
 const LISTEN_HERE: &str = "As for serve; the web server connects to the first address that it can reach [default: \
                            /run/wsgi-fpm-NAME/wsgi.sock]";
 
@@ -127,19 +132,7 @@ pub enum WebServer {
     Reference,
 }
 
-impl WebServer {
-    /// Those that are written for an application, by the argument that it is then.
-    fn of_an_application() -> impl IntoIterator<Item = (&'static str, String)> {
-        let names = Self::value_variants()
-            .iter()
-            .filter(|server| **server != Self::Reference);
-        names
-            .filter_map(Self::to_possible_value)
-            .map(|server| ("server", server.get_name().to_owned()))
-    }
-}
-
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Web server")]
 pub struct SiteOptions {
     /// Files that the web server sends itself, such as /static=/srv/blog/static; can be repeated

@@ -153,6 +153,16 @@ impl Pool {
         Ok(pool)
     }
 
+    /// The same for a configuration that is only written.
+    ///
+    /// # Errors
+    /// Names the option that can't be as it was said.
+    pub fn for_file_elsewhere(name: &PoolName, layers: Layers) -> Result<Self, ConfigError> {
+        let mut pool = Self::new(layers, Runs::Elsewhere)?;
+        pool.settings.pool = name.as_str().to_owned();
+        Ok(pool)
+    }
+
     /// For a configuration that is only written: directories, files and accounts of the machine that it is for may be
     /// missing here, and the web server's own default stands in for an address.
     ///

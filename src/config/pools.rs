@@ -95,6 +95,14 @@ impl FilePool {
         Pool::for_file(&self.name, self.layers.clone())
     }
 
+    /// The pool for a configuration that is only written, perhaps for another machine.
+    ///
+    /// # Errors
+    /// Names the option that can't be as it was said.
+    pub fn elsewhere(&self) -> Result<Pool, ConfigError> {
+        Pool::for_file_elsewhere(&self.name, self.layers())
+    }
+
     /// What holds of it, as its file would say it.
     pub fn layers(&self) -> Layers {
         let mut layers = self.layers.clone();

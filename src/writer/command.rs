@@ -16,9 +16,24 @@ pub struct Command {
     /// Each with its value.
     pub options: Vec<(String, Option<Value>)>,
     typed: Vec<String>,
+    /// The configuration file, if one says everything.
+    file: Option<String>,
 }
 
 impl Command {
+    /// Of a program that serves the pools of this file.
+    ///
+    /// # Errors
+    /// If its path can't stand in a configuration.
+    pub fn of_file(path: &Path) -> Result<Self, anyhow::Error> {
+        let path = super::absolute(path)?;
+        Ok(Self {
+            options: Vec::new(),
+            typed: Vec::new(),
+            file: Some(Value::path("--config", &path)?.as_str().to_owned()),
+        })
+    }
+
     /// `block`: what the application says of itself.
     ///
     /// # Errors
@@ -31,6 +46,7 @@ impl Command {
                 .filter(|said| said.option.key != "app")
                 .map(|said| said.option.long())
                 .collect(),
+            file: None,
         };
         let is_typed = |key: &str| typed.iter().any(|said| said.option.key == key);
         // These depend on where and by whom the program is started; a script says them for itself.
@@ -89,6 +105,13 @@ impl Command {
 
     /// Comment lines that say which application the configuration fits. `group` is the web server's.
     pub fn comment(&self, site: &Site, group: &str) -> String {
+        if let Some(file) = &self.file {
+            return format!(
+                "#\n# The applications run as\n#     wsgi-fpm serve -c {}\n\
+                 # and their sockets are for the group of the web server: listen_group = \"{group}\" in that file.\n",
+                shell_word(file)
+            );
+        }
         let mut line = format!("wsgi-fpm serve {}", shell_word(site.app.as_str()));
         for (name, value) in &self.options {
             line.push_str(" --");

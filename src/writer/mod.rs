@@ -5,6 +5,7 @@ mod apache;
 mod caddy;
 mod command;
 mod fcgid;
+mod file;
 mod haproxy;
 mod lighttpd;
 mod nginx;
@@ -51,6 +52,21 @@ pub enum WriterError {
              site with --server-name"
     )]
     NoCertificate(String),
+    #[error("name the application, or a configuration file with -c FILE")]
+    NoApplication,
+    #[error("{0}: it has no meaning beside a configuration file; write it there, or leave the file out")]
+    BesideAFile(String),
+    #[error("{0}: the file has no such pool; it has {1}")]
+    NoPool(String, String),
+    #[error("this is written for one application alone; name it and its options in place of the file")]
+    NotOfAFile,
+    #[error("this server's configuration is written for one pool at a time: name one of {0} behind the file")]
+    OnePool(String),
+    #[error(
+        "--server-name: the pools of the file need several sites, since more than one has the same path; name one pool behind \
+             the file"
+    )]
+    SeveralSites,
     #[error("--static {0}: named twice")]
     StaticTwice(String),
     #[error("--static {url}: {} is not a directory", .directory.display())]
@@ -145,38 +161,52 @@ pub fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn write(args: ConfigArgs) -> anyhow::Result<String> {
-    let ConfigArgs { server, options, site } = args;
+    let ConfigArgs {
+        server,
+        config,
+        options,
+        site,
+    } = args;
+    let mut typed = options.0;
     if server == WebServer::Reference {
         return Ok(settings::tables::reference());
     }
-    let mut typed = options.0;
+    if let Some(file) = config {
+        return file::write(server, &file, &typed, &site);
+    }
+    if !typed.iter().any(|said| said.option.key == "app") {
+        return Err(WriterError::NoApplication.into());
+    }
     let block = script::options_of(&mut typed)?;
     let pool = Pool::for_config(block.clone(), &typed)?;
     let site = Site::new(&pool, site)?;
-    if site.port == Some(HTTPS) && site.tls.is_none() && server != WebServer::Systemd {
-        let name = site.server_names.first().map_or("NAME", String::as_str);
-        return Err(WriterError::NoCertificate(name.to_owned()).into());
-    }
+    site.check_port(server)?;
     let command = Command::new(&pool, &site, &typed, &block)?;
     let program = program(site.options.program.as_deref())?;
     let text = match server {
-        WebServer::Nginx => nginx::write(&site, &command),
-        WebServer::Apache => apache::write(&site, &command),
         WebServer::ApacheFcgid => {
             let target = fcgid::target(&pool, &program, &command)?;
-            fcgid::write(&site, pool.settings.workers, &target, &command)
+            fcgid::write(&site, pool.settings.workers, &target, &command)?
         }
-        WebServer::Lighttpd => lighttpd::write(&site, &command),
-        WebServer::Caddy => caddy::write(&site, &command),
-        WebServer::Haproxy => haproxy::write(&site, &command),
-        WebServer::Systemd => systemd::write(&site, &program, &command),
-        WebServer::Reference => Ok(settings::tables::reference()),
+        WebServer::Systemd => systemd::write(&site, &program, &command)?,
+        server => served(server, &site, &command)?,
     };
-    let text = text?;
     Ok(match site.missing() {
         Some(note) => with_note(&text, &note),
         None => text,
     })
+}
+
+/// For a web server that connects to what this program serves.
+fn served(server: WebServer, site: &Site, command: &Command) -> Result<String, WriterError> {
+    match server {
+        WebServer::Nginx => nginx::write(&[site], command),
+        WebServer::Apache => apache::write(site, command),
+        WebServer::Lighttpd => lighttpd::write(site, command),
+        WebServer::Caddy => caddy::write(site, command),
+        WebServer::Haproxy => haproxy::write(site, command),
+        WebServer::ApacheFcgid | WebServer::Systemd | WebServer::Reference => Err(WriterError::NotOfAFile),
+    }
 }
 
 /// `text` with a further line at the end of the comment that it begins with.
@@ -212,6 +242,16 @@ impl Site {
             name,
             options,
         })
+    }
+
+    /// # Errors
+    /// Browsers would speak HTTPS there, and there is no certificate.
+    fn check_port(&self, server: WebServer) -> Result<(), WriterError> {
+        if self.port == Some(HTTPS) && self.tls.is_none() && server != WebServer::Systemd {
+            let name = self.server_names.first().map_or("NAME", String::as_str);
+            return Err(WriterError::NoCertificate(name.to_owned()));
+        }
+        Ok(())
     }
 
     /// What of the application is not on this machine.

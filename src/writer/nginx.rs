@@ -17,20 +17,61 @@ const BUFFERS: u64 = 16;
 /// nginx takes the first buffer for each request: more than this is a limit that was not meant as one.
 const LARGEST_HEAD: u64 = 1 << 30;
 
-pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
-    let name = &site.name;
-    let backend = site.backend()?;
+/// Sites of one file of nginx. Those whose paths are different become locations of one server.
+pub fn write(sites: &[&Site], command: &Command) -> Result<String, WriterError> {
+    let servers = servers(sites);
+    let first = servers[0][0];
+    if servers.len() > 1 && !first.server_names.is_empty() {
+        return Err(WriterError::SeveralSites);
+    }
+    let names = sites
+        .iter()
+        .map(|site| site.name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ");
+    let file = if sites.len() == 1 { &first.name } else { "wsgi-fpm" };
     let mut text = format!(
-        "# {name} behind nginx. Put it into /etc/nginx/conf.d/{name}.conf, or wherever files are included into http {{ }}, then:\n\
+        "# {names} behind nginx. Put it into /etc/nginx/conf.d/{file}.conf, or wherever files are included into http {{ }}, then:\n\
          #     nginx -t && systemctl reload nginx\n\
-         {}{}\n\
-         upstream {name} {{\n    server {};\n",
-        nameless(site),
-        command.comment(site, "www-data"),
-        address(&backend)
+         {}{}",
+        if servers.len() == 1 { nameless(first) } else { "" },
+        command.comment(first, "www-data"),
     );
-    let kept = times::kept(&site.limits);
-    match kept {
+    for site in sites {
+        text.push_str(&upstream(site)?);
+    }
+    for sites in &servers {
+        // Where there is more than one, somebody has to say what is for which.
+        let name = (servers.len() > 1).then(|| format!("{}.example.org", sites[sites.len() - 1].name));
+        text.push_str(&server_of(sites, name.as_deref())?);
+    }
+    Ok(text)
+}
+
+/// Sites that can share a server: no two of them have the same path. The whole site comes last, as one reads it.
+fn servers<'a>(sites: &[&'a Site]) -> Vec<Vec<&'a Site>> {
+    let mut servers: Vec<Vec<&Site>> = Vec::new();
+    for &site in sites {
+        let has_room =
+            |server: &&mut Vec<&Site>| server.iter().all(|other| other.mount.as_str() != site.mount.as_str());
+        match servers.iter_mut().find(has_room) {
+            Some(server) => server.push(site),
+            None => servers.push(vec![site]),
+        }
+    }
+    for server in &mut servers {
+        server.sort_by_key(|site| site.mount.as_str().is_empty());
+    }
+    servers
+}
+
+fn upstream(site: &Site) -> Result<String, WriterError> {
+    let mut text = format!(
+        "\nupstream {} {{\n    server {};\n",
+        site.name,
+        address(&site.backend()?)
+    );
+    match times::kept(&site.limits) {
         Some(kept) => {
             let _ = write!(
                 text,
@@ -55,11 +96,22 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
         }
     }
     text.push_str("}\n");
+    Ok(text)
+}
+
+/// The server with all of its locations. `name`: what stands for a name that nobody has said.
+fn server_of(sites: &[&Site], name: Option<&str>) -> Result<String, WriterError> {
+    let site = sites[0];
+    let mut text = String::new();
+    if name.is_some() {
+        text.push_str("\n# Put the name of the site in place of this one.");
+    }
     if site.is_redirected_to() {
-        text.push_str(&server(site, HTTP, ""));
+        text.push_str(&server(site, HTTP, "", name));
         text.push_str("    return 301 https://$host$request_uri;\n}\n");
     }
-    text.push_str(&server(site, site.port(), if site.tls.is_some() { " ssl" } else { "" }));
+    let parameters = if site.tls.is_some() { " ssl" } else { "" };
+    text.push_str(&server(site, site.port(), parameters, name));
     if let Some(tls) = &site.tls {
         let _ = write!(
             text,
@@ -68,12 +120,10 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
             word(tls.key.without(SERVER, &["$"])?)
         );
     }
-    let _ = write!(
-        text,
-        "\n    # Largest request body, as {}.\n    client_max_body_size {};\n",
-        site.limits.body_max.name(),
-        *site.limits.body_max
-    );
+    let is_one = sites.len() == 1;
+    if is_one {
+        text.push_str(&body_max(site, "    "));
+    }
     for files in &site.statics {
         let url = files.url.directory();
         let directory = files.directory.directory();
@@ -84,6 +134,25 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
             word(directory.without(SERVER, &["$"])?)
         );
     }
+    for site in sites {
+        text.push_str(&location(site, !is_one)?);
+    }
+    text.push_str("}\n");
+    Ok(text)
+}
+
+fn body_max(site: &Site, indent: &str) -> String {
+    let limit = &site.limits.body_max;
+    format!(
+        "\n{indent}# Largest request body, as {}.\n{indent}client_max_body_size {};\n",
+        limit.name(),
+        **limit
+    )
+}
+
+/// `own_limit`: others in its server may have another one.
+fn location(site: &Site, own_limit: bool) -> Result<String, WriterError> {
+    let mut text = String::new();
     let mount = site.mount.directory();
     if !site.mount.as_str().is_empty() {
         let target = site
@@ -98,18 +167,22 @@ pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
     }
     let _ = write!(
         text,
-        "\n    location {} {{\n        fastcgi_pass {name};\n{}",
+        "\n    location {} {{\n        fastcgi_pass {};\n{}",
         word(mount.as_str()),
-        if kept.is_some() {
+        site.name,
+        if times::kept(&site.limits).is_some() {
             "        fastcgi_keep_conn on;\n"
         } else {
             ""
         },
     );
+    if own_limit {
+        text.push_str(&body_max(site, "        "));
+    }
     text.push_str(&buffers(site));
     text.push_str(&timeouts(site));
-    text.push_str(&params(&backend));
-    text.push_str("    }\n}\n");
+    text.push_str(&params(&site.backend()?));
+    text.push_str("    }\n");
     Ok(text)
 }
 
@@ -129,10 +202,12 @@ fn nameless(site: &Site) -> &'static str {
 }
 
 /// The first lines of a server block.
-fn server(site: &Site, port: u16, parameters: &str) -> String {
+fn server(site: &Site, port: u16, parameters: &str, name: Option<&str>) -> String {
     let mut text = format!("\nserver {{\n    listen {port}{parameters};\n    listen [::]:{port}{parameters};\n");
-    if !site.server_names.is_empty() {
-        let _ = writeln!(text, "    server_name {};", site.server_names.join(" "));
+    let names = site.server_names.join(" ");
+    let names = name.unwrap_or(&names);
+    if !names.is_empty() {
+        let _ = writeln!(text, "    server_name {names};");
     }
     text
 }

@@ -1,5 +1,6 @@
 //! What `wsgi-fpm config` prints, given to the servers as it is, in front of the application that it was written for.
 
+mod file;
 mod sites;
 mod started;
 mod tls;

@@ -10,7 +10,7 @@ use crate::run::{output, program, refusal};
 #[test]
 fn wrong_command_lines_are_refused_as_by_serve() {
     assert!(refused(&["ngnix", "app"]).contains("'nginx'"));
-    assert!(refused(&["nginx"]).contains("<APP>"));
+    assert!(refused(&["nginx"]).starts_with("name the application, or a configuration file"));
     assert!(refused(&[]).contains("<SERVER>"));
     assert!(refused(&["nginx", "app", "--lisen", "/x"]).contains("'--listen'"));
     for options in [
@@ -156,4 +156,34 @@ fn what_is_missing_here_is_noted_in_the_head_and_not_refused() {
         assert!(head.contains(note) && !rest.contains(note), "{text}");
     }
     assert!(!super::config("nginx", &[]).contains("missing"));
+}
+
+#[test]
+fn what_can_not_be_written_for_a_file_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("wsgi-fpm.toml");
+    let text = "[pool.a]\napp = \"a\"\nlisten = \":9000\"\n[pool.b]\napp = \"b\"\nlisten = \":9001\"\n";
+    std::fs::write(&file, text).unwrap();
+    let refused = |words: &[&str]| {
+        let words: Vec<_> = [words[0], "-c", file.to_str().unwrap()]
+            .iter()
+            .chain(&words[1..])
+            .copied()
+            .collect();
+        refused(&words)
+    };
+    assert_eq!(
+        refused(&["caddy"]),
+        "this server's configuration is written for one pool at a time: name one of a, b behind the file"
+    );
+    assert_eq!(refused(&["nginx", "c"]), "c: the file has no such pool; it has a, b");
+    assert!(
+        refused(&["nginx", "a", "--threads", "2"])
+            .starts_with("--threads: it has no meaning beside a configuration file")
+    );
+    assert!(
+        refused(&["nginx", "--server-name", "x.example.org"])
+            .starts_with("--server-name: the pools of the file need several sites")
+    );
+    assert!(refused(&["systemd"]).starts_with("this is written for one application alone"));
 }

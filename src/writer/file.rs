@@ -1,0 +1,45 @@
+//! The configuration of a web server for the pools of a configuration file.
+
+use std::path::Path;
+
+use settings::Said;
+use settings::values::PoolName;
+
+use super::command::Command;
+use super::{Site, WriterError, nginx, served};
+use crate::cli::{SiteOptions, WebServer};
+use crate::config::pools;
+
+/// Writes for the pool that was typed, or for all.
+///
+/// # Errors
+/// The file has a mistake, there is no such pool, or this server's configuration can't be written for a file.
+pub fn write(server: WebServer, file: &Path, typed: &[Said], options: &SiteOptions) -> anyhow::Result<String> {
+    if let Some(said) = typed.iter().find(|said| said.option.key != "app") {
+        return Err(WriterError::BesideAFile(said.place.name(said.option)).into());
+    }
+    let wanted = typed.first().and_then(|said| said.values.first());
+    let wanted = wanted.map(|name| name.to_string_lossy());
+    let mut pools = pools::load(file)?.pools;
+    let names = pools.keys().map(PoolName::as_str).collect::<Vec<_>>().join(", ");
+    if let Some(wanted) = wanted {
+        pools.retain(|name, _| name.as_str() == wanted);
+        if pools.is_empty() {
+            return Err(WriterError::NoPool(wanted.into_owned(), names).into());
+        }
+    }
+    let mut sites = Vec::new();
+    for definition in pools.values() {
+        let site = Site::new(&definition.elsewhere()?, options.clone())?;
+        site.check_port(server)?;
+        sites.push(site);
+    }
+    let command = Command::of_file(file)?;
+    let text = match (server, sites.as_slice()) {
+        (WebServer::ApacheFcgid | WebServer::Systemd, _) => return Err(WriterError::NotOfAFile.into()),
+        (server, [site]) => served(server, site, &command)?,
+        (WebServer::Nginx, sites) => nginx::write(&sites.iter().collect::<Vec<_>>(), &command)?,
+        _ => return Err(WriterError::OnePool(names).into()),
+    };
+    Ok(text)
+}
