@@ -4,6 +4,7 @@
 pub mod arguments;
 mod message;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -39,7 +40,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Print the configuration of a web server or a systemd unit for an application, or a configuration file with every option
     Config(Box<ConfigArgs>),
-    /// Run Python inside this program; the supervisor starts its leaders with it
+    /// Run Python as somebody, and inside this program; the supervisor starts its leaders with it
     #[command(hide = true)]
     Host(HostArgs),
 }
@@ -96,6 +97,7 @@ pub struct CheckArgs {
 // Here there is a default, the same for the unit and for the web servers.
 #[command(
     mut_arg("listen", |listen| listen.help(LISTEN_HERE)),
+    mut_arg("user", |user| user.help("systemd: who runs the application [default: www-data]")),
     mut_arg("app", |app| app.required(false).help(APP_HERE))
 )]
 pub struct ConfigArgs {
@@ -151,12 +153,6 @@ pub struct SiteOptions {
     /// Private key of the certificate, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// systemd: who runs the application
-    #[arg(long, value_name = "USER", default_value = "www-data", value_parser = parse_account)]
-    pub user: String,
-    /// systemd: the group of the same [default: the user's own]
-    #[arg(long, value_name = "GROUP", value_parser = parse_account)]
-    pub group: Option<String>,
     /// systemd and apache-fcgid: path of wsgi-fpm [default: of this one]
     #[arg(long, value_name = "FILE")]
     pub program: Option<PathBuf>,
@@ -164,15 +160,18 @@ pub struct SiteOptions {
 
 #[derive(Debug, Args)]
 pub struct HostArgs {
+    /// Whom to become first, as JSON
     #[arg(long)]
-    pub libpython: PathBuf,
-    #[arg(long)]
-    pub python: PathBuf,
+    pub identity: Option<String>,
+    /// What runs the command inside this process, if it can
+    #[arg(long, requires = "python_version")]
+    pub libpython: Option<PathBuf>,
     /// The version that the interpreter reports, "3.11.7": the library must report the same
     #[arg(long)]
-    pub python_version: String,
-    #[arg(long)]
-    pub engine: PathBuf,
+    pub python_version: Option<String>,
+    /// An interpreter and its arguments
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
 }
 
 fn parse_static(typed: &str) -> Result<(String, PathBuf), &'static str> {
@@ -189,14 +188,6 @@ fn parse_server_name(typed: &str) -> Result<String, &'static str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if typed.is_empty() || typed.starts_with(['.', '-']) || !typed.chars().all(allowed) {
         return Err("write one host name, such as blog.example.org");
-    }
-    Ok(typed.to_owned())
-}
-
-fn parse_account(typed: &str) -> Result<String, &'static str> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if typed.is_empty() || typed.starts_with(['.', '-']) || !typed.chars().all(allowed) {
-        return Err("write a name or number of the system's accounts");
     }
     Ok(typed.to_owned())
 }

@@ -106,7 +106,7 @@ async fn serve(
 
 /// The pool's Python, of which the directories to watch depend; `None` if a signal ends the program first.
 async fn find_python(pool: &Pool, signals: &mut Signals) -> Result<Option<Interpreter>, PythonError> {
-    let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir);
+    let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir, &pool.identity);
     let mut finding = pin!(wanted.find());
     loop {
         let (signal, wish) = tokio::select! {

@@ -1,10 +1,10 @@
-//! Runs a leader's Python: embedded in this program where that Python ships a shared libpython, else by its own
-//! executable. Either way the same bootstrap loads the same engine. Knows nothing of what the engine does.
+//! Runs a leader's Python, as its pool's user: embedded in this program where that Python ships a shared libpython, else by its
+//! own executable. Either way the same bootstrap loads the same engine. Knows nothing of what the engine does.
 //!
 //! One of the few places that have `unsafe`: loading a library and calling CPython's `main` can't be done without.
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -18,6 +18,7 @@ use contract::denied::{Denied, Wish, denied};
 
 use crate::cli::HostArgs;
 use crate::python::Interpreter;
+use crate::users::{self, Identity};
 
 const BOOTSTRAP: &str = include_str!("bootstrap.py");
 const ENGINE_NAME: &str = "libwsgi_fpm_engine.so";
@@ -53,7 +54,6 @@ pub enum HostError {
 /// Everything that is needed to start a leader's Python, found once: a reload uses the same files.
 #[derive(Debug, Clone)]
 pub struct Host {
-    program: PathBuf,
     engine: PathBuf,
     executable: PathBuf,
     version: String,
@@ -61,10 +61,12 @@ pub struct Host {
 }
 
 impl Host {
+    /// `identity`: who is to read it all.
+    ///
     /// # Errors
     /// The engine is missing, or [`HOSTING_VARIABLE`] asks for what there is not.
-    pub fn new(interpreter: &Interpreter) -> Result<Self, HostError> {
-        let program = std::env::current_exe().map_err(HostError::OwnPath)?;
+    pub fn new(interpreter: &Interpreter, identity: &Identity) -> Result<Self, HostError> {
+        let program = users::program().map_err(HostError::OwnPath)?;
         let found = libpython(interpreter);
         let hosting = match std::env::var_os(HOSTING_VARIABLE) {
             None => found.map_or(Hosting::Exec, |libpython| Hosting::Embedded { libpython }),
@@ -82,8 +84,7 @@ impl Host {
             Some(wanted) => return Err(HostError::UnknownHosting(wanted.to_string_lossy().into_owned())),
         };
         Ok(Self {
-            engine: engine(&program)?,
-            program,
+            engine: identity.looks(|| engine(&program))?,
             executable: interpreter.executable.clone(),
             version: interpreter.version().to_owned(),
             hosting,
@@ -94,18 +95,24 @@ impl Host {
         &self.hosting
     }
 
-    /// The command that runs the engine's `main` in the pool's Python.
-    pub fn command(&self) -> Command {
+    /// The command that runs the engine's `main` in the pool's Python, as the pool's user.
+    ///
+    /// # Errors
+    /// This program's own path is unknown.
+    pub fn command(&self, identity: &Identity) -> io::Result<Command> {
+        let command = exec_command(&self.executable, &self.engine);
         match &self.hosting {
             Hosting::Embedded { libpython } => {
-                let mut command = Command::new(&self.program);
-                command.arg("host").arg("--libpython").arg(libpython);
-                command.arg("--python").arg(&self.executable);
-                command.arg("--python-version").arg(&self.version);
-                command.arg("--engine").arg(&self.engine);
-                command
+                let version = OsStr::new(&self.version);
+                let with = [
+                    OsStr::new("--libpython"),
+                    libpython.as_ref(),
+                    OsStr::new("--python-version"),
+                    version,
+                ];
+                identity.hosted(&with, command)
             }
-            Hosting::Exec => exec_command(&self.executable, &self.engine),
+            Hosting::Exec => identity.command(command),
         }
     }
 }
@@ -159,48 +166,55 @@ fn library_places(interpreter: &Interpreter) -> Vec<PathBuf> {
     places
 }
 
-/// The hidden subcommand `host`: becomes the leader's Python. Where the library turns out not to be the interpreter's, or
-/// can't be loaded, the interpreter's own executable takes over in this very process.
+/// The hidden subcommand `host`: becomes somebody, then the command. Where a libpython is named, that runs it in this very
+/// process; if it turns out not to be the interpreter's, or can't be loaded, the interpreter's own executable takes over.
 pub fn run(args: &HostArgs) -> anyhow::Result<ExitCode> {
-    match embed(args) {
+    if let Some(identity) = &args.identity {
+        let identity: Identity = serde_json::from_str(identity).context("what is no identity")?;
+        identity.put_on()?;
+    }
+    let (python, arguments) = args.command.split_first().context("no command")?;
+    let (Some(libpython), Some(version)) = (&args.libpython, &args.python_version) else {
+        return exec(python, arguments).map(|never| match never {});
+    };
+    match embed(libpython, version, &args.command) {
         Ok(code) => Ok(code),
         Err(error) => {
-            let python = args.python.display();
-            eprintln!("wsgi-fpm: libpython can't be embedded, {python} runs instead: {error:#}");
-            exec(args).map(|never| match never {})
+            let name = python.display();
+            eprintln!("wsgi-fpm: libpython can't be embedded, {name} runs instead: {error:#}");
+            exec(python, arguments).map(|never| match never {})
         }
     }
 }
 
-fn exec(args: &HostArgs) -> anyhow::Result<Infallible> {
-    let error = exec_command(&args.python, &args.engine).exec();
-    Err(error).with_context(|| format!("{} can't be run", args.python.display()))
+fn exec(python: &OsStr, arguments: &[OsString]) -> anyhow::Result<Infallible> {
+    let error = Command::new(python).args(arguments).exec();
+    if let Some(denied) = denied(Path::new(python), Wish::Run) {
+        bail!("{denied}");
+    }
+    Err(error).with_context(|| format!("{} can't be run", python.display()))
 }
 
-fn embed(args: &HostArgs) -> anyhow::Result<ExitCode> {
-    let path = args.libpython.display();
+/// `command`: as its interpreter would be called.
+fn embed(libpython: &Path, version: &str, command: &[OsString]) -> anyhow::Result<ExitCode> {
+    let path = libpython.display();
     // Everything that can fail comes before Python starts.
     // CPython finds the standard library and the virtual environment by argv[0].
-    let arguments = [
-        c_string(args.python.as_os_str().as_bytes())?,
-        c_string(b"-c")?,
-        c_string(BOOTSTRAP.as_bytes())?,
-        c_string(args.engine.as_os_str().as_bytes())?,
-    ];
+    let arguments = command
+        .iter()
+        .map(|argument| CString::new(argument.as_bytes()).context("a path with a NUL byte"))
+        .collect::<Result<Vec<_>, _>>()?;
     // SAFETY: initialisers of a library run, as they do when the interpreter's executable loads it; this process has
     // one thread and has loaded no other Python. RTLD_GLOBAL: extension modules take CPython's symbols from it.
-    let library = unsafe { Library::open(Some(&args.libpython), RTLD_NOW | RTLD_GLOBAL) }
+    let library = unsafe { Library::open(Some(libpython), RTLD_NOW | RTLD_GLOBAL) }
         .with_context(|| format!("{path} can't be loaded"))?;
     // SAFETY: `const char *Py_GetVersion(void)` in every CPython.
     let py_get_version: Symbol<unsafe extern "C" fn() -> *const c_char> =
         unsafe { library.get(b"Py_GetVersion\0") }.with_context(|| format!("{path} is no libpython"))?;
     // SAFETY: may be called before initialisation and returns a NUL-terminated string that is never freed.
-    let version = unsafe { CStr::from_ptr(py_get_version()) }.to_string_lossy();
-    if version.split(' ').next() != Some(args.python_version.as_str()) {
-        bail!(
-            "{path} is of Python {version}, the interpreter is {}",
-            args.python_version
-        );
+    let found = unsafe { CStr::from_ptr(py_get_version()) }.to_string_lossy();
+    if found.split(' ').next() != Some(version) {
+        bail!("{path} is of Python {found}, the interpreter is {version}");
     }
     // SAFETY: `int Py_BytesMain(int argc, char **argv)` in every CPython since 3.8.
     let py_bytes_main: Symbol<unsafe extern "C" fn(c_int, *mut *mut c_char) -> c_int> =
@@ -214,10 +228,6 @@ fn embed(args: &HostArgs) -> anyhow::Result<ExitCode> {
     // Threads that Python did not join may still run its code, so the library is never unloaded.
     std::mem::forget(library);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
-}
-
-fn c_string(bytes: &[u8]) -> anyhow::Result<CString> {
-    CString::new(bytes).context("a path with a NUL byte")
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod pool;
 mod preview;
 mod python;
 mod script;
+mod users;
 mod writer;
 
 use std::ffi::OsString;

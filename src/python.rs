@@ -15,6 +15,7 @@ use settings::Setting;
 use tokio::process::Command;
 
 use crate::children::Ours;
+use crate::users::Identity;
 
 /// The engine's stable ABI begins with this version.
 const OLDEST: [u32; 3] = [3, 9, 0];
@@ -132,6 +133,8 @@ pub enum PythonError {
     #[error("{named}: {} did not answer within {} s when asked for its version", .path.display(),
             PROBE_TIMEOUT.as_secs())]
     Hangs { named: Source, path: PathBuf },
+    #[error("{named}: {} can't be run: {how}", .path.display())]
+    NotAs { named: Source, path: PathBuf, how: String },
     #[error("{named}: {} is not a working Python: {how}", .path.display())]
     NotPython { named: Source, path: PathBuf, how: String },
     #[error("{named}: {} is Python {version}, which is too old: 3.9 or newer is needed", .path.display())]
@@ -168,6 +171,8 @@ pub struct Wanted {
     pub path: Vec<PathBuf>,
     /// The application's working directory, where `.venv` is looked for.
     pub chdir: PathBuf,
+    /// Who is to run it.
+    pub identity: Identity,
 }
 
 /// Where Python is looked for if there is no `$PATH`: lighttpd starts CGI scripts without one.
@@ -178,7 +183,7 @@ fn search_path(variable: Option<OsString>) -> Vec<PathBuf> {
 }
 
 impl Wanted {
-    pub fn from_environment(option: Setting<Option<PathBuf>>, chdir: &Path) -> Self {
+    pub fn from_environment(option: Setting<Option<PathBuf>>, chdir: &Path, identity: &Identity) -> Self {
         Self {
             option,
             own: own_environment(),
@@ -187,6 +192,7 @@ impl Wanted {
                 .map(PathBuf::from),
             path: search_path(std::env::var_os("PATH")),
             chdir: chdir.to_owned(),
+            identity: identity.clone(),
         }
     }
 
@@ -195,8 +201,8 @@ impl Wanted {
     /// # Errors
     /// Says what was looked for, where, and what to do.
     pub async fn find(&self) -> Result<Interpreter, PythonError> {
-        let (named, executable) = self.locate()?;
-        let interpreter = probe(&named, &executable).await?;
+        let (named, executable) = self.identity.looks(|| self.locate())?;
+        let interpreter = probe(&named, &executable, &self.identity).await?;
         check(named, executable, &interpreter)?;
         Ok(interpreter)
     }
@@ -338,12 +344,13 @@ fn is_executable(path: &Path) -> bool {
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-async fn probe(named: &Source, executable: &Path) -> Result<Interpreter, PythonError> {
+async fn probe(named: &Source, executable: &Path, identity: &Identity) -> Result<Interpreter, PythonError> {
     let (named, path) = (named.clone(), executable.to_owned());
+    let mut command = std::process::Command::new(executable);
     // -I would do the same, but Python 2 does not know it, and it deserves the message "too old" as well.
+    command.args(["-E", "-s", "-c", PROBE]);
     let running = async {
-        let child = Command::new(executable)
-            .args(["-E", "-s", "-c", PROBE])
+        let child = Command::from(identity.command(command)?)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -360,8 +367,18 @@ async fn probe(named: &Source, executable: &Path) -> Result<Interpreter, PythonE
         Ok(Err(error)) => return Err(PythonError::NotRun { named, path, error }),
         Err(_) => return Err(PythonError::Hangs { named, path }),
     };
-    answer(&output).map_err(|how| PythonError::NotPython { named, path, how })
+    answer(&output).map_err(|how| match how.split_once(OUR_ERROR) {
+        Some((_, how)) => PythonError::NotAs {
+            named,
+            path,
+            how: how.to_owned(),
+        },
+        None => PythonError::NotPython { named, path, how },
+    })
 }
+
+/// As this program begins the line in which it says why it can't become the user or run the interpreter.
+const OUR_ERROR: &str = "wsgi-fpm: error: ";
 
 fn answer(output: &Output) -> Result<Interpreter, String> {
     if !output.status.success() {
@@ -421,6 +438,7 @@ mod tests {
             virtual_env: None,
             path: vec![directory.join("path")],
             chdir: directory.to_owned(),
+            identity: Identity::default(),
         }
     }
 

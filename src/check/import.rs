@@ -109,7 +109,7 @@ impl Import {
     }
 
     async fn run(&mut self, pool: &Pool, limit: Timeout, mut stopped: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir);
+        let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir, &pool.identity);
         let interpreter = tokio::select! {
             interpreter = wanted.find() => interpreter?,
             () = is_stopped(&mut stopped) => return Ok(()),
@@ -135,7 +135,12 @@ impl Import {
             printed: Some(printed),
         };
         let begun = Instant::now();
-        let generation = Generation::start(1, Host::new(&interpreter)?.command(), &plan, events)?;
+        let generation = Generation::start(
+            1,
+            Host::new(&interpreter, &pool.identity)?.command(&pool.identity)?,
+            &plan,
+            events,
+        )?;
         let heard = Heard {
             events: received,
             printed: lines,

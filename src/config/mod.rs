@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 use contract::denied::Denied;
 use contract::log::LogSettings;
 use contract::settings::{Entry, ListenerKind, Settings};
-use settings::sections::{App, Front, Limits, Listen, Log, Processes};
-use settings::values::{Account, Address, AppName, Format, PoolName, Preload};
-use settings::{Entries, Layers, Mistake, Said, Setting};
+use settings::sections::{App, Front, Limits, Listen, Log, Processes, RunAs};
+use settings::values::{Address, AppName, Format, PoolName, Preload};
+use settings::{Entries, Layers, Mistake, Origin, Said, Setting};
 
-use environment::Environment;
+use crate::users::{self, Identity, UserError};
+use environment::{Environment, Inherited};
 
 pub use app::file_part;
 use app::{app_file, pool_name};
@@ -41,6 +42,8 @@ pub struct Pool {
     pub socket: SocketOptions,
     pub python: Setting<Option<PathBuf>>,
     pub environment: Environment,
+    /// Who its processes are.
+    pub identity: Identity,
 }
 
 /// Where the preview of `wsgi-fpm dev` listens.
@@ -93,10 +96,8 @@ pub enum ConfigError {
              serve --config FILE, by default {0}, which does not exist"
     )]
     NothingToServe(&'static str),
-    #[error("{0} {1}: no such user")]
-    NoSuchUser(String, Account),
-    #[error("{0} {1}: no such group")]
-    NoSuchGroup(String, Account),
+    #[error(transparent)]
+    User(#[from] UserError),
     #[error("{0}: at most {MAX_LISTENERS} addresses are possible")]
     TooManyListeners(String),
     #[error("{0} {1}: named twice")]
@@ -248,18 +249,26 @@ impl Pool {
         let app = App::take(&mut layers);
         let (front, processes) = (Front::take(&mut layers), Processes::take(&mut layers));
         let (limits, log) = (Limits::take(&mut layers), Log::take(&mut layers));
+        let run_as = RunAs::take(&mut layers);
         let (listen, socket) = listen(Listen::take(&mut layers), runs)?;
         let mistakes = layers.take_mistakes();
         if !mistakes.is_empty() {
             return Err(ConfigError::Mistakes(mistakes));
         }
-        let environment = Environment::new(&app);
+        let identity = match runs {
+            Runs::Here => Identity::find(&run_as, layers.entry())?,
+            Runs::Elsewhere => Identity::default(),
+        };
+        let environment = environment(&layers, &identity, &app);
         let name = app.app.as_ref().map_or("", AppName::as_str).to_owned();
-        let chdir = app::working_directory(&app.chdir, runs)?;
-        let pythonpath = app::pythonpath(&app.pythonpath, runs)?;
-        if runs == Runs::Here {
-            app::check_file(&name, &chdir)?;
-        }
+        let (chdir, pythonpath) = identity.looks(|| {
+            let chdir = app::working_directory(&app.chdir, runs)?;
+            let pythonpath = app::pythonpath(&app.pythonpath, runs)?;
+            if runs == Runs::Here {
+                app::check_file(&name, &chdir)?;
+            }
+            Ok::<_, ConfigError>((chdir, pythonpath))
+        })?;
         let python = match app.python.as_deref() {
             Some(python) => Some(app::utf8(app.python.name(), python.to_owned())?),
             None => None,
@@ -296,6 +305,7 @@ impl Pool {
             socket,
             python: app.python.map(|_| python),
             environment,
+            identity,
         })
     }
 }
@@ -313,6 +323,19 @@ fn add_defaults(layers: &mut Layers) {
     }
     if layers.said("workers").is_none() {
         layers.assume("workers", "auto");
+    }
+}
+
+fn environment(layers: &Layers, identity: &Identity, app: &App) -> Environment {
+    let inherited = match layers.entry() {
+        Entries::POOL => Inherited::Only(app.keep_env.to_vec()),
+        _ => Inherited::Everything,
+    };
+    let environment = Environment::new(inherited, identity, app);
+    let origin = layers.said("env_file").map(|said| &said.place.origin);
+    match origin {
+        Some(Origin::Script { .. }) => environment.read_by(identity.clone()),
+        _ => environment,
     }
 }
 
@@ -374,36 +397,16 @@ fn listen(options: Listen, runs: Runs) -> Result<(Setting<Vec<Address>>, SocketO
         owner: owner
             .as_ref()
             .filter(|_| is_here)
-            .map(|named| self::user(owner.name(), named))
+            .map(|named| users::user_number(owner.name(), named))
             .transpose()?,
         group: group
             .as_ref()
             .filter(|_| is_here)
-            .map(|named| self::group(group.name(), named))
+            .map(|named| users::group_number(group.name(), named))
             .transpose()?,
         backlog: i32::try_from(options.backlog.get()).unwrap_or(i32::MAX),
     };
     Ok((options.listen, socket))
-}
-
-fn user(option: &str, named: &Account) -> Result<u32, ConfigError> {
-    if let Ok(number) = named.as_str().parse() {
-        return Ok(number);
-    }
-    match nix::unistd::User::from_name(named.as_str()) {
-        Ok(Some(user)) => Ok(user.uid.as_raw()),
-        Ok(None) | Err(_) => Err(ConfigError::NoSuchUser(option.to_owned(), named.clone())),
-    }
-}
-
-fn group(option: &str, named: &Account) -> Result<u32, ConfigError> {
-    if let Ok(number) = named.as_str().parse() {
-        return Ok(number);
-    }
-    match nix::unistd::Group::from_name(named.as_str()) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) | Err(_) => Err(ConfigError::NoSuchGroup(option.to_owned(), named.clone())),
-    }
 }
 
 fn allowed_peers_from_environment() -> Result<Option<Vec<IpAddr>>, ConfigError> {

@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn pool_of_the_file_has_its_name_and_what_the_file_says() {
-        let text = "[defaults]\nthreads = 2\n\
+        let text = "[defaults]\nuser = \"root\"\nthreads = 2\n\
                     [pool.blog]\napp = \"mysite.wsgi:application\"\nlisten = \":0\"\n";
         let configuration = loaded(text).unwrap();
         let pool = configuration.pools[&"blog".parse().unwrap()].pool().unwrap();
@@ -202,11 +202,11 @@ mod tests {
 
     #[test]
     fn directory_that_is_missing_is_of_its_pool_alone() {
-        let text = "[pool.a]\napp = \"a\"\nlisten = \":0\"\nchdir = \"/no/such\"\n\
+        let text = "[defaults]\nuser = \"root\"\n[pool.a]\napp = \"a\"\nlisten = \":0\"\nchdir = \"/no/such\"\n\
                     [pool.b]\napp = \"b\"\nlisten = \":0\"\n";
         let pools = loaded(text).unwrap().pools;
         let error = pools[&"a".parse().unwrap()].pool().unwrap_err().to_string();
-        assert!(error.starts_with("wsgi-fpm.toml:4: pool.a.chdir /no/such: "), "{error}");
+        assert!(error.starts_with("wsgi-fpm.toml:6: pool.a.chdir /no/such: "), "{error}");
         assert!(pools[&"b".parse().unwrap()].pool().is_ok());
     }
 }

@@ -20,6 +20,7 @@ use tracing::warn;
 
 use crate::config::SocketOptions;
 use crate::pool::inherited;
+use crate::pool::reach::warn_of_closed_directories;
 use crate::pool::socket_file::{BindError, Inode, Place, SocketFile};
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
@@ -72,7 +73,9 @@ impl Listener {
         let listener = match address {
             Address::Unix(path) => {
                 check_directory(path, address)?;
-                unix(path, address.to_string(), options)
+                let listener = unix(path, address.to_string(), options)?;
+                warn_of_closed_directories(path, options);
+                Ok(listener)
             }
             Address::Tcp(tcp) => self::tcp(*tcp, options),
             Address::Fd(fd) => self::inherited(*fd, address.to_string()),

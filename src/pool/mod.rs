@@ -6,6 +6,7 @@ mod inherited;
 pub mod listeners;
 mod nofile;
 mod output;
+mod reach;
 mod socket_file;
 mod sockets;
 mod start;
@@ -28,6 +29,7 @@ use tracing::{debug, error, info, warn};
 use crate::config::Pool;
 use crate::config::pools::Definition;
 use crate::python::Interpreter;
+use crate::users::Identity;
 pub use generation::Order;
 use generation::{Event, Generation, Plan, What};
 use sockets::Sockets;
@@ -143,7 +145,10 @@ impl Running {
             name: definition.name().to_owned(),
             definition,
             pool: None,
-            found: interpreter.map(Found::new).transpose()?,
+            // Who names his Python beforehand runs it himself.
+            found: interpreter
+                .map(|python| Found::new(python, &Identity::default()))
+                .transpose()?,
             on_failure,
             sockets: Sockets::default(),
             handover: Handover::new().context("the handover can't be made")?,
@@ -293,7 +298,11 @@ impl Running {
             log: self.log.as_fd(),
             printed: None,
         };
-        let generation = Generation::start(self.last_number, found.host.command(), &plan, self.reports.clone())?;
+        let command = found
+            .host
+            .command(&pool.identity)
+            .context("the leader's command can't be made")?;
+        let generation = Generation::start(self.last_number, command, &plan, self.reports.clone())?;
         debug!(
             pool = self.name,
             generation = generation.number,
@@ -340,6 +349,11 @@ impl Running {
             return;
         }
         self.retire(Stage::Serving, Order::Retire);
+        // Once, and not to a developer, whose own files these are.
+        if let (false, OnFailure::Exit | OnFailure::Retry, Some(pool)) = (self.ever_ready, self.on_failure, &self.pool)
+        {
+            pool.identity.warn_of_root(&self.name);
+        }
         let member = &mut self.members[i];
         member.stage = Stage::Serving;
         self.ever_ready = true;

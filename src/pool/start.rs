@@ -10,6 +10,7 @@ use crate::config::Pool;
 use crate::config::pools::Definition;
 use crate::host::{Host, HostError, Hosting};
 use crate::python::{Interpreter, Wanted};
+use crate::users::Identity;
 
 /// A Python, and how it is run.
 #[derive(Debug, Clone)]
@@ -31,7 +32,7 @@ pub type Preparing = Pin<Box<dyn Future<Output = anyhow::Result<Prepared>> + Sen
 impl Found {
     /// # Errors
     /// The engine is missing.
-    pub fn new(interpreter: &Interpreter) -> Result<Self, HostError> {
+    pub fn new(interpreter: &Interpreter, identity: &Identity) -> Result<Self, HostError> {
         debug!(
             python = %interpreter,
             prefix = %interpreter.prefix.display(),
@@ -40,7 +41,7 @@ impl Found {
             shared = interpreter.shared,
             "Python found"
         );
-        let host = Host::new(interpreter)?;
+        let host = Host::new(interpreter, identity)?;
         match host.hosting() {
             Hosting::Embedded { libpython } => debug!(libpython = %libpython.display(), "Python is embedded"),
             Hosting::Exec => debug!("Python runs in its own executable"),
@@ -60,8 +61,8 @@ pub fn prepare(definition: Definition, found: Option<Found>, starts: Starts) -> 
         let found = match found {
             Some(found) => found,
             None => {
-                let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir);
-                Found::new(&wanted.find().await?)?
+                let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir, &pool.identity);
+                Found::new(&wanted.find().await?, &pool.identity)?
             }
         };
         Ok(Prepared { turn, pool, found })

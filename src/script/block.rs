@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use contract::denied::{Wish, denied};
+use settings::sections::RunAs;
 use settings::toml::Source;
 use settings::{Declaration, Entries, Mistake, Origin, Said};
 
@@ -80,9 +81,11 @@ pub fn read(script: &Path) -> Result<Vec<Said>, BlockError> {
     }
 }
 
-/// Everything that `serve` knows, since the same script may be served by it, but which application this is.
+/// Everything that `serve` knows, since the same script may be served by it, but which application this is, and by whom it is
+/// run: whoever may write to the script must not choose that.
 fn is_known(option: &Declaration) -> bool {
-    option.entries.has(Entries::SERVE.or(Entries::SCRIPTS)) && option.key != "app"
+    let is_for_it = option.entries.has(Entries::SERVE.or(Entries::SCRIPTS));
+    is_for_it && option.key != "app" && option.section != RunAs::TITLE
 }
 
 /// Number of the block's first line, from 1, and its text.

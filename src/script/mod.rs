@@ -158,7 +158,7 @@ fn become_python(script: &Path, start: Start) -> anyhow::Result<Infallible> {
 /// Becomes the Python that runs what the layers say.
 fn exec(layers: Layers, start: Start) -> anyhow::Result<Infallible> {
     let pool = Pool::for_script(layers, start.listener())?;
-    let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir);
+    let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir, &pool.identity);
     let python = wanted.executable()?;
     let program = std::env::current_exe().context("this program's own path is unknown")?;
     let engine = host::engine(&program)?;

@@ -64,7 +64,8 @@ impl Command {
         }
         for said in typed {
             let what = match said.option.key {
-                "app" | "chdir" | "python" | "pythonpath" | "listen" => continue,
+                // A unit says who runs it in its own way.
+                "app" | "chdir" | "python" | "pythonpath" | "listen" | "user" | "group" | "groups" => continue,
                 "env" => "--env",
                 "name" => "--name",
                 "mount" => "--mount",

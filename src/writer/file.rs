@@ -6,7 +6,7 @@ use settings::Said;
 use settings::values::PoolName;
 
 use super::command::Command;
-use super::{Site, WriterError, nginx, served};
+use super::{Site, WriterError, accounts, nginx, served};
 use crate::cli::{SiteOptions, WebServer};
 use crate::config::pools;
 
@@ -30,7 +30,7 @@ pub fn write(server: WebServer, file: &Path, typed: &[Said], options: &SiteOptio
     }
     let mut sites = Vec::new();
     for definition in pools.values() {
-        let site = Site::new(&definition.elsewhere()?, options.clone())?;
+        let site = Site::new(&definition.elsewhere()?, options.clone(), accounts(&[])?)?;
         site.check_port(server)?;
         sites.push(site);
     }

@@ -21,9 +21,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use settings::Setting;
 use settings::sections::Limits;
 use settings::values::{Address, Mount, Timeout};
+use settings::{Said, Setting};
 
 use crate::cli::{ConfigArgs, SiteOptions, WebServer};
 use crate::config::{ConfigError, Pool};
@@ -33,6 +33,8 @@ use value::Value;
 
 const HTTP: u16 = 80;
 const HTTPS: u16 = 443;
+/// Who runs web applications, on Debian.
+const USER: &str = "www-data";
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -44,6 +46,8 @@ pub enum WriterError {
         server: &'static str,
         character: String,
     },
+    #[error("{what} {named:?}: write a name or number of the system's accounts")]
+    Account { what: &'static str, named: String },
     #[error("{what} {value:?}: a configuration is written in UTF-8, which this is not")]
     NotUtf8 { what: String, value: String },
     #[error(
@@ -123,7 +127,17 @@ pub struct Site {
     pub tls: Option<Tls>,
     pub limits: Limits,
     pub listen: Setting<Vec<Address>>,
+    pub accounts: Accounts,
     pub options: SiteOptions,
+}
+
+/// Who runs the application.
+#[derive(Debug)]
+pub struct Accounts {
+    pub user: String,
+    /// None: the user's own.
+    pub group: Option<String>,
+    pub groups: Vec<String>,
 }
 
 /// What HTTPS needs: absolute paths of PEM files, which need not be on this machine.
@@ -179,7 +193,7 @@ fn write(args: ConfigArgs) -> anyhow::Result<String> {
     }
     let block = script::options_of(&mut typed)?;
     let pool = Pool::for_config(block.clone(), &typed)?;
-    let site = Site::new(&pool, site)?;
+    let site = Site::new(&pool, site, accounts(&typed)?)?;
     site.check_port(server)?;
     let command = Command::new(&pool, &site, &typed, &block)?;
     let program = program(site.options.program.as_deref())?;
@@ -221,7 +235,7 @@ fn with_note(text: &str, note: &str) -> String {
 }
 
 impl Site {
-    fn new(pool: &Pool, options: SiteOptions) -> Result<Self, anyhow::Error> {
+    fn new(pool: &Pool, options: SiteOptions, accounts: Accounts) -> Result<Self, anyhow::Error> {
         let name = ascii_name(&pool.settings.pool);
         let listen = pool.listen.clone().map(|listen| match listen.as_slice() {
             [] => vec![Address::Unix(default_socket(&name))],
@@ -240,6 +254,7 @@ impl Site {
             limits: pool.settings.limits.clone(),
             listen,
             name,
+            accounts,
             options,
         })
     }
@@ -308,6 +323,36 @@ impl Backend {
             Self::Unix(_) => true,
             Self::Tcp(address) => address.ip().is_loopback(),
         }
+    }
+}
+
+fn accounts(typed: &[Said]) -> Result<Accounts, WriterError> {
+    let named = |key: &'static str, what: &'static str| {
+        let values = typed
+            .iter()
+            .filter(|said| said.option.key == key)
+            .flat_map(|said| &said.values);
+        values
+            .map(|value| account(what, &value.to_string_lossy()))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let user = named("user", "--user")?.pop();
+    Ok(Accounts {
+        user: user.unwrap_or_else(|| USER.to_owned()),
+        group: named("group", "--group")?.pop(),
+        groups: named("groups", "--groups")?,
+    })
+}
+
+/// systemd takes no others, and has no way to quote them.
+fn account(what: &'static str, named: &str) -> Result<String, WriterError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match named.starts_with(['.', '-']) || !named.chars().all(allowed) {
+        true => Err(WriterError::Account {
+            what,
+            named: named.to_owned(),
+        }),
+        false => Ok(named.to_owned()),
     }
 }
 

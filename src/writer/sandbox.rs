@@ -45,7 +45,7 @@ pub fn settings(site: &Site, program: &Value, command: &Command) -> String {
         "# What a web application needs for nothing is kept away from it; docs/systemd.md has what may be missed.\n",
     );
     text.push_str(ALWAYS);
-    text.push_str(if ["root", "0"].contains(&site.options.user.as_str()) {
+    text.push_str(if ["root", "0"].contains(&site.accounts.user.as_str()) {
         ROOT
     } else {
         NOBODY_SPECIAL

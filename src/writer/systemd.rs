@@ -33,16 +33,21 @@ pub fn write(site: &Site, program: &Value, command: &Command) -> Result<String, 
              Requires={name}.socket"
         );
     }
-    let _ = write!(text, "\n[Service]\nUser={}\n", site.options.user);
-    if let Some(group) = &site.options.group {
+    let _ = write!(text, "\n[Service]\nUser={}\n", site.accounts.user);
+    if let Some(group) = &site.accounts.group {
         let _ = writeln!(text, "Group={group}");
     }
-    if let Some(group) = typed_group.or(added_group) {
-        let _ = writeln!(
-            text,
-            "# The web server's group: so that this user may give it the socket.\nSupplementaryGroups={}",
-            setting(group)
-        );
+    let web_group = typed_group.or(added_group);
+    if web_group.is_some() {
+        text.push_str("# The web server's group: so that this user may give it the socket.\n");
+    }
+    let further = web_group
+        .into_iter()
+        .map(setting)
+        .chain(site.accounts.groups.iter().cloned());
+    let further: Vec<_> = further.collect();
+    if !further.is_empty() {
+        let _ = writeln!(text, "SupplementaryGroups={}", further.join(" "));
     }
     let directories = runtime_directories(site)?;
     if !directories.is_empty() {
@@ -125,14 +130,14 @@ fn runtime_directories(site: &Site) -> Result<Vec<String>, WriterError> {
         };
         let directory = below.parent().unwrap_or(Path::new(""));
         if directory == Path::new("") {
-            if site.options.user == "root" {
+            if site.accounts.user == "root" {
                 continue;
             }
             return Err(WriterError::NotInRun {
                 option: site.listen.name().to_owned(),
                 socket: socket.clone(),
                 directory: socket.parent().map(PathBuf::from).unwrap_or_default(),
-                user: site.options.user.clone(),
+                user: site.accounts.user.clone(),
                 instead: default_socket(&site.name),
             });
         }

@@ -87,7 +87,7 @@ impl Checked {
 }
 
 /// A pool, and an application that starts.
-const POOL: &str = "[pool.blog]\napp = \"app:application\"\nchdir = \".\"\nlisten = \"./blog.sock\"\n";
+const POOL: &str = "[pool.blog]\napp = \"app:application\"\nchdir = \".\"\nlisten = \"./blog.sock\"\nuser = \"root\"\n";
 const APP: &str = "def application(environ, start_response):\n    return []\n";
 
 #[test]
@@ -159,7 +159,7 @@ fn two_pools_of_one_name_are_refused_with_both_places() {
 #[test]
 fn everything_that_is_wrong_with_file_and_pools_is_said_at_once() {
     let site = Site::new(
-        "[defaults]\nthreds = 2\n[pool.a]\n[pool.b]\napp = \"b\"\nchdir = \"/no/such\"\nlisten = \":0\"\nworkers = 0\n",
+        "[defaults]\nthreds = 2\n[pool.a]\n[pool.b]\napp = \"b\"\nchdir = \"/no/such\"\nuser = \"root\"\nlisten = \":0\"\nworkers = 0\n",
     );
     let checked = site.check(&[]);
     assert_eq!(checked.code, Some(2));
@@ -181,27 +181,27 @@ fn everything_that_is_wrong_with_file_and_pools_is_said_at_once() {
 #[test]
 fn account_that_does_not_exist_is_named() {
     let text = format!(
-        "{POOL}listen_owner = \"nosuchuser\"\n[pool.shop]\napp = \"app\"\nlisten = \":0\"\nlisten_group = \"nosuchgroup\"\n"
+        "{POOL}listen_owner = \"nosuchuser\"\n[pool.shop]\napp = \"app\"\nuser = \"root\"\nlisten = \":0\"\nlisten_group = \"nosuchgroup\"\n"
     );
     let site = Site::new(&text);
     let checked = site.check(&[]);
     assert_eq!((checked.code, checked.errors.as_str()), (Some(1), ""));
     assert_eq!(
         checked.pool("blog"),
-        "wsgi-fpm.toml:5: pool.blog.listen_owner nosuchuser: no such user"
+        "wsgi-fpm.toml:6: pool.blog.listen_owner nosuchuser: no such user"
     );
     assert_eq!(
         checked.pool("shop"),
-        "wsgi-fpm.toml:9: pool.shop.listen_group nosuchgroup: no such group"
+        "wsgi-fpm.toml:11: pool.shop.listen_group nosuchgroup: no such group"
     );
 }
 
 #[test]
 fn each_pool_is_imported_and_gets_its_line() {
     let site = Site::new(&format!(
-        "{POOL}[pool.bad]\napp = \"bad:app\"\nchdir = \".\"\nlisten = \"./bad.sock\"\n\
-         [pool.crash]\napp = \"crash:app\"\nchdir = \".\"\nlisten = \"./crash.sock\"\n\
-         [pool.python]\napp = \"app\"\npython = \"/no/such/venv\"\nlisten = \":0\"\n"
+        "{POOL}[pool.bad]\napp = \"bad:app\"\nchdir = \".\"\nlisten = \"./bad.sock\"\nuser = \"root\"\n\
+         [pool.crash]\napp = \"crash:app\"\nchdir = \".\"\nlisten = \"./crash.sock\"\nuser = \"root\"\n\
+         [pool.python]\napp = \"app\"\npython = \"/no/such/venv\"\nlisten = \":0\"\nuser = \"root\"\n"
     ));
     site.write("app.py", APP);
     site.write("bad.py", "print('on its way')\nimport nonesuch\n");
@@ -226,7 +226,7 @@ fn each_pool_is_imported_and_gets_its_line() {
     assert!(
         checked
             .pool("python")
-            .starts_with("wsgi-fpm.toml:15: pool.python.python /no/such/venv: no such file"),
+            .starts_with("wsgi-fpm.toml:18: pool.python.python /no/such/venv: no such file"),
         "{}",
         checked.out
     );
@@ -244,7 +244,9 @@ fn file_without_a_mistake_ends_with_success_and_says_nothing_else() {
 
 #[test]
 fn what_stands_against_a_socket_is_said_without_opening_it() {
-    let site = Site::new("[pool.blog]\napp = \"app\"\nchdir = \".\"\nlisten = [\"./no/blog.sock\", \"./app.py\"]\n");
+    let site = Site::new(
+        "[pool.blog]\napp = \"app\"\nchdir = \".\"\nlisten = [\"./no/blog.sock\", \"./app.py\"]\nuser = \"root\"\n",
+    );
     site.write("app.py", APP);
     let checked = site.check(&[]);
     assert_eq!(checked.code, Some(1));
@@ -363,7 +365,7 @@ fn python_that_is_none_is_named_by_its_pool() {
     assert_eq!(checked.code, Some(1));
     let line = checked.pool("blog");
     assert!(
-        line.starts_with("wsgi-fpm.toml:5: pool.blog.python ")
+        line.starts_with("wsgi-fpm.toml:6: pool.blog.python ")
             && line.ends_with("is not a working Python: exit status: 3: broken"),
         "{line}"
     );

@@ -18,3 +18,4 @@ mod pythons;
 mod run;
 mod steering;
 mod supervisor;
+mod users;

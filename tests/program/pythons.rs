@@ -202,8 +202,8 @@ fn foreign_libpython_is_not_embedded() {
     let stage = Stage::new();
     let mut command = program();
     command.args(["host", "--libpython"]).arg(stage.path("behaviour"));
-    command.arg("--python").arg(stage.python());
-    command.args(["--python-version", "3.12.1", "--engine", "/no/such/engine"]);
+    command.args(["--python-version", "3.12.1", "--"]).arg(stage.python());
+    command.args(["-c", "pass", "/no/such/engine"]);
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("libpython can't be embedded"), "{text}");

@@ -8,9 +8,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use nix::unistd::{Group, User};
+use nix::unistd::{Group, Uid, User, setfsuid};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
-use rustix::process::geteuid;
 
 /// What somebody is to do with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +60,7 @@ impl fmt::Display for Denied {
 /// As many links as the kernel itself follows.
 const LINKS: usize = 40;
 
-/// What keeps this process's user from `wish` at `path`: the first directory on the way, its links followed, that can't be
+/// What keeps this thread's user from `wish` at `path`: the first directory on the way, its links followed, that can't be
 /// entered, or the path itself. `None` if no permission is missing, whatever else may be wrong.
 pub fn denied(path: &Path, wish: Wish) -> Option<Denied> {
     let path = std::path::absolute(path).ok()?;
@@ -119,11 +118,17 @@ impl Denied {
 
 /// "user www-data (uid 33)", or the number alone where it has no name.
 fn this_user() -> String {
-    let uid = geteuid().as_raw();
+    let uid = file_user();
     match User::from_uid(uid.into()) {
         Ok(Some(user)) => format!("user {} (uid {uid})", user.name),
         Ok(None) | Err(_) => format!("the user with uid {uid}"),
     }
+}
+
+/// By whose rights this thread reaches files: its effective user, unless it has put on another's for that alone.
+fn file_user() -> u32 {
+    // No user has this number, so nothing changes; the call says who it was until now.
+    setfsuid(Uid::from_raw(u32::MAX)).as_raw()
 }
 
 /// " (mode 0700, of root:root)"; nothing if not even that can be seen.

@@ -37,7 +37,8 @@ section! {
 
     /// Environment variable for the application; can be repeated
     ///
-    /// Everybody who may list processes can read it there: secrets belong in `env_file`
+    /// What is typed stands in the shell's history, and until the supervisor runs in the list of processes: secrets belong in
+    /// `env_file`
     env: Vec<Variable> {
         when: "for `DJANGO_SETTINGS_MODULE` and the like",
     }
@@ -52,6 +53,18 @@ section! {
         when: "passwords and keys, which neither a list of processes nor a configuration file should show",
         path: PathForm::Path,
     }
+
+    /// Variable of the program's own environment that the application gets; PREFIX* for all that begin so; can be
+    /// repeated
+    ///
+    /// A pool of the configuration file gets no others but `PATH`, `LANG`, `LC_*`, `TZ` and, from its user, `HOME`, `USER`,
+    /// `LOGNAME` and `SHELL`
+    keep_env: Vec<String> {
+        value: "NAME",
+        entries: Entries::POOL,
+        when: "the service manager sets variables that the application reads",
+    }
+
 
     /// Further entry of sys.path, after the working directory; can be repeated
     pythonpath: Vec<PathBuf> {

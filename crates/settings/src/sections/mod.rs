@@ -6,6 +6,7 @@ mod limits;
 mod listen;
 mod log;
 mod processes;
+mod run_as;
 
 pub use app::App;
 pub use front::Front;
@@ -13,6 +14,7 @@ pub use limits::Limits;
 pub use listen::Listen;
 pub use log::Log;
 pub use processes::Processes;
+pub use run_as::RunAs;
 
 use crate::declaration::Declaration;
 
@@ -40,6 +42,10 @@ pub const SECTIONS: &[Section] = &[
     Section {
         title: Processes::TITLE,
         options: Processes::OPTIONS,
+    },
+    Section {
+        title: RunAs::TITLE,
+        options: RunAs::OPTIONS,
     },
     Section {
         title: Log::TITLE,

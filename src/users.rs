@@ -1,0 +1,541 @@
+//! As whom, and within which bounds, a pool's processes run: found out by the supervisor, put on by the leader's process before
+//! its Python starts.
+
+use std::ffi::{CString, OsStr};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, bail};
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist, getgroups, setfsgid, setfsuid, setgid, setgroups, setuid};
+use rustix::fs::{FileType, Mode, fchown, fstat};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities, set_thread_groups,
+};
+use serde::{Deserialize, Serialize};
+use settings::sections::RunAs;
+use settings::values::{Account, ResourceLimit};
+use settings::{Entries, Setting};
+use tracing::{info, warn};
+
+/// What a pool's processes put on. What is `None` stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub user: Option<Owner>,
+    umask: Option<u32>,
+    rlimits: Vec<ResourceLimit>,
+    nice: Option<i32>,
+}
+
+/// A user with his groups, by number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    uid: u32,
+    gid: u32,
+    /// All groups, `gid` among them.
+    groups: Vec<u32>,
+    /// `None` for a number that no account has.
+    pub account: Option<Home>,
+}
+
+/// What the system's accounts say of a user, for his environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Home {
+    pub name: String,
+    pub directory: String,
+    pub shell: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UserError {
+    #[error("{0} {1}: no such user")]
+    NoUser(String, Account),
+    #[error("{0} {1}: no such group")]
+    NoGroup(String, Account),
+    #[error("{0} {1}: no account has this number, so name a group as well")]
+    NoAccount(String, u32),
+    #[error("{0} {1}: to become somebody else, wsgi-fpm has to be started as root")]
+    NotRoot(String, Account),
+    #[error("{0}: the groups of user {1} can't be found: {2}")]
+    Groups(String, String, nix::Error),
+    #[error("{name} {limit}: {hard} is the most that this process may set, unless it is started as root")]
+    OverHard { name: String, limit: String, hard: u64 },
+    #[error(
+        "{0} is missing: started as root, wsgi-fpm wants to know who runs a pool; write user = \"www-data\" or another one \
+             (user = \"root\" is possible)"
+    )]
+    Missing(String),
+}
+
+impl Identity {
+    /// Of a pool that is started in this way.
+    ///
+    /// # Errors
+    /// An account does not exist, this process may not become it, or root has not said whom a pool of the file is for.
+    pub fn find(options: &RunAs, entry: Entries) -> Result<Self, UserError> {
+        must_be_named(&options.user, entry, Uid::effective().is_root())?;
+        for limit in options.rlimit.iter() {
+            check_limit(options.rlimit.name(), limit)?;
+        }
+        Ok(Self {
+            user: owner(options)?,
+            umask: options.umask.as_ref().map(|umask| umask.bits()),
+            rlimits: options.rlimit.to_vec(),
+            nice: options.nice.as_ref().map(|nice| nice.get()),
+        })
+    }
+
+    /// Of a user as the system's accounts have him; `None` if his groups can't be found.
+    pub fn of(user: &User) -> Option<Self> {
+        let gid = user.gid.as_raw();
+        let owner = Owner {
+            uid: user.uid.as_raw(),
+            gid,
+            groups: groups_of("", user, gid).ok()?,
+            account: Some(Home::of(user)),
+        };
+        Some(Self {
+            user: Some(owner),
+            ..Self::default()
+        })
+    }
+
+    /// Says in the log that an application runs as root, since an error in it is an error of root's.
+    pub fn warn_of_root(&self, pool: &str) {
+        match &self.user {
+            None if Uid::effective().is_root() => warn!(
+                pool,
+                "the application runs as root, as this program does: --user names somebody else"
+            ),
+            Some(user) if user.uid == 0 => info!(pool, "the application runs as root, as its options say"),
+            _ => {}
+        }
+    }
+
+    /// `command`, run by a process that has put this on.
+    ///
+    /// # Errors
+    /// This program's own path is unknown.
+    pub fn command(&self, command: Command) -> io::Result<Command> {
+        match self.is_nothing() {
+            true => Ok(command),
+            false => self.hosted(&[], command),
+        }
+    }
+
+    /// The same by `wsgi-fpm host` in any case, with further arguments of that.
+    ///
+    /// # Errors
+    /// This program's own path is unknown.
+    pub fn hosted(&self, arguments: &[&OsStr], command: Command) -> io::Result<Command> {
+        let mut under = Command::new(program()?);
+        under.arg("host");
+        if !self.is_nothing() {
+            under.arg("--identity").arg(serde_json::to_string(self)?);
+        }
+        under
+            .args(arguments)
+            .arg("--")
+            .arg(command.get_program())
+            .args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => under.env(name, value),
+                None => under.env_remove(name),
+            };
+        }
+        Ok(under)
+    }
+
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What `look` finds with this user's rights to files. Everything else, such as who may signal this process, stays.
+    pub fn looks<T: Send>(&self, look: impl FnOnce() -> T + Send) -> T {
+        let Some(user) = self.user.as_ref().filter(|user| user.uid != Uid::effective().as_raw()) else {
+            return look();
+        };
+        let looking = || {
+            user.reach_files();
+            look()
+        };
+        // These rights are a thread's, and end with it.
+        std::thread::scope(|scope| match scope.spawn(looking).join() {
+            Ok(found) => found,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    }
+
+    /// Puts all of it on, for good: afterwards this process, which has one thread, can't become anybody else.
+    ///
+    /// # Errors
+    /// The system refuses a part of it. Then this process must not go on.
+    pub fn put_on(&self) -> anyhow::Result<()> {
+        for limit in &self.rlimits {
+            let resource = resource(&limit.resource).context("a limit that this version does not know")?;
+            let both = Rlimit {
+                current: limit.value,
+                maximum: limit.value,
+            };
+            setrlimit(resource, both).with_context(|| format!("the limit {} can't be set", Shown(limit)))?;
+        }
+        if let Some(nice) = self.nice {
+            rustix::process::setpriority_process(None, nice)
+                .with_context(|| format!("the niceness {nice} can't be set"))?;
+        }
+        if let Some(umask) = self.umask {
+            rustix::process::umask(Mode::from_raw_mode(umask));
+        }
+        if let Some(user) = &self.user {
+            user.put_on()
+                .with_context(|| format!("this process can't become {user}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Owner {
+    fn put_on(&self) -> anyhow::Result<()> {
+        self.own_output().context("its output")?;
+        let groups: Vec<_> = self.groups.iter().copied().map(Gid::from_raw).collect();
+        setgroups(&groups).context("its groups")?;
+        setgid(Gid::from_raw(self.gid)).context("its group")?;
+        setuid(Uid::from_raw(self.uid)).context("its user")?;
+        if self.uid == 0 {
+            return Ok(());
+        }
+        // setuid takes them, unless whoever has started the program has told the kernel to leave them.
+        clear_ambient_capability_set().context("its capabilities")?;
+        let none = CapabilitySet::empty();
+        let sets = CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        };
+        set_capabilities(None, sets).context("its capabilities")?;
+        if setuid(Uid::from_raw(0)).is_ok() {
+            bail!("it could become root again");
+        }
+        // Or its own /proc/self would be root's: whoever looks into that, such as a debugger, is this very user.
+        set_dumpable_behavior(DumpableBehavior::Dumpable).context("its files in /proc")
+    }
+
+    /// The pipes that the supervisor has made for what it prints: an application that opens /dev/stderr opens them by name.
+    fn own_output(&self) -> io::Result<()> {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(self.uid), rustix::fs::Gid::from_raw(self.gid));
+        for output in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
+            if FileType::from_raw_mode(fstat(output)?.st_mode) == FileType::Fifo {
+                fchown(output, Some(uid), Some(gid))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives this thread this user's rights to files, and takes its own away. Not its user: others could signal it then, and so
+    /// the whole process.
+    fn reach_files(&self) {
+        let groups: Vec<_> = self.groups.iter().copied().map(rustix::fs::Gid::from_raw).collect();
+        if let Err(error) = set_thread_groups(&groups) {
+            warn!(%error, "the groups of {self} can't be put on to look what it may read");
+        }
+        setfsgid(Gid::from_raw(self.gid));
+        setfsuid(Uid::from_raw(self.uid));
+    }
+}
+
+/// "user blog (uid 999)".
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.account {
+            Some(account) => write!(f, "user {} (uid {})", account.name, self.uid),
+            None => write!(f, "the user with uid {}", self.uid),
+        }
+    }
+}
+
+impl Home {
+    /// Of the user that this process is.
+    pub fn own() -> Option<Self> {
+        let user = User::from_uid(Uid::effective()).ok().flatten();
+        user.as_ref().map(Self::of)
+    }
+
+    fn of(user: &User) -> Self {
+        Self {
+            name: user.name.clone(),
+            directory: user.dir.to_string_lossy().into_owned(),
+            shell: user.shell.to_string_lossy().into_owned(),
+        }
+    }
+}
+
+/// `nofile=4096`.
+struct Shown<'a>(&'a ResourceLimit);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&settings::values::Value::write(self.0).to_string_lossy())
+    }
+}
+
+/// Of this program, as it was when it was first asked for: an update may have put another one into its place since.
+pub fn program() -> io::Result<PathBuf> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(program) = PROGRAM.get() {
+        return Ok(program.clone());
+    }
+    let program = std::env::current_exe()?;
+    Ok(PROGRAM.get_or_init(|| program).clone())
+}
+
+/// Root says of each pool of the file who runs it, so that none has all rights by an oversight.
+fn must_be_named(user: &Setting<Option<Account>>, entry: Entries, is_root: bool) -> Result<(), UserError> {
+    match **user {
+        None if is_root && entry == Entries::POOL => Err(UserError::Missing(user.name().to_owned())),
+        _ => Ok(()),
+    }
+}
+
+/// Who is not root may lower hard limits alone.
+fn check_limit(name: &str, limit: &ResourceLimit) -> Result<(), UserError> {
+    let hard = resource(&limit.resource).and_then(|resource| getrlimit(resource).maximum);
+    match hard {
+        Some(hard) if limit.value.is_none_or(|value| value > hard) && !Uid::effective().is_root() => {
+            Err(UserError::OverHard {
+                name: name.to_owned(),
+                limit: Shown(limit).to_string(),
+                hard,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `None` if it is who this process is already.
+fn owner(options: &RunAs) -> Result<Option<Owner>, UserError> {
+    let RunAs {
+        user,
+        group,
+        groups: further,
+        ..
+    } = options;
+    if user.is_none() && group.is_none() && further.is_empty() {
+        return Ok(None);
+    }
+    let account = match &**user {
+        Some(named) => account(user.name(), named)?,
+        None => User::from_uid(Uid::effective()).ok().flatten(),
+    };
+    let uid = match (&account, user.as_ref().and_then(number)) {
+        (Some(account), _) => account.uid.as_raw(),
+        (None, Some(number)) => number,
+        (None, None) => Uid::effective().as_raw(),
+    };
+    let gid = match (&**group, &account) {
+        (Some(named), _) => group_number(group.name(), named)?,
+        (None, Some(_)) if user.is_none() => Gid::effective().as_raw(),
+        (None, Some(account)) => account.gid.as_raw(),
+        (None, None) => return Err(UserError::NoAccount(user.name().to_owned(), uid)),
+    };
+    let mut groups = further
+        .iter()
+        .map(|named| group_number(further.name(), named))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let (true, Some(account)) = (further.is_empty(), &account) {
+        groups = groups_of(user.name(), account, gid)?;
+    }
+    groups.push(gid);
+    groups.sort_unstable();
+    groups.dedup();
+    if !Uid::effective().is_root() {
+        return is_this(options, uid, gid).map(|()| None);
+    }
+    Ok(Some(Owner {
+        uid,
+        gid,
+        groups,
+        account: account.as_ref().map(Home::of),
+    }))
+}
+
+/// Who is not root can say nothing but who he is.
+fn is_this(options: &RunAs, uid: u32, gid: u32) -> Result<(), UserError> {
+    let not_root = |setting: &str, named: &Account| Err(UserError::NotRoot(setting.to_owned(), named.clone()));
+    match (&*options.user, &*options.group) {
+        (Some(user), _) if uid != Uid::effective().as_raw() => return not_root(options.user.name(), user),
+        (_, Some(group)) if gid != Gid::effective().as_raw() => return not_root(options.group.name(), group),
+        _ => {}
+    }
+    let own = getgroups().unwrap_or_default();
+    let name = options.groups.name();
+    for named in options.groups.iter() {
+        if !own.contains(&Gid::from_raw(group_number(name, named)?)) {
+            return not_root(name, named);
+        }
+    }
+    Ok(())
+}
+
+fn number(named: &Account) -> Option<u32> {
+    // The last one stands for nobody.
+    named.as_str().parse().ok().filter(|&number| number != u32::MAX)
+}
+
+/// `None` for a number without one.
+fn account(option: &str, named: &Account) -> Result<Option<User>, UserError> {
+    let found = match number(named) {
+        Some(number) => return Ok(User::from_uid(Uid::from_raw(number)).ok().flatten()),
+        None => User::from_name(named.as_str()),
+    };
+    match found {
+        Ok(Some(user)) => Ok(Some(user)),
+        Ok(None) | Err(_) => Err(UserError::NoUser(option.to_owned(), named.clone())),
+    }
+}
+
+/// # Errors
+/// There is no such user.
+pub fn user_number(option: &str, named: &Account) -> Result<u32, UserError> {
+    match (account(option, named)?, number(named)) {
+        (Some(user), _) => Ok(user.uid.as_raw()),
+        (None, Some(number)) => Ok(number),
+        (None, None) => Err(UserError::NoUser(option.to_owned(), named.clone())),
+    }
+}
+
+/// # Errors
+/// There is no such group.
+pub fn group_number(option: &str, named: &Account) -> Result<u32, UserError> {
+    if let Some(number) = number(named) {
+        return Ok(number);
+    }
+    match Group::from_name(named.as_str()) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) | Err(_) => Err(UserError::NoGroup(option.to_owned(), named.clone())),
+    }
+}
+
+fn groups_of(option: &str, account: &User, gid: u32) -> Result<Vec<u32>, UserError> {
+    let unknown = |error| UserError::Groups(option.to_owned(), account.name.clone(), error);
+    let name = CString::new(account.name.as_str()).map_err(|_| unknown(nix::Error::EINVAL))?;
+    let groups = getgrouplist(&name, Gid::from_raw(gid)).map_err(unknown)?;
+    Ok(groups.into_iter().map(Gid::as_raw).collect())
+}
+
+fn resource(name: &str) -> Option<Resource> {
+    Some(match name {
+        "as" => Resource::As,
+        "core" => Resource::Core,
+        "cpu" => Resource::Cpu,
+        "data" => Resource::Data,
+        "fsize" => Resource::Fsize,
+        "memlock" => Resource::Memlock,
+        "msgqueue" => Resource::Msgqueue,
+        "nice" => Resource::Nice,
+        "nofile" => Resource::Nofile,
+        "nproc" => Resource::Nproc,
+        "rss" => Resource::Rss,
+        "rtprio" => Resource::Rtprio,
+        "rttime" => Resource::Rttime,
+        "sigpending" => Resource::Sigpending,
+        "stack" => Resource::Stack,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use settings::{Layers, Said};
+
+    use super::*;
+
+    fn options(entry: Entries, said: &[(&str, &str)]) -> RunAs {
+        let mut layers = Layers::new(entry);
+        layers.put(said.iter().map(|(key, value)| {
+            let option = settings::find(key).expect("an option");
+            Said::typed(option, vec![(*value).into()])
+        }));
+        RunAs::take(&mut layers)
+    }
+
+    fn found(said: &[(&str, &str)]) -> Result<Identity, String> {
+        Identity::find(&options(Entries::SERVE, said), Entries::SERVE).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_said_changes_nothing() {
+        assert_eq!(found(&[]), Ok(Identity::default()));
+        let echo = Identity::default().command(Command::new("echo")).unwrap();
+        assert_eq!(echo.get_program(), "echo");
+    }
+
+    #[test]
+    fn account_that_does_not_exist_is_named_with_its_option() {
+        let wrong = |said: &[(&str, &str)]| found(said).unwrap_err();
+        assert_eq!(wrong(&[("user", "nosuchuser")]), "--user nosuchuser: no such user");
+        assert_eq!(wrong(&[("user", "4294967295")]), "--user 4294967295: no such user");
+        assert_eq!(
+            wrong(&[("user", "root"), ("group", "nosuchgroup")]),
+            "--group nosuchgroup: no such group"
+        );
+        assert_eq!(
+            wrong(&[("user", "root"), ("groups", "nosuchgroup")]),
+            "--groups nosuchgroup: no such group"
+        );
+        assert_eq!(
+            wrong(&[("user", "3999999999")]),
+            "--user 3999999999: no account has this number, so name a group as well"
+        );
+    }
+
+    #[test]
+    fn pool_of_the_file_must_name_its_user_as_root() {
+        let asked = |entry, said: &[_], is_root| {
+            let user = options(entry, said).user;
+            must_be_named(&user, entry, is_root).map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            asked(Entries::POOL, &[], true).unwrap_err(),
+            "--user is missing: started as root, wsgi-fpm wants to know who runs a pool; write user = \"www-data\" or \
+             another one (user = \"root\" is possible)"
+        );
+        for (entry, said, is_root) in [
+            (Entries::POOL, vec![("user", "root")], true),
+            (Entries::POOL, vec![], false),
+            (Entries::SERVE, vec![], true),
+        ] {
+            assert_eq!(asked(entry, &said, is_root), Ok(()));
+        }
+    }
+
+    #[test]
+    fn every_resource_has_its_limit() {
+        for name in settings::values::RESOURCES {
+            assert!(resource(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn identity_survives_the_way_to_a_leader() {
+        let identity = found(&[("umask", "0027"), ("rlimit", "core=0"), ("nice", "5")]).unwrap();
+        let sent = serde_json::to_string(&identity).unwrap();
+        assert_eq!(serde_json::from_str::<Identity>(&sent).unwrap(), identity);
+    }
+
+    #[test]
+    fn command_is_run_by_one_that_puts_the_identity_on() {
+        let identity = found(&[("nice", "5")]).unwrap();
+        let mut python = Command::new("/srv/python");
+        python.args(["-c", "pass"]).env("A", "b");
+        let command = identity.command(python).unwrap();
+        let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+        assert_eq!(words[..2], ["host", "--identity"]);
+        assert_eq!(words[3..], ["--", "/srv/python", "-c", "pass"]);
+        assert_eq!(command.get_envs().count(), 1);
+    }
+}
