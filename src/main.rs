@@ -146,6 +146,7 @@ fn supervise(
     start: impl FnOnce(&mut Manager) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
     let Early { runtime, signals } = early;
+    python::keep_own_path();
     let log = start_log(&log_settings)?;
     runtime.block_on(async {
         let mut manager = Manager::new(signals, &log, log_settings)?;

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use contract::denied::{Denied, Wish, denied};
@@ -267,9 +268,18 @@ impl Wanted {
 
 /// By the path that this program was called by, such as a script's `#!/srv/blog/.venv/bin/wsgi-fpm`: often a link.
 fn own_environment() -> Option<PathBuf> {
+    let directory = OWN.as_ref()?;
+    directory.join("pyvenv.cfg").is_file().then(|| directory.clone())
+}
+
+static OWN: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     let called = PathBuf::from(std::env::args_os().next()?);
-    let directory = std::path::absolute(called.parent()?.parent()?).ok()?;
-    directory.join("pyvenv.cfg").is_file().then_some(directory)
+    std::path::absolute(called.parent()?.parent()?).ok()
+});
+
+/// Keeps the path that this program was called by: a title takes the place of the arguments.
+pub fn keep_own_path() {
+    LazyLock::force(&OWN);
 }
 
 /// The interpreter of a virtual environment or an installation.

@@ -4,6 +4,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use crate::run::{Running, Stage, program, refusal};
 use crate::support::python;
 
@@ -78,6 +80,27 @@ fn virtual_environment_in_the_environment_or_the_directory_is_checked_as_well() 
         message,
         "no python3 on PATH, and no virtual environment; name one with --python"
     );
+}
+
+/// At a reload, too, when the process has its title in place of its arguments.
+#[test]
+fn virtual_environment_that_the_program_was_called_in_is_its_own() {
+    let stage = Stage::new();
+    std::fs::create_dir_all(stage.path("venv/bin")).unwrap();
+    std::fs::write(stage.path("venv/pyvenv.cfg"), "").unwrap();
+    let own = stage.path("venv/bin/wsgi-fpm");
+    symlink(program().get_program(), &own).unwrap();
+    symlink(stage.python(), stage.path("venv/bin/python")).unwrap();
+    let mut command = Command::new(own);
+    command
+        .env_remove("VIRTUAL_ENV")
+        .env("WSGI_FPM_ENGINE", stage.path("behaviour"));
+    command.args(["serve", "app", "--listen"]).arg(stage.socket());
+    let running = Running::spawn(command);
+    assert!(running.line(" ready ").contains("stand-in"));
+    let mark = running.log.mark();
+    running.signal(Signal::HUP);
+    assert!(running.line_after(mark, " ready ").contains("stand-in"));
 }
 
 #[test]
