@@ -175,7 +175,12 @@ impl Place {
     /// What the application says, when it is asked for `path`.
     #[track_caller]
     fn ask(&self, path: &str) -> serde_json::Value {
-        let address = Address::Unix(self.stage.socket());
+        self.ask_at("socket", path)
+    }
+
+    #[track_caller]
+    fn ask_at(&self, socket: &str, path: &str) -> serde_json::Value {
+        let address = Address::Unix(self.stage.path(socket));
         let response = Raw::connect(&address).unwrap().exchange(&Request::get(path)).ok();
         serde_json::from_slice(response.body()).unwrap()
     }
@@ -578,4 +583,49 @@ fn pool_of_the_file_is_checked_as_its_user_and_has_a_clean_environment() {
     set_mode(&place.stage.path("site.py"), 0o600);
     let denied = format!("user {} (uid {}) may not read", user.name, user.uid);
     assert!(pool(&named).contains(&denied), "{}", pool(&named));
+}
+
+/// Two pools of one file with two users, one of whom is exchanged while the other goes on.
+#[test]
+fn pools_of_the_file_have_their_own_users_and_a_reload_exchanges_one() {
+    let (first, second, third, place) = (Account::new(), Account::new(), Account::new(), Place::new());
+    let file = |a: &Account, b: &Account| {
+        let pool = |name: &str, user: &Account| {
+            format!(
+                "[pool.{name}]\napp = \"{}\"\nlisten = \"./{name}.sock\"\nuser = \"{}\"\n",
+                place.path("site.py"),
+                user.name
+            )
+        };
+        let defaults = format!("[defaults]\npython = \"{PYTHON}\"\nworkers = 1\nthreads = 1\n");
+        place.file(
+            "wsgi-fpm.toml",
+            &format!("{defaults}{}{}", pool("a", a), pool("b", b)),
+            0o600,
+        )
+    };
+    let mut command = program();
+    command.args(["serve", "-c", &file(&first, &second)]);
+    command
+        .env("WSGI_FPM_ENGINE", place.engine())
+        .env("SECRET", "precious")
+        .current_dir("/");
+    let running = Running::spawn(command);
+    for pool in ["a", "b"] {
+        running.log.wait_for_line(&[" ready ", &format!("pool=\"{pool}\"")]);
+    }
+    let ask = |pool: &str| place.ask_at(&format!("{pool}.sock"), "/");
+    let (a, b) = (ask("a"), ask("b"));
+    assert_eq!((&a["uids"], &b["uids"]), (&all(first.uid), &all(second.uid)));
+    assert!(
+        a["environ"].get("SECRET").is_none() && a["environ"]["USER"] == *first.name,
+        "{a}"
+    );
+    file(&first, &third);
+    running.signal(Signal::HUP);
+    let exchanged = wait::until_some("the pool has its new user", wait::SOON, || {
+        Some(ask("b")).filter(|said| said["uids"] != b["uids"])
+    });
+    assert_eq!(exchanged["uids"], all(third.uid));
+    assert_eq!(ask("a")["pids"], a["pids"], "the other pool is not disturbed");
 }
