@@ -46,7 +46,14 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let _ = Command::new("userdel").arg(&self.name).output();
+        // A process of the user may be about to end, and other tests change the same files.
+        for _ in 0..100 {
+            let removed = Command::new("userdel").args(["--force", &self.name]).output();
+            if removed.is_ok_and(|output| output.status.success()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
     }
 }
 
