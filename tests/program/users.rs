@@ -49,7 +49,10 @@ impl Drop for Account {
         // A process of the user may be about to end, and other tests change the same files.
         for _ in 0..100 {
             let removed = Command::new("userdel").args(["--force", &self.name]).output();
-            if removed.is_ok_and(|output| output.status.success()) {
+            let is_gone = removed.is_ok_and(|output| matches!(output.status.code(), Some(0 | 6)));
+            // The group stays while it has another member.
+            let group = Command::new("groupdel").arg(&self.name).output();
+            if is_gone && group.is_ok_and(|output| matches!(output.status.code(), Some(0 | 6))) {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
