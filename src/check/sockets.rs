@@ -8,6 +8,6 @@ pub fn obstacles(pool: &Pool) -> Vec<String> {
     pool.listen
         .iter()
         .filter_map(|address| listeners::look(address).err())
-        .map(|error| error.to_string())
+        .map(|error| format!("{} {error}", pool.listen.name()))
         .collect()
 }

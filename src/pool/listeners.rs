@@ -25,34 +25,40 @@ use crate::pool::socket_file::{BindError, Inode, Place, SocketFile};
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
+/// With the option that names the address, as its user has written it.
+#[derive(Debug, thiserror::Error)]
+#[error("{option} {error}")]
+pub struct NamedError {
+    pub option: String,
+    pub error: ListenError,
+}
+
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    #[error("--listen {address}: another program answers there; stop it or name another address")]
+    #[error("{address}: another program answers there; stop it or name another address")]
     InUse { address: String },
-    #[error("--listen {address}: the path exists and is not a socket; remove it or name another path")]
+    #[error("{address}: the path exists and is not a socket; remove it or name another path")]
     NotASocket { address: String },
-    #[error("--listen {address}: a socket of user {uid} is there; remove it or name another path")]
+    #[error("{address}: a socket of user {uid} is there; remove it or name another path")]
     NotOurs { address: String, uid: u32 },
-    #[error(
-        "--listen {address}: another program has put something in the socket's place; who may write to that directory?"
-    )]
+    #[error("{address}: another program has put something in the socket's place; who may write to that directory?")]
     Replaced { address: String },
-    #[error("--listen {address}: can't set owner and group: {error}")]
+    #[error("{address}: can't set owner and group: {error}")]
     Owner { address: String, error: io::Error },
-    #[error("--listen {address}: descriptor {fd} is not open; whoever starts this program must leave it open")]
+    #[error("{address}: descriptor {fd} is not open; whoever starts this program must leave it open")]
     NotOpen { address: String, fd: i32 },
-    #[error("--listen {address}: descriptor {fd} is not a listening unix or TCP socket")]
+    #[error("{address}: descriptor {fd} is not a listening unix or TCP socket")]
     NotListening { address: String, fd: i32 },
-    #[error("--listen {address}: {denied}")]
+    #[error("{address}: {denied}")]
     Denied { address: String, denied: Denied },
-    #[error("--listen {address}: the directory {} does not exist; make it: {how}", .directory.display())]
+    #[error("{address}: the directory {} does not exist; make it: {how}", .directory.display())]
     NoDirectory {
         address: String,
         directory: PathBuf,
         how: String,
     },
-    #[error("--listen {address}: {error}")]
+    #[error("{address}: {error}")]
     System { address: String, error: io::Error },
 }
 
@@ -231,7 +237,7 @@ fn remove_stale(path: &Path, address: &str) -> Result<(), ListenError> {
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(system(error)),
     }
-    // --listen-owner may have given it to somebody else, so root does not ask.
+    // The option listen_owner may have given it to somebody else, so root does not ask.
     let user = rustix::process::geteuid();
     if !user.is_root() && found.st_uid != user.as_raw() {
         return Err(ListenError::NotOurs {

@@ -408,7 +408,7 @@ impl Running {
             pool = self.name,
             app = self.pool.as_ref().map(|pool| pool.settings.app.as_str()),
             reason,
-            "each worker imports the application itself (--preload off says so from the start)"
+            "each worker imports the application itself (the option preload says so from the start: off)"
         );
         self.not_preloadable = true;
         self.prepare();

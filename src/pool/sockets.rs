@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use contract::control::{MAX_FDS, OWN_FDS};
 use contract::settings::ListenerKind;
+use settings::Setting;
 use settings::values::Address;
 use tracing::{error, info};
 
-use super::listeners::{ListenError, Listener};
+use super::listeners::{ListenError, Listener, NamedError};
 use crate::config::SocketOptions;
 
 #[derive(Debug, Default)]
@@ -37,7 +38,14 @@ impl Sockets {
     ///
     /// # Errors
     /// An address that nothing listens on yet can't be had.
-    pub fn prepare(&mut self, addresses: &[Address], options: &SocketOptions) -> Result<(), ListenError> {
+    pub fn prepare(&mut self, listen: &Setting<Vec<Address>>, options: &SocketOptions) -> Result<(), NamedError> {
+        self.prepare_all(listen, options).map_err(|error| NamedError {
+            option: listen.name().to_owned(),
+            error,
+        })
+    }
+
+    fn prepare_all(&mut self, addresses: &[Address], options: &SocketOptions) -> Result<(), ListenError> {
         // What other programs left open comes first, before new descriptors could get its numbers.
         let mut order: Vec<usize> = (0..addresses.len()).collect();
         order.sort_by_key(|&i| !matches!(addresses[i], Address::Fd(_)));
@@ -157,6 +165,10 @@ mod tests {
         }
     }
 
+    fn named<const N: usize>(addresses: [Address; N]) -> Setting<Vec<Address>> {
+        Setting::new(addresses.to_vec(), "--listen")
+    }
+
     fn descriptors(sockets: &Sockets) -> Vec<i32> {
         use std::os::fd::{AsFd, AsRawFd};
         let listeners = sockets.for_generation();
@@ -171,10 +183,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let address = |name: &str| Address::Unix(directory.path().join(name));
         let mut sockets = Sockets::default();
-        sockets.prepare(&[address("a"), address("b")], &options(0o660)).unwrap();
+        sockets
+            .prepare(&named([address("a"), address("b")]), &options(0o660))
+            .unwrap();
         let first = descriptors(&sockets);
         sockets.is_ready();
-        sockets.prepare(&[address("b"), address("c")], &options(0o660)).unwrap();
+        sockets
+            .prepare(&named([address("b"), address("c")]), &options(0o660))
+            .unwrap();
         assert_eq!(descriptors(&sockets)[0], first[1]);
         assert!(directory.path().join("a").exists(), "the old generation still serves");
         sockets.is_ready();
@@ -187,13 +203,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let address = |name: &str| Address::Unix(directory.path().join(name));
         let mut sockets = Sockets::default();
-        sockets.prepare(&[address("a")], &options(0o660)).unwrap();
+        sockets.prepare(&named([address("a")]), &options(0o660)).unwrap();
         sockets.is_ready();
-        sockets.prepare(&[address("b")], &options(0o660)).unwrap();
+        sockets.prepare(&named([address("b")]), &options(0o660)).unwrap();
         sockets.has_failed();
         assert!(directory.path().join("a").exists() && !directory.path().join("b").exists());
         std::fs::write(directory.path().join("file"), "").unwrap();
-        assert!(sockets.prepare(&[address("file")], &options(0o660)).is_err());
+        assert!(sockets.prepare(&named([address("file")]), &options(0o660)).is_err());
         assert!(directory.path().join("a").exists());
     }
 
@@ -203,7 +219,9 @@ mod tests {
         let path = directory.path().join("a");
         let mut sockets = Sockets::default();
         for mode in [0o660, 0o600, 0o666] {
-            sockets.prepare(&[Address::Unix(path.clone())], &options(mode)).unwrap();
+            sockets
+                .prepare(&named([Address::Unix(path.clone())]), &options(mode))
+                .unwrap();
             sockets.is_ready();
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode);
         }
@@ -213,11 +231,11 @@ mod tests {
     fn ports_that_are_new_each_time_are_two() {
         let mut sockets = Sockets::default();
         let any = || Address::Tcp("127.0.0.1:0".parse().unwrap());
-        sockets.prepare(&[any(), any()], &options(0)).unwrap();
+        sockets.prepare(&named([any(), any()]), &options(0)).unwrap();
         let first = descriptors(&sockets);
         assert_ne!(first[0], first[1]);
         sockets.is_ready();
-        sockets.prepare(&[any(), any()], &options(0)).unwrap();
+        sockets.prepare(&named([any(), any()]), &options(0)).unwrap();
         assert_eq!(descriptors(&sockets), first);
     }
 }

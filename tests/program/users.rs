@@ -4,72 +4,16 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Signal;
 
 use crate::run::{Running, Stage, program, refusal};
+use crate::support::account::{self, Account};
 use crate::support::fcgi_client::{Raw, Request};
 use crate::support::net::Address;
 use crate::support::wait;
 
 const PYTHON: &str = "/usr/bin/python3";
-
-/// A user of the system, and his group of the same name.
-struct Account {
-    name: String,
-    uid: u32,
-    gid: u32,
-}
-
-impl Account {
-    fn new() -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let name = format!("wf{}x{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-        run(
-            "useradd",
-            &[
-                "--system",
-                "--user-group",
-                "--home-dir",
-                "/home/of-it",
-                "--shell",
-                "/bin/of-it",
-                &name,
-            ],
-        );
-        let number = |option: &str| run("id", &[option, &name]).trim().parse().unwrap();
-        let (uid, gid) = (number("-u"), number("-g"));
-        Self { name, uid, gid }
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        // A process of the user may be about to end, and other tests change the same files.
-        for _ in 0..100 {
-            let removed = Command::new("userdel").args(["--force", &self.name]).output();
-            let is_gone = removed.is_ok_and(|output| matches!(output.status.code(), Some(0 | 6)));
-            // The group stays while it has another member.
-            let group = Command::new("groupdel").arg(&self.name).output();
-            if is_gone && group.is_ok_and(|output| matches!(output.status.code(), Some(0 | 6))) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    }
-}
-
-/// Accounts are kept in files that one program at a time may change; the others wait.
-#[track_caller]
-fn run(program: &str, arguments: &[&str]) -> String {
-    let run = || {
-        let output = Command::new(program).args(arguments).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        output.status.success().then_some(text)
-    };
-    wait::until_some(&format!("{program} {arguments:?} succeeds"), wait::SOON, run)
-}
 
 /// What an application says of itself, as JSON.
 const APP: &str = r#"
@@ -297,7 +241,7 @@ fn bounds_without_a_user_are_put_on_as_well() {
 #[test]
 fn supplementary_groups_are_those_of_the_account() {
     let (user, other, place) = (Account::new(), Account::new(), Place::new());
-    run("usermod", &["--append", "--groups", &other.name, &user.name]);
+    account::run("usermod", &["--append", "--groups", &other.name, &user.name]);
     let _running = place.start(&["--user", &user.uid.to_string()]);
     let mut groups = [user.gid, other.gid];
     groups.sort_unstable();

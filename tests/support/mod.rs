@@ -5,6 +5,7 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub mod account;
 pub mod apache;
 pub mod caddy;
 pub mod fcgi_client;

@@ -1,0 +1,177 @@
+//! A configuration file and the program that serves it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::fcgi_client::{Raw, Request, Response};
+use crate::support::log::Log;
+use crate::support::net::Address;
+use crate::support::wait::{SOON, until, until_some};
+
+/// Everybody may enter the directory, since pools have users of their own.
+pub struct House {
+    directory: tempfile::TempDir,
+    child: Child,
+    pub log: Log,
+}
+
+/// Where the applications of these tests are.
+pub fn app(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/pools/apps")
+        .join(name)
+}
+
+/// A directory with a copy of the applications, which everybody may read.
+pub fn directory() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::Builder::new().prefix("wsgi-fpm-pools-").tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for entry in fs::read_dir(app("")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, directory.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    directory
+}
+
+/// The table of a pool with the application `who.py`, one worker, and these further lines. Paths begin at the file.
+pub fn pool(name: &str, lines: &str) -> String {
+    format!("[pool.{name}]\napp = \"who:application\"\nchdir = \".\"\nlisten = \"./{name}.sock\"\n{lines}\n")
+}
+
+/// What these tests want of all pools; the tests run as root, and so do pools that say nothing else.
+pub const DEFAULTS: &str = "[defaults]\nworkers = 1\nthreads = 2\nconnection_requests = 0\nuser = \"root\"\n";
+
+impl House {
+    /// Serves these pools.
+    pub fn serve(pools: &[String]) -> Self {
+        Self::serve_in(directory(), pools)
+    }
+
+    pub fn serve_in(directory: tempfile::TempDir, pools: &[String]) -> Self {
+        write(directory.path(), pools);
+        let command = Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
+        Self::spawn(directory, command)
+    }
+
+    /// The same where nothing says who runs a pool that does not name somebody.
+    pub fn serve_without_a_user(pools: &[String]) -> Self {
+        let directory = directory();
+        let defaults = DEFAULTS.replace("user = \"root\"\n", "");
+        fs::write(
+            directory.path().join("wsgi-fpm.toml"),
+            format!("{defaults}\n{}", pools.join("\n")),
+        )
+        .unwrap();
+        Self::spawn(directory, Command::new(env!("CARGO_BIN_EXE_wsgi-fpm")))
+    }
+
+    /// Starts `command` with the arguments that serve the file in `directory`.
+    pub fn spawn(directory: tempfile::TempDir, mut command: Command) -> Self {
+        let file = directory.path().join("wsgi-fpm.toml");
+        let mut child = command
+            .args(["serve", "--config"])
+            .arg(file)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Log::collect(child.stderr.take().unwrap());
+        Self { directory, child, log }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn socket(&self, pool: &str) -> Address {
+        Address::Unix(self.path(&format!("{pool}.sock")))
+    }
+
+    /// Writes the file anew.
+    pub fn write(&self, pools: &[String]) {
+        write(self.directory.path(), pools);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Writes the file anew and has it read.
+    pub fn reload(&self, pools: &[String]) -> usize {
+        let mark = self.log.mark();
+        self.write(pools);
+        self.signal(Signal::HUP);
+        mark
+    }
+
+    #[track_caller]
+    pub fn wait_for(&self, mark: usize, parts: &[&str]) -> String {
+        let deadline = Instant::now() + SOON * 2;
+        loop {
+            let mut lines = self.log.since(mark).into_iter();
+            if let Some(line) = lines.find(|line| parts.iter().all(|part| line.contains(part))) {
+                return line;
+            }
+            let waits = Instant::now() < deadline && !self.log.ended();
+            assert!(waits, "the log has no line with {parts:?}:\n{}", self.log.text());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[track_caller]
+    pub fn wait_ready(&self, pool: &str) {
+        self.wait_for(0, &[" ready ", &format!("pool=\"{pool}\"")]);
+    }
+
+    pub fn get(&self, pool: &str, target: &str) -> Response {
+        Raw::connect(&self.socket(pool))
+            .unwrap()
+            .exchange(&Request::get(target))
+            .ok()
+    }
+
+    /// One of the fields that `who.py` says of itself.
+    #[track_caller]
+    pub fn who(&self, pool: &str, field: &str) -> String {
+        let text = self.get(pool, "/").text();
+        let found = text
+            .split(' ')
+            .find_map(|part| part.strip_prefix(&format!("{field}=")).map(str::to_owned));
+        found.unwrap_or_else(|| panic!("no {field} in {text}"))
+    }
+
+    /// Stops gently.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        let child = &mut self.child;
+        until_some("the program ends", SOON * 2, || child.try_wait().unwrap())
+    }
+
+    #[track_caller]
+    pub fn wait_gone(&self, pool: &str) {
+        until("the socket is gone", SOON, || {
+            !self.path(&format!("{pool}.sock")).exists()
+        });
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn write(directory: &Path, pools: &[String]) {
+    let file = directory.join("wsgi-fpm.toml");
+    // As editors do: nobody reads half of it.
+    fs::write(directory.join("new"), format!("{DEFAULTS}\n{}", pools.join("\n"))).unwrap();
+    fs::rename(directory.join("new"), file).unwrap();
+}

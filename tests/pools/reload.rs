@@ -1,0 +1,159 @@
+//! SIGHUP reads the file again and applies the difference, pool by pool.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::house::{House, pool};
+use crate::support::fcgi_client::{Raw, Request};
+
+#[test]
+fn only_what_has_changed_is_touched() {
+    let (stays, changes) = (pool("stays", ""), pool("changes", "env = { MARK = \"old\" }"));
+    let mut house = House::serve(&[stays.clone(), changes.clone(), pool("goes", "")]);
+    for name in ["stays", "changes", "goes"] {
+        house.wait_ready(name);
+    }
+    let leader = house.who("stays", "pid");
+    // What stands in front of it moves the pool to other lines, which is no change.
+    let mark = house.reload(&[
+        "# a comment\n".to_owned(),
+        changes.replace("old", "new"),
+        stays,
+        pool("comes", ""),
+    ]);
+    house.wait_for(mark, &[" ready ", "pool=\"comes\""]);
+    house.wait_for(mark, &[" ready ", "pool=\"changes\""]);
+    house.wait_for(mark, &["stopped", "pool=\"goes\""]);
+    assert_eq!(house.who("changes", "mark"), "new");
+    assert_eq!(house.who("stays", "pid"), leader);
+    house.get("comes", "/");
+    house.wait_gone("goes");
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn file_with_a_mistake_changes_nothing_and_says_so() {
+    let house = House::serve(&[pool("one", "")]);
+    house.wait_ready("one");
+    let leader = house.who("one", "pid");
+    let mark = house.reload(&[pool("one", "thread = 3\nworkers = \"many\""), pool("two", "")]);
+    house.wait_for(
+        mark,
+        &["ERROR", "wsgi-fpm.toml:", "\"thread\"", "did you mean threads?"],
+    );
+    house.wait_for(mark, &["ERROR", "pool.one.workers"]);
+    house.wait_for(mark, &["ERROR", "changes nothing"]);
+    assert_eq!(house.who("one", "pid"), leader);
+    assert!(!house.path("two.sock").exists());
+    // Mended, it counts.
+    let mark = house.reload(&[pool("one", ""), pool("two", "")]);
+    house.wait_for(mark, &[" ready ", "pool=\"two\""]);
+    assert_eq!(house.who("one", "pid"), leader);
+}
+
+#[test]
+fn sigusr2_loads_every_application_anew() {
+    let pools = [pool("one", ""), pool("two", "")];
+    let house = House::serve(&pools);
+    let leaders = ["one", "two"].map(|name| {
+        house.wait_ready(name);
+        house.who(name, "pid")
+    });
+    let mark = house.log.mark();
+    house.signal(Signal::USR2);
+    for (name, leader) in ["one", "two"].into_iter().zip(leaders) {
+        house.wait_for(mark, &[" ready ", &format!("pool=\"{name}\"")]);
+        assert_ne!(house.who(name, "pid"), leader);
+    }
+}
+
+#[test]
+fn change_that_can_not_start_leaves_the_old_version_serving() {
+    let house = House::serve(&[pool("one", "env = { MARK = \"old\" }")]);
+    house.wait_ready("one");
+    let broken = pool("one", "").replace("who:application", "no_such_module:application");
+    let mark = house.reload(&[broken.replace("one.sock", "other.sock")]);
+    house.wait_for(mark, &["ERROR", "no_such_module"]);
+    house.wait_for(mark, &["the previous generation goes on"]);
+    assert_eq!(house.who("one", "mark"), "old");
+    assert!(!house.path("other.sock").exists());
+}
+
+#[test]
+fn listeners_are_kept_where_the_address_is_the_same() {
+    let house = House::serve(&[pool("one", "")]);
+    house.wait_ready("one");
+    let more = pool("one", "env = { MARK = \"new\" }").replace("\"./one.sock\"", "[\"./one.sock\", \"./two.sock\"]");
+    // It waits in the old socket, and is answered by the new generation or the old one.
+    let mut waiting = Raw::connect(&house.socket("one")).unwrap();
+    let mark = house.reload(&[more]);
+    house.wait_for(mark, &[" ready ", "pool=\"one\""]);
+    waiting.exchange(&Request::get("/")).ok();
+    assert_eq!(house.who("one", "mark"), "new");
+    let second = Raw::connect(&house.socket("two"))
+        .unwrap()
+        .exchange(&Request::get("/"))
+        .ok();
+    assert!(second.text().contains("mark=new"));
+}
+
+#[test]
+fn no_request_fails_while_pools_are_changed_added_removed_and_left_alone() {
+    let pools = |mark: u32, extra: bool| {
+        let mut pools = vec![
+            pool("stays", ""),
+            pool("changes", &format!("env = {{ MARK = \"{mark}\" }}")),
+        ];
+        if extra {
+            pools.push(pool("comes", ""));
+        }
+        pools
+    };
+    let house = House::serve(&pools(0, false));
+    house.wait_ready("stays");
+    house.wait_ready("changes");
+    let (over, answered) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for name in ["stays", "changes"] {
+            for keeps in [false, true] {
+                let (house, over, answered) = (&house, &over, &answered);
+                scope.spawn(move || {
+                    let request = match keeps {
+                        true => Request::get("/").keep_conn(),
+                        false => Request::get("/"),
+                    };
+                    let mut kept = Raw::connect(&house.socket(name)).unwrap();
+                    while !over.load(Ordering::Relaxed) {
+                        if !keeps {
+                            kept = Raw::connect(&house.socket(name)).unwrap();
+                        }
+                        let response = kept.exchange(&request);
+                        assert_eq!(
+                            response.code(),
+                            200,
+                            "{name}, kept: {keeps}: {response:?}\n{}",
+                            house.log.text()
+                        );
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        }
+        for round in 1..=5 {
+            let mark = house.reload(&pools(round, round % 2 == 1));
+            house.wait_for(mark, &[" ready ", "pool=\"changes\""]);
+            if round % 2 == 1 {
+                house.wait_for(mark, &[" ready ", "pool=\"comes\""]);
+                house.get("comes", "/");
+            } else {
+                house.wait_for(mark, &["stopped", "pool=\"comes\""]);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert!(answered.load(Ordering::Relaxed) > 100);
+    assert_eq!(house.who("changes", "mark"), "5");
+}
