@@ -4,12 +4,12 @@
 pub mod arguments;
 mod message;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use settings::values::{Mount, PoolName, TcpAddress, Timeout};
 
+use crate::host::HostArgs;
 use crate::preview::hosts;
 use arguments::{CgiOptions, DevOptions, FastCgiOptions, ServeOptions};
 pub use message::one_line;
@@ -156,22 +156,6 @@ pub struct SiteOptions {
     /// systemd and apache-fcgid: path of wsgi-fpm [default: of this one]
     #[arg(long, value_name = "FILE")]
     pub program: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub struct HostArgs {
-    /// Whom to become first, as JSON
-    #[arg(long)]
-    pub identity: Option<String>,
-    /// What runs the command inside this process, if it can
-    #[arg(long, requires = "python_version")]
-    pub libpython: Option<PathBuf>,
-    /// The version that the interpreter reports, "3.11.7": the library must report the same
-    #[arg(long)]
-    pub python_version: Option<String>,
-    /// An interpreter and its arguments
-    #[arg(last = true, required = true)]
-    pub command: Vec<OsString>,
 }
 
 fn parse_static(typed: &str) -> Result<(String, PathBuf), &'static str> {

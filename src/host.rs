@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
+use clap::Args;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 
 use contract::denied::{Denied, Wish, denied};
 
-use crate::cli::HostArgs;
 use crate::python::Interpreter;
 use crate::users::{self, Identity};
 
@@ -26,6 +26,23 @@ const ENGINE_NAME: &str = "libwsgi_fpm_engine.so";
 const ENGINE_VARIABLE: &str = "WSGI_FPM_ENGINE";
 /// `exec` or `embedded` instead of the choice of [`Host::new`], to tell the two apart when one of them fails.
 const HOSTING_VARIABLE: &str = "WSGI_FPM_HOSTING";
+
+/// The arguments of the hidden subcommand `host`.
+#[derive(Debug, Args)]
+pub struct HostArgs {
+    /// Whom to become first, as JSON
+    #[arg(long)]
+    pub identity: Option<String>,
+    /// What runs the command inside this process, if it can
+    #[arg(long, requires = "python_version")]
+    pub libpython: Option<PathBuf>,
+    /// The version that the interpreter reports, "3.11.7": the library must report the same
+    #[arg(long)]
+    pub python_version: Option<String>,
+    /// An interpreter and its arguments
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hosting {

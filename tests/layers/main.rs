@@ -62,6 +62,12 @@ const ENGINE: &[&str] = &[
     "cgi",
 ];
 
+/// Modules of the program, from below, by the same rule.
+const PROGRAM: &[&str] = &[
+    "children", "users", "config", "python", "host", "pool", "manager", "preview", "cli", "script", "writer", "check",
+    "dev",
+];
+
 /// What the code below a path must not name: crates, or paths inside its own crate.
 const NEVER: &[(&str, &[&str])] = &[
     (
@@ -215,6 +221,11 @@ fn nobody_names_what_its_layer_does_not_know() {
 #[test]
 fn engine_modules_import_downwards_only() {
     downwards("crates/engine/src/", ENGINE);
+}
+
+#[test]
+fn modules_of_the_program_import_downwards_only() {
+    downwards("src/", PROGRAM);
 }
 
 /// `order`: the modules in the folder `root`, from below.
