@@ -138,6 +138,13 @@ fn crashes_in_a_row_fork_not_more_than_ten_workers_a_second() {
     assert!(crashed <= 22, "{crashed} in two seconds");
 }
 
+/// One letter, as `proc(5)` has it.
+fn state(pid: Pid) -> String {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.unwrap_or_default().trim().chars().take(1).collect()
+}
+
 #[test]
 fn stopped_worker_is_killed_and_replaced_whether_idle_or_busy() {
     for busy in [false, true] {
@@ -149,6 +156,8 @@ fn stopped_worker_is_killed_and_replaced_whether_idle_or_busy() {
             kept.send(&Request::get("/slow").bytes());
         }
         kill_process(old, Signal::STOP).unwrap();
+        // It may run on another processor for a moment, and take the request.
+        until("the worker is stopped", SOON, || state(old) == "T");
         let mut waiting = gateway.connect();
         waiting.send(&Request::get("/pid").bytes());
         let event = gateway
