@@ -8,16 +8,16 @@ mod sockets;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
 use settings::values::{PoolName, Timeout};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::cli::CheckArgs;
 use crate::config::pools::{self, FilePool};
 use crate::manager::signals::Signals;
+use crate::pool::starts::Starts;
 use import::Import;
 
 /// What shells say of a program that SIGINT has ended.
@@ -81,13 +81,11 @@ fn start_all(
     limit: Timeout,
     stopped: &watch::Receiver<bool>,
 ) -> Vec<(PoolName, JoinHandle<Import>)> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let turns = Arc::new(Semaphore::new(processors));
+    let starts = Starts::new();
     let start = |(name, definition): (PoolName, FilePool)| {
-        let (turns, stopped) = (Arc::clone(&turns), stopped.clone());
+        let (starts, stopped) = (starts.clone(), stopped.clone());
         let import = async move {
-            // Nobody closes it.
-            let _turn = turns.acquire().await;
+            let _turn = starts.turn().await;
             import::import(&definition, limit, stopped).await
         };
         (name, tokio::spawn(import))

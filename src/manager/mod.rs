@@ -42,7 +42,8 @@ pub struct Manager {
     /// Where pools are described, if that is a file.
     file: Option<PathBuf>,
     pools: BTreeMap<String, Entry>,
-    /// Those that were taken out of the file end in here, too.
+    /// Were taken out of the file, and may still have requests to finish.
+    leaving: Vec<Entry>,
     running: JoinSet<anyhow::Result<Outcome>>,
     starts: Starts,
     log: Arc<OwnedFd>,
@@ -67,6 +68,7 @@ impl Manager {
         Ok(Self {
             file: None,
             pools: BTreeMap::new(),
+            leaving: Vec::new(),
             running: JoinSet::new(),
             starts: Starts::new(),
             log: Arc::new(log),
@@ -142,11 +144,14 @@ impl Manager {
                 request = next_request(&mut requests) => self.request(request),
                 ended = self.running.join_next() => {
                     let outcome = match ended {
-                        Some(ended) => ended.context("a pool's task has failed")??,
-                        None => Outcome::Stopped,
+                        Some(ended) => ended.context("a pool's task has failed").and_then(|outcome| outcome),
+                        None => Ok(Outcome::Stopped),
                     };
                     if self.running.is_empty() {
-                        return Ok(outcome);
+                        return outcome;
+                    }
+                    if let Err(error) = outcome {
+                        error!("the other pools go on: {error:#}");
                     }
                 }
             }
@@ -188,10 +193,12 @@ impl Manager {
 
     fn stop(&mut self, order: Order, reason: &str) {
         self.stopping = Some(order);
-        self.tell(|| Command::Stop {
-            order,
-            reason: reason.to_owned(),
-        });
+        for pool in self.pools.values().chain(&self.leaving) {
+            pool.tell(Command::Stop {
+                order,
+                reason: reason.to_owned(),
+            });
+        }
     }
 
     fn tell(&self, command: impl Fn() -> Command) {
@@ -228,16 +235,18 @@ impl Manager {
             .map(|pool| Definition::File(Box::new(pool)))
             .map(|definition| (definition.name().to_owned(), definition))
             .collect();
-        self.pools.retain(|name, pool| {
-            let stays = new.contains_key(name);
-            if !stays {
-                pool.tell(Command::Stop {
-                    order: Order::Stop,
-                    reason: "it is not in the file any more".to_owned(),
-                });
-            }
-            stays
-        });
+        self.leaving.retain(|pool| !pool.commands.is_closed());
+        let (stay, leave) = std::mem::take(&mut self.pools)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(name, _)| new.contains_key(name));
+        self.pools = stay;
+        for pool in leave.into_values() {
+            pool.tell(Command::Stop {
+                order: Order::Stop,
+                reason: "it is not in the file any more".to_owned(),
+            });
+            self.leaving.push(pool);
+        }
         info!(file = %path.display(), signal, pools = new.len(), "the file was read again");
         for (name, definition) in new {
             if let Some(pool) = self.pools.get_mut(&name) {

@@ -284,7 +284,7 @@ impl Running {
         let Prepared { turn, mut pool, found } = prepared;
         self.sockets.prepare(&pool.listen, &pool.socket)?;
         self.last_number += 1;
-        nofile::raise(&pool.settings);
+        nofile::raise(&pool.settings, self.pool.as_ref().map(|pool| &pool.settings));
         let settings = &mut pool.settings;
         settings.preload &= !self.not_preloadable;
         settings.listeners = self.sockets.kinds();
@@ -376,16 +376,16 @@ impl Running {
     }
 
     fn failed(&mut self, i: usize, reason: String, detail: String) {
-        let member = &mut self.members[i];
-        member.failed = true;
+        self.members[i].failed = true;
+        let member = &self.members[i];
         if member.stage != Stage::Starting {
             return;
         }
         let traceback = Some(contract::log::block(&detail)).filter(|text| !text.is_empty());
         error!(
             pool = self.name,
-            app = self.pool.as_ref().map(|pool| pool.settings.app.as_str()),
-            python = self.found.as_ref().map(|found| found.python.as_str()),
+            app = self.app(),
+            python = self.python(),
             generation = member.generation.number,
             traceback = traceback.as_deref().map(tracing::field::display),
             "the application can't start: {reason}"
@@ -406,7 +406,7 @@ impl Running {
         member.generation.order(Order::Quit);
         info!(
             pool = self.name,
-            app = self.pool.as_ref().map(|pool| pool.settings.app.as_str()),
+            app = self.app(),
             reason,
             "each worker imports the application itself (the option preload says so from the start: off)"
         );
@@ -436,8 +436,8 @@ impl Running {
                 let reason = format!("{how} before it could serve");
                 error!(
                     pool = self.name,
-                    app = self.pool.as_ref().map(|pool| pool.settings.app.as_str()),
-                    python = self.found.as_ref().map(|found| found.python.as_str()),
+                    app = self.app(),
+                    python = self.python(),
                     generation = number,
                     "the application can't start: {reason}"
                 );
@@ -454,6 +454,16 @@ impl Running {
         } else if self.is_tried_again() && !self.is_any(Stage::Starting) && !self.waits_after(stage) {
             self.schedule_restart(lived);
         }
+    }
+
+    /// Of the last generation, for messages.
+    fn app(&self) -> Option<&str> {
+        self.pool.as_ref().map(|pool| pool.settings.app.as_str())
+    }
+
+    /// Version and path, for messages.
+    fn python(&self) -> Option<&str> {
+        self.found.as_ref().map(|found| found.python.as_str())
     }
 
     /// Whether a file has to change before there is any use in another try, after one that ended in `stage`.

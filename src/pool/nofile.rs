@@ -9,11 +9,13 @@ const PER_THREAD: u64 = 64;
 /// Standard descriptors, listeners, the reactor, files that Python and libraries keep open.
 const PER_WORKER: u64 = 256;
 
-/// Raises the soft limit as far as one worker of the pool may need it; says so if the hard limit is lower.
-pub fn raise(settings: &Settings) {
-    let threads = u64::from(settings.threads.get());
-    // Each connection may have a file for its request's body.
-    let needed = 2 * u64::from(settings.limits.connections.get()) + threads * PER_THREAD + PER_WORKER;
+/// Raises the soft limit as far as one worker of the pool may need it; says so if the hard limit is lower, once for what
+/// the settings ask for. `before`: the settings of the last generation.
+pub fn raise(settings: &Settings, before: Option<&Settings>) {
+    let needed = needed(settings);
+    if before.map(self::needed) == Some(needed) {
+        return;
+    }
     let limit = getrlimit(Resource::Nofile);
     // No value means no limit.
     let soft = limit.current.unwrap_or(u64::MAX);
@@ -37,4 +39,10 @@ pub fn raise(settings: &Settings) {
             settings.threads.name()
         );
     }
+}
+
+fn needed(settings: &Settings) -> u64 {
+    let threads = u64::from(settings.threads.get());
+    // Each connection may have a file for its request's body.
+    2 * u64::from(settings.limits.connections.get()) + threads * PER_THREAD + PER_WORKER
 }

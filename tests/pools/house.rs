@@ -150,6 +150,11 @@ impl House {
     #[track_caller]
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
+        self.exit()
+    }
+
+    #[track_caller]
+    pub fn exit(&mut self) -> ExitStatus {
         let child = &mut self.child;
         until_some("the program ends", SOON * 2, || child.try_wait().unwrap())
     }

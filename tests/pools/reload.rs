@@ -157,3 +157,21 @@ fn no_request_fails_while_pools_are_changed_added_removed_and_left_alone() {
     assert!(answered.load(Ordering::Relaxed) > 100);
     assert_eq!(house.who("changes", "mark"), "5");
 }
+
+#[test]
+fn pool_that_leaves_finishes_its_requests_unless_the_program_is_told_to_hurry() {
+    let mut house = House::serve(&[pool("stays", ""), pool("goes", "stop_timeout = 0")]);
+    house.wait_ready("goes");
+    house.wait_ready("stays");
+    let mut slow = Raw::connect(&house.socket("goes")).unwrap();
+    slow.send(&Request::get("/sleep").bytes());
+    // Its thread has the request when another one is answered behind it.
+    house.get("goes", "/");
+    let mark = house.reload(&[pool("stays", "")]);
+    house.wait_for(mark, &["stopping", "pool=\"goes\""]);
+    house.get("stays", "/");
+    assert!(!slow.readable_within(Duration::from_millis(300)));
+    house.signal(Signal::INT);
+    slow.expect_close();
+    assert_eq!(house.exit().code(), Some(0));
+}

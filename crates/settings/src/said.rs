@@ -212,14 +212,8 @@ impl Layers {
 
     /// Whether they come to the same, wherever it was said.
     pub fn say_the_same(&self, others: &Self) -> bool {
-        let values = |layers: &Self| -> Vec<_> {
-            layers
-                .said
-                .iter()
-                .map(|(key, said)| (*key, said.values.clone()))
-                .collect()
-        };
-        self.entry == others.entry && values(self) == values(others)
+        let values = |(key, said): (&&'static str, &Said)| (*key, said.values.clone());
+        self.entry == others.entry && self.said.iter().map(values).eq(others.said.iter().map(values))
     }
 
     /// Everything that was said.

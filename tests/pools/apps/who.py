@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 
 def application(environ, start_response):
@@ -11,6 +12,9 @@ def application(environ, start_response):
                 body = "read: " + file.read()
         except OSError as error:
             body = "not read: " + type(error).__name__
+    elif environ["PATH_INFO"] == "/sleep":
+        time.sleep(60)
+        body = "slept"
     else:
         version = "%d.%d" % sys.version_info[:2]
         body = "pid=%d uid=%d python=%s mark=%s" % (os.getppid(), os.getuid(), version, os.environ.get("MARK", ""))
