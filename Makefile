@@ -43,7 +43,8 @@ install: ## install what `make build` made (PREFIX=/usr/local, DESTDIR=)
 	ln -sf ../lib/wsgi-fpm/wsgi-fpm $(bin)/wsgi-fpm
 	install -m 644 nginx/wsgi_fpm_params nginx/site.conf nginx/fcgiwrap.conf deploy/wsgi-fpm.service \
 		deploy/fcgiwrap.service deploy/fcgiwrap.socket deploy/spawn-fcgi.service deploy/lighttpd.conf \
-		deploy/lighttpd-bin-path.conf deploy/lighttpd-cgi.conf deploy/Caddyfile deploy/haproxy.cfg $(share)/
+		deploy/lighttpd-bin-path.conf deploy/lighttpd-cgi.conf deploy/Caddyfile deploy/haproxy.cfg \
+		deploy/wsgi-fpm.toml $(share)/
 	install -d $(share)/apache
 	install -m 644 apache/*.conf apache/*.htaccess $(share)/apache/
 
