@@ -8,6 +8,8 @@ missing=()
 for server in nginx apache2 lighttpd caddy haproxy fcgiwrap spawn-fcgi; do
     command -v "$server" >/dev/null || missing+=("$server")
 done
+# Its name has a version.
+compgen -c php-fpm >/dev/null || missing+=(php-fpm)
 [ -f /usr/lib/apache2/modules/mod_fcgid.so ] || missing+=(libapache2-mod-fcgid)
 [ -f /usr/lib/lighttpd/mod_openssl.so ] || missing+=(lighttpd-mod-openssl)
 command -v curl >/dev/null || missing+=(curl)

@@ -3,6 +3,7 @@
 
 pub mod arguments;
 mod message;
+mod ping;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use crate::host::HostArgs;
 use crate::preview::hosts;
 use arguments::{CgiOptions, DevOptions, FastCgiOptions, ServeOptions};
 pub use message::one_line;
+pub use ping::PingArgs;
 
 /// Where the configuration file is looked for.
 pub const DEFAULT_FILE: &str = "/etc/wsgi-fpm/wsgi-fpm.toml";
@@ -40,6 +42,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Print the configuration of a web server or a systemd unit for an application, or a configuration file with every option
     Config(Box<ConfigArgs>),
+    /// Ask a FastCGI responder, ours or another, for a page or its values; the exit code says how it is
+    Ping(Box<PingArgs>),
     /// Run Python as somebody, and inside this program; the supervisor starts its leaders with it
     #[command(hide = true)]
     Host(HostArgs),

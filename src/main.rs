@@ -7,6 +7,7 @@ mod config;
 mod dev;
 mod host;
 mod manager;
+mod ping;
 mod pool;
 mod preview;
 mod python;
@@ -32,6 +33,7 @@ use config::{ConfigError, Pool};
 use manager::Manager;
 use manager::relay::Relay;
 use manager::signals::Signals;
+use ping::RequestError;
 use pool::{OnFailure, Outcome};
 use python::PythonError;
 use script::BlockError;
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Dev(args) => dev::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => writer::run(*args),
+        Command::Ping(args) => ping::run(&args),
         Command::Host(args) => host::run(&args),
     };
     result.unwrap_or_else(|error| failure(&error))
@@ -69,8 +72,11 @@ fn main() -> ExitCode {
 fn failure(error: &anyhow::Error) -> ExitCode {
     // It may be the pipe of a log that nobody reads.
     contract::log::last_line(&format!("wsgi-fpm: error: {error:#}"));
-    let is_usage =
-        error.is::<ConfigError>() || error.is::<PythonError>() || error.is::<BlockError>() || error.is::<WriterError>();
+    let is_usage = error.is::<ConfigError>()
+        || error.is::<PythonError>()
+        || error.is::<BlockError>()
+        || error.is::<WriterError>()
+        || error.is::<RequestError>();
     ExitCode::from(if is_usage { EXIT_USAGE } else { 1 })
 }
 

@@ -7,8 +7,8 @@ mod exchange;
 pub mod hosts;
 pub mod kinds;
 mod pages;
-mod params;
-mod response;
+pub mod params;
+pub mod response;
 #[cfg(test)]
 mod tests;
 pub mod watch;

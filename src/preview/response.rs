@@ -58,6 +58,11 @@ impl HeadReader {
         let head = parse(&self.buffer.split_to(end))?;
         Ok(Some((head, self.buffer.split().freeze())))
     }
+
+    /// Whether nothing of a head is there.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
 }
 
 impl Head {

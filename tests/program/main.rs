@@ -1,6 +1,6 @@
 //! The program by itself: command line, search for Python, sockets, supervisor. A script stands in for the interpreter
 //! and its engine (`run.rs`), so everything here is about this side of the control socket; but
-//! `wsgi-fpm check` (`file.rs`) imports real applications.
+//! `wsgi-fpm check` (`file.rs`) imports real applications, and `wsgi-fpm ping` asks real ones.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -14,6 +14,7 @@ mod dev;
 mod file;
 mod listeners;
 mod options;
+mod ping;
 mod pythons;
 mod run;
 mod steering;

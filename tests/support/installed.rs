@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use super::apache;
+use super::{apache, php_fpm};
 
 /// Set to 1, it turns skipped tests into failures.
 pub const REQUIRED: &str = "REQUIRE_SERVERS";
@@ -45,6 +45,11 @@ pub fn fcgiwrap() -> bool {
 /// Whether spawn-fcgi can be run.
 pub fn spawn_fcgi() -> bool {
     has_program("spawn-fcgi", "-v")
+}
+
+/// Whether php-fpm can be run.
+pub fn php_fpm() -> bool {
+    needed(php_fpm::program().is_some(), "php-fpm")
 }
 
 /// Whether openssl can be run.

@@ -17,6 +17,7 @@ pub mod lighttpd;
 pub mod log;
 pub mod net;
 pub mod nginx;
+pub mod php_fpm;
 pub mod process;
 pub mod python;
 pub mod spawn_fcgi;

@@ -24,6 +24,8 @@ pub enum Wish {
     Write,
     /// A program.
     Run,
+    /// A unix socket.
+    Connect,
 }
 
 impl Wish {
@@ -31,6 +33,7 @@ impl Wish {
         match self {
             Self::Reach => Access::EXISTS,
             Self::Enter | Self::Run => Access::EXEC_OK,
+            Self::Connect => Access::WRITE_OK,
             Self::Read => Access::READ_OK,
             Self::Write => Access::WRITE_OK | Access::EXEC_OK,
         }
@@ -43,6 +46,7 @@ impl Wish {
             Self::Read => "read",
             Self::Write => "write in",
             Self::Run => "run",
+            Self::Connect => "connect to",
         }
     }
 }
