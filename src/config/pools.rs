@@ -1,6 +1,7 @@
 //! The configuration file as pools that can be started.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use contract::log::LogSettings;
@@ -25,6 +26,17 @@ pub struct Configuration {
 pub struct FilePool {
     name: PoolName,
     layers: Layers,
+    /// Of the `env_file`, when the file was read.
+    env_file: Option<FileStamp>,
+}
+
+/// What differs once a file was written or replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileStamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
 }
 
 /// What a pool is made from each time that it starts: accounts, directories and files may have come or gone since.
@@ -53,13 +65,33 @@ pub fn examine(path: &Path) -> (Configuration, Option<Report>) {
     let mut document = file::read(path, missing);
     let describe = |(name, pool): (PoolName, Described)| {
         let layers = pool.layers;
-        (name.clone(), FilePool { name, layers })
+        let env_file = layers.said("env_file").and_then(|said| said.values.last());
+        let env_file = env_file.and_then(|path| FileStamp::of(Path::new(path)));
+        let pool = FilePool {
+            name: name.clone(),
+            layers,
+            env_file,
+        };
+        (name, pool)
     };
     let configuration = Configuration {
         server: document.server.clone(),
         pools: std::mem::take(&mut document.pools).into_iter().map(describe).collect(),
     };
     (configuration, document.report())
+}
+
+impl FileStamp {
+    /// `None` for a file that can't be found: the pool says so when it starts.
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = path.metadata().ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
 }
 
 impl Configuration {
@@ -131,10 +163,12 @@ impl Definition {
         }
     }
 
-    /// Whether the same has been said of the pool, wherever it stands.
+    /// Whether the same has been said of the pool, wherever it stands, its `env_file` included.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::File(pool), Self::File(other)) => pool.layers.say_the_same(&other.layers),
+            (Self::File(pool), Self::File(other)) => {
+                pool.env_file == other.env_file && pool.layers.say_the_same(&other.layers)
+            }
             _ => false,
         }
     }

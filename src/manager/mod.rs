@@ -270,7 +270,7 @@ impl Entry {
         if !self.definition.is_same(&definition) {
             self.tell(Command::Change {
                 definition: Box::new(definition.clone()),
-                reason: format!("{signal}: the file says something else of it"),
+                reason: format!("{signal}: the file, or its env_file, says something else of it"),
             });
         } else if wish == Wish::Reload {
             self.tell(Command::Reload {

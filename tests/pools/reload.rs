@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::house::{House, pool};
+use crate::house::{House, directory, pool};
 use crate::support::fcgi_client::{Raw, Request};
 
 #[test]
@@ -31,6 +31,24 @@ fn only_what_has_changed_is_touched() {
     house.get("comes", "/");
     house.wait_gone("goes");
     assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn changed_env_file_is_a_change_of_its_pool() {
+    let directory = directory();
+    let secrets = directory.path().join("secrets.env");
+    std::fs::write(&secrets, "MARK=old\n").unwrap();
+    let pools = [pool("one", "env_file = \"secrets.env\""), pool("two", "")];
+    let house = House::serve_in(directory, &pools);
+    house.wait_ready("one");
+    house.wait_ready("two");
+    let untouched = house.who("two", "pid");
+    assert_eq!(house.who("one", "mark"), "old");
+    std::fs::write(&secrets, "MARK=newer\n").unwrap();
+    let mark = house.reload(&pools);
+    house.wait_for(mark, &[" ready ", "pool=\"one\""]);
+    assert_eq!(house.who("one", "mark"), "newer");
+    assert_eq!(house.who("two", "pid"), untouched);
 }
 
 #[test]
