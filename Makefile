@@ -20,7 +20,7 @@ bin := "$$DESTDIR$$PREFIX/bin"
 library := "$$DESTDIR$$PREFIX/lib/wsgi-fpm"
 share := "$$DESTDIR$$PREFIX/share/wsgi-fpm"
 
-.PHONY: help run build install test test-compat lint bench clean
+.PHONY: help run build install test test-compat mutants lint bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 13
@@ -63,6 +63,11 @@ test-compat: ## run frameworks and applications of others behind nginx and Apach
 	@PYTHON_AT_LEAST=3.11 scripts/venv.sh $(cache)/compat-venv tests/compat/requirements/*.txt
 	cargo build --workspace --all-targets --locked
 	WSGI_FPM_COMPAT_VENV=$(cache)/compat-venv scripts/count-tests.sh cargo test --test compat --locked
+
+# An hour: the tests of a crate run once for each place in it that can be changed. CRATE=fastcgi for one of them.
+mutants: ## change the leaf crates place by place, and see that their tests notice
+	@scripts/tools.sh
+	@scripts/mutants.sh $(CRATE)
 
 lint: ## check formatting, clippy and the examples' syntax
 	@scripts/tools.sh
