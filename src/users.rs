@@ -182,7 +182,7 @@ impl Identity {
                 current: limit.value,
                 maximum: limit.value,
             };
-            setrlimit(resource, both).with_context(|| format!("the limit {} can't be set", Shown(limit)))?;
+            setrlimit(resource, both).with_context(|| format!("the limit {limit} can't be set"))?;
         }
         if let Some(nice) = self.nice {
             rustix::process::setpriority_process(None, nice)
@@ -274,15 +274,6 @@ impl Home {
     }
 }
 
-/// `nofile=4096`.
-struct Shown<'a>(&'a ResourceLimit);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&settings::values::Value::write(self.0).to_string_lossy())
-    }
-}
-
 /// Of this program, as it was when it was first asked for: an update may have put another one into its place since.
 pub fn program() -> io::Result<PathBuf> {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -308,7 +299,7 @@ fn check_limit(name: &str, limit: &ResourceLimit) -> Result<(), UserError> {
         Some(hard) if limit.value.is_none_or(|value| value > hard) && !Uid::effective().is_root() => {
             Err(UserError::OverHard {
                 name: name.to_owned(),
-                limit: Shown(limit).to_string(),
+                limit: limit.to_string(),
                 hard,
             })
         }

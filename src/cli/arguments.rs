@@ -114,8 +114,8 @@ fn parser(option: &'static Declaration) -> ValueParser {
 
 #[cfg(test)]
 mod tests {
+    use settings::Layers;
     use settings::sections::{App, Limits};
-    use settings::{Layers, values::Value};
 
     use super::*;
 
@@ -161,7 +161,7 @@ mod tests {
             Limits::take(&mut layers).request_timeout.to_string(),
             "--request-timeout 2m"
         );
-        assert_eq!(App::take(&mut layers).app.as_ref().unwrap().write(), "blog:app");
+        assert_eq!(App::take(&mut layers).app.as_ref().unwrap().as_str(), "blog:app");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct Declaration {
     pub otherwise: &'static str,
     pub scope: Scope,
     pub entries: Entries,
-    /// Keys of options that contradict this one.
+    /// Keys of options that contradict this one, as it does them.
     pub excludes: &'static [&'static str],
     pub path: PathForm,
     /// Whether one value can be read.
@@ -251,3 +251,29 @@ macro_rules! section {
     };
 }
 pub(crate) use section;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_numbers_of_their_own_and_sets_of_them() {
+        use Entries as E;
+        let bits = [E::SERVE, E::POOL, E::DEV, E::FASTCGI, E::CGI, E::ALL].map(Entries::bits);
+        assert_eq!(bits, [1, 2, 4, 8, 16, 31]);
+        assert_eq!(E::from_bits(24), E::SCRIPTS);
+        assert_eq!(E::SERVE.or(E::SERVED), E::SERVED, "one that is among them already");
+        assert!(E::SERVED.has(E::ALL) && !E::SERVED.has(E::SCRIPTS) && !E::NONE.has(E::ALL));
+    }
+
+    #[test]
+    fn paragraphs_become_sentences() {
+        let effect = |doc| {
+            let option = crate::find("threads").unwrap();
+            Declaration { doc, ..*option }.effect()
+        };
+        assert_eq!(effect(&[" One", " two", "", " Three"]), "One two. Three");
+        assert_eq!(effect(&[" One.", "", " Two"]), "One. Two");
+        assert_eq!(effect(&[" One |", "", " Two"]), "One | Two");
+    }
+}

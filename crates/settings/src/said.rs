@@ -164,16 +164,14 @@ impl Layers {
                 self.below.entry(said.option.key).or_default().push(below.place);
             }
         }
-        self.said.retain(|key, said| {
-            let contradicts =
-                |new: &Said| new.option.excludes.contains(key) || said.option.excludes.contains(&new.option.key);
+        self.said.retain(|key, _| {
+            let contradicts = |new: &Said| new.option.excludes.contains(key);
             !layer.iter().any(contradicts)
         });
         // Within one layer nobody can tell which of two was meant.
         for (number, said) in layer.iter().enumerate() {
-            let other = layer[..number].iter().find(|other| {
-                said.option.excludes.contains(&other.option.key) || other.option.excludes.contains(&said.option.key)
-            });
+            let excluded = |other: &&Said| said.option.excludes.contains(&other.option.key);
+            let other = layer[..number].iter().find(excluded);
             if let Some(other) = other.filter(|other| other.is_on() && said.is_on()) {
                 let name = match said.place.origin {
                     Origin::CommandLine => format!("--{}", other.option.long()),

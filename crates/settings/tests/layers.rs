@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use settings::sections::{App, Front, Limits, Processes};
 use settings::toml::{Source, Spoken};
-use settings::{Entries, Layers, Origin, Said};
+use settings::{Entries, Layers, Mistake, Origin, Place, Said};
 
 fn file(table: &str) -> Origin {
     Origin::File {
@@ -172,4 +172,97 @@ fn what_is_assumed_has_the_name_by_which_its_user_would_say_it() {
         let chdir = App::take(&mut layers).chdir;
         assert_eq!((chdir.as_deref(), chdir.name()), (Some(Path::new("/srv")), name));
     }
+}
+
+#[test]
+fn place_is_shown_with_its_whole_file_and_its_line() {
+    let (file, script) = (
+        file("pool.blog"),
+        Origin::Script {
+            file: Path::new("/srv/app.fcgi").into(),
+        },
+    );
+    let shown = |origin: &Origin, line| {
+        let (origin, span) = (origin.clone(), 0..0);
+        Place { origin, line, span }.to_string()
+    };
+    assert_eq!(shown(&file, Some(12)), "/etc/wsgi-fpm/wsgi-fpm.toml:12");
+    assert_eq!(shown(&file, None), "/etc/wsgi-fpm/wsgi-fpm.toml");
+    assert_eq!(shown(&script, Some(3)), "/srv/app.fcgi:3");
+    assert_eq!(Place::command_line().to_string(), "the command line");
+}
+
+#[test]
+fn layers_say_the_same_if_their_values_and_entries_are_wherever_they_were_said() {
+    let layers = |entry, text: &str| {
+        let mut layers = Layers::at(entry, file("pool.blog"));
+        layers.put(said(&file("pool.blog"), text));
+        layers
+    };
+    let one = layers(Entries::POOL, "threads = 2\nmount = \"/app\"");
+    assert!(one.say_the_same(&layers(Entries::POOL, "\nmount = \"/app\"\n\nthreads = 2")));
+    assert!(!one.say_the_same(&layers(Entries::SERVE, "threads = 2\nmount = \"/app\"")));
+    for other in [
+        "threads = 3\nmount = \"/app\"",
+        "threads = 2",
+        "threads = 2\nmount = \"/app\"\nvalidate = true",
+    ] {
+        assert!(!one.say_the_same(&layers(Entries::POOL, other)), "{other}");
+    }
+}
+
+#[test]
+fn what_was_said_can_be_asked_for() {
+    let mut layers = pool();
+    layers.put(said(&file("pool.blog"), "threads = 2\nvalidate = true"));
+    let keys: Vec<_> = layers.all_said().map(|said| said.option.key).collect();
+    assert_eq!(keys, ["threads", "validate"]);
+    assert!(layers.said("threads").is_some() && layers.said("mount").is_none());
+    assert_eq!(layers.entry(), Entries::POOL);
+}
+
+#[test]
+fn mistakes_are_taken_once_and_say_where_what_and_what_to_do() {
+    let mut layers = pool();
+    let place = |origin: Origin, line| Place {
+        origin,
+        line,
+        span: 0..0,
+    };
+    layers.add_mistake(Mistake::at(place(file("pool.blog"), Some(7)), "it has no application").with_help("add app"));
+    layers.put([typed("threads", &["many"])]);
+    Processes::take(&mut layers);
+    let mistakes = layers.take_mistakes();
+    let shown: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "wsgi-fpm.toml:7: it has no application; add app",
+            "--threads: write a number from 1 to 1024"
+        ]
+    );
+    let titles: Vec<_> = mistakes.iter().map(Mistake::title).collect();
+    assert_eq!(
+        titles,
+        ["it has no application", "--threads: write a number from 1 to 1024"]
+    );
+    assert!(layers.take_mistakes().is_empty());
+}
+
+#[test]
+fn table_that_something_was_said_in_is_named_with_its_line() {
+    let place = |origin: Origin| Place {
+        origin,
+        line: Some(3),
+        span: 0..0,
+    };
+    assert_eq!(place(file("pool.blog")).table(), "wsgi-fpm.toml:3: pool.blog");
+    assert_eq!(
+        place(Origin::Script {
+            file: Path::new("/srv/app.fcgi").into()
+        })
+        .table(),
+        "app.fcgi:3"
+    );
+    assert_eq!(Place::command_line().table(), "the command line");
 }

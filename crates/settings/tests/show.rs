@@ -72,6 +72,34 @@ fn every_value_is_shown_with_where_it_comes_from() {
 }
 
 #[test]
+fn what_is_unset_is_shown_with_what_holds_then() {
+    let shown = shown(&Layers::at(Entries::POOL, file("pool.blog")));
+    let said = |key: &str| {
+        let start = format!("# {key} is unset");
+        let line = shown.lines().find(|line| line.starts_with(&start)).expect(key);
+        line.rsplit_once(" # ").expect("where it comes from").1.to_owned()
+    };
+    for option in ["mount", "user"] {
+        let otherwise = settings::find(option).expect("an option").otherwise;
+        assert_eq!(said(option), format!("default: {otherwise}"));
+    }
+    let bare = settings::all().find(|option| {
+        let is_shown = shown.contains(&format!("# {} is unset", option.key));
+        is_shown && option.otherwise.is_empty()
+    });
+    let bare = bare.expect("an option that is unset and needs no words");
+    assert_eq!(said(bare.key), "default");
+    assert!(line(&shown, "groups").ends_with(" # default"));
+}
+
+#[test]
+fn names_are_quoted_unless_toml_takes_them_as_they_are() {
+    for (name, written) in [("a_B-1", "a_B-1"), ("a.b", "\"a.b\""), ("a b", "\"a b\""), ("", "\"\"")] {
+        assert_eq!(show::key(name), written);
+    }
+}
+
+#[test]
 fn what_is_shown_can_be_read_back() {
     let first = shown(&pool());
     let body = first.strip_prefix("[pool.blog]\n").expect("the table's name");

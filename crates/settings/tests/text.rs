@@ -77,8 +77,25 @@ fn paths_begin_at_the_files_directory() {
         ["/etc/wsgi-fpm/secrets/blog.env"]
     );
     assert_eq!(values("python = \"python3.12\""), ["python3.12"]);
+    assert_eq!(
+        values("python = \"venv/bin/python\""),
+        ["/etc/wsgi-fpm/venv/bin/python"]
+    );
     assert_eq!(values("listen = \"unix:blog.sock\""), ["unix:/etc/wsgi-fpm/blog.sock"]);
     assert_eq!(values("listen = \"./blog.sock\""), ["/etc/wsgi-fpm/./blog.sock"]);
+}
+
+#[test]
+fn command_that_is_also_a_file_beside_the_text_is_the_file() {
+    let source = Source {
+        text: "python = \"Cargo.toml\"",
+        first_line: 1,
+        directory: Path::new(env!("CARGO_MANIFEST_DIR")),
+    };
+    let table = source.parse(&origin()).expect("TOML");
+    let spoken = source.read(&origin(), table.get_ref(), |_| true);
+    let file = source.directory.join("Cargo.toml");
+    assert_eq!(spoken.said[0].values, [file.into_os_string()]);
 }
 
 #[test]
@@ -112,6 +129,16 @@ fn wrong_value_is_shown_where_it_stands() {
             "wsgi-fpm.toml:1: pool.blog.threads: write one value, threads = \"...\"; this is of type array".into(),
             "[1]".into()
         )
+    );
+    // Not the file's directory.
+    assert_eq!(
+        mistake("chdir = \"\"").0,
+        "wsgi-fpm.toml:1: pool.blog.chdir: write a path"
+    );
+    // Octal is for permissions, hexadecimal for nothing.
+    assert_eq!(
+        mistake("threads = 0x10").0,
+        "wsgi-fpm.toml:1: pool.blog.threads: write one value, threads = \"...\"; this is of type integer"
     );
     assert_eq!(
         mistake("validate = \"yes\"").0,

@@ -161,7 +161,11 @@ mod tests {
         assert_eq!(read("localhost:9000"), Address::Tcp("127.0.0.1:9000".parse().unwrap()));
         assert_eq!(read("0.0.0.0:9000"), Address::Tcp("0.0.0.0:9000".parse().unwrap()));
         assert_eq!(read("fd:3"), Address::Fd(3));
+        assert_eq!(read("unix:///run/a.sock"), Address::Unix("/run/a.sock".into()));
+        // Paths, although there is what a URL has.
+        assert_eq!(read("/run/a://b.sock"), Address::Unix("/run/a:/b.sock".into()));
         let here = std::env::current_dir().unwrap();
+        assert_eq!(read("://a.sock"), Address::Unix(here.join(":/a.sock")));
         assert_eq!(read("./a.sock"), Address::Unix(here.join("a.sock")));
         assert_eq!(read("unix:a.sock"), Address::Unix(here.join("a.sock")));
     }

@@ -1,4 +1,4 @@
-//! The types of values: read from text as administrators write it, and written as text again. A type says what its value
+//! The types of values: read from text as administrators write it. A type says what its value
 //! means: [`Timeout`] may be none, [`Time`] is always one.
 
 mod account;
@@ -41,9 +41,6 @@ pub trait Value: Sized {
     /// # Errors
     /// What to write instead.
     fn parse(text: &OsStr) -> Result<Self, String>;
-
-    /// As it would be written.
-    fn write(&self) -> OsString;
 }
 
 /// What an option's field holds: a switch, one value, perhaps one, or any number.
@@ -53,9 +50,6 @@ pub trait Values: Sized {
     /// # Errors
     /// What to write instead.
     fn read(texts: &[OsString]) -> Result<Self, String>;
-
-    /// As it would be written, a piece for each value.
-    fn write_all(&self) -> Vec<OsString>;
 }
 
 const fn shape_of<T: Value>(form: Form) -> Shape {
@@ -76,10 +70,6 @@ impl<T: Value> Values for T {
             _ => Err("write one value".to_owned()),
         }
     }
-
-    fn write_all(&self) -> Vec<OsString> {
-        vec![self.write()]
-    }
 }
 
 impl<T: Value> Values for Option<T> {
@@ -91,10 +81,6 @@ impl<T: Value> Values for Option<T> {
             texts => T::read(texts).map(Some),
         }
     }
-
-    fn write_all(&self) -> Vec<OsString> {
-        self.iter().map(Value::write).collect()
-    }
 }
 
 impl<T: Value> Values for Vec<T> {
@@ -102,10 +88,6 @@ impl<T: Value> Values for Vec<T> {
 
     fn read(texts: &[OsString]) -> Result<Self, String> {
         texts.iter().map(|text| T::parse(text)).collect()
-    }
-
-    fn write_all(&self) -> Vec<OsString> {
-        self.iter().map(Value::write).collect()
     }
 }
 
@@ -126,10 +108,6 @@ impl Values for bool {
             _ => Err("is true or false".to_owned()),
         }
     }
-
-    fn write_all(&self) -> Vec<OsString> {
-        vec![self.to_string().into()]
-    }
 }
 
 /// A path as it was written.
@@ -142,10 +120,6 @@ impl Value for PathBuf {
             false => Ok(text.into()),
         }
     }
-
-    fn write(&self) -> OsString {
-        self.clone().into()
-    }
 }
 
 impl Value for String {
@@ -153,10 +127,6 @@ impl Value for String {
 
     fn parse(text: &OsStr) -> Result<Self, String> {
         as_str(text).map(str::to_owned)
-    }
-
-    fn write(&self) -> OsString {
-        self.into()
     }
 }
 
@@ -175,10 +145,6 @@ macro_rules! value_by_text {
                 $crate::values::as_str(text)?
                     .parse()
                     .map_err(|error| format!("{error}"))
-            }
-
-            fn write(&self) -> std::ffi::OsString {
-                self.to_string().into()
             }
         }
     };

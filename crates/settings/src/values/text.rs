@@ -1,6 +1,6 @@
 //! Texts with a form of their own: names, prefixes, permissions, variables.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::str::FromStr;
 
@@ -144,10 +144,6 @@ impl Value for Variable {
             }),
             _ => Err("write KEY=VALUE".to_owned()),
         }
-    }
-
-    fn write(&self) -> OsString {
-        format!("{}={}", self.name, self.value).into()
     }
 }
 

@@ -41,10 +41,6 @@ macro_rules! words {
             fn parse(text: &std::ffi::OsStr) -> Result<Self, String> {
                 $crate::values::as_str(text)?.parse()
             }
-
-            fn write(&self) -> std::ffi::OsString {
-                self.to_string().into()
-            }
         }
     };
 }
