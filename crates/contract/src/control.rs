@@ -159,3 +159,158 @@ impl<R: AsFd> AsFd for Messages<R> {
         self.reader.get_ref().as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::os::fd::OwnedFd;
+    use std::thread;
+    use std::time::Duration;
+
+    use ::settings::sections::{Front, Limits};
+    use ::settings::values::{Format, Level};
+    use ::settings::{Entries, Layers, Setting};
+    use rustix::event::PollFlags;
+
+    use super::*;
+    use crate::log::LogSettings;
+    use crate::settings::{Entry, ListenerKind};
+    use crate::wait::is_ready;
+
+    fn settings(app: String) -> ToLeader {
+        let layers = &mut Layers::new(Entries::SERVE);
+        ToLeader::Settings(Box::new(Settings {
+            pool: "blog".into(),
+            entry: Entry::Pool,
+            app,
+            chdir: Setting::new("/srv/blog".into(), "--chdir"),
+            pythonpath: vec!["/srv/lib".into()],
+            workers: 2,
+            threads: Setting::new("4".parse().unwrap(), "--threads"),
+            preload: true,
+            listeners: vec![ListenerKind::Unix, ListenerKind::Tcp],
+            inherited_listeners: vec![1],
+            mount: Setting::new(Some("/blog".parse().unwrap()), "--mount"),
+            as_sent: false,
+            front: Front::take(layers),
+            debug: false,
+            validate: false,
+            allowed_peers: Some(vec!["127.0.0.1".parse().unwrap()]),
+            cgi_variables: vec!["SSL_*".into()],
+            limits: Limits::take(layers),
+            log: LogSettings {
+                level: Level::Info,
+                format: Format::Json,
+                access: true,
+                ansi: false,
+                pool: Some("blog".into()),
+            },
+        }))
+    }
+
+    /// So many pipes: what is sent, and what must arrive.
+    fn pipes(number: usize) -> (Vec<std::io::PipeReader>, Vec<OwnedFd>) {
+        (0..number)
+            .map(|_| std::io::pipe().unwrap())
+            .map(|(reader, writer)| (reader, writer.into()))
+            .unzip()
+    }
+
+    #[test]
+    fn settings_of_any_length_arrive_with_as_many_descriptors_as_a_message_may_have_in_their_order() {
+        for (length, number) in [(1, 0), (20_000, OWN_FDS), (1_000_000, MAX_FDS)] {
+            let (supervisor, leader) = UnixStream::pair().unwrap();
+            leader.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let (readers, writers) = pipes(number);
+            let sent = settings("x".repeat(length));
+            let (received, fds) = thread::scope(|scope| {
+                scope.spawn(|| {
+                    let fds: Vec<_> = writers.iter().map(AsFd::as_fd).collect();
+                    send_with_fds(&supervisor, &sent, &fds).unwrap();
+                });
+                receive_with_fds(&leader).unwrap()
+            });
+            assert_eq!(received, sent);
+            assert_eq!(fds.len(), number);
+            drop(writers);
+            for (mut reader, fd) in readers.into_iter().zip(fds) {
+                assert!(!is_ready(&reader, PollFlags::IN), "the leader has the writing end");
+                rustix::io::write(&fd, b"x").unwrap();
+                drop(fd);
+                let mut read = Vec::new();
+                reader.read_to_end(&mut read).unwrap();
+                assert_eq!(read, b"x");
+            }
+        }
+    }
+
+    #[test]
+    fn one_descriptor_too_many_is_refused_and_nothing_is_sent() {
+        let (supervisor, leader) = UnixStream::pair().unwrap();
+        let (_readers, writers) = pipes(MAX_FDS + 1);
+        let fds: Vec<_> = writers.iter().map(AsFd::as_fd).collect();
+        let error = send_with_fds(&supervisor, &ToLeader::Stop, &fds).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (ErrorKind::InvalidInput, "more than 64 descriptors")
+        );
+        assert!(!is_ready(&leader, PollFlags::IN));
+    }
+
+    #[test]
+    fn first_line_that_never_ends_or_is_no_message_is_an_error() {
+        for (sent, kind) in [
+            (&b""[..], ErrorKind::UnexpectedEof),
+            (b"\"stop\"", ErrorKind::UnexpectedEof),
+            (b"hello\n", ErrorKind::InvalidData),
+        ] {
+            let (mut supervisor, leader) = UnixStream::pair().unwrap();
+            supervisor.write_all(sent).unwrap();
+            drop(supervisor);
+            assert_eq!(receive_with_fds(&leader).unwrap_err().kind(), kind);
+        }
+    }
+
+    #[test]
+    fn messages_come_one_by_one_until_the_other_process_is_gone() {
+        let (supervisor, leader) = UnixStream::pair().unwrap();
+        let sent = [
+            ToSupervisor::Ready {
+                python: "3.11\n\"x\"".into(),
+            },
+            ToSupervisor::Failed {
+                reason: "no".into(),
+                detail: "a\nb".into(),
+            },
+            ToSupervisor::NotPreloadable {
+                reason: "it has started threads".into(),
+            },
+            ToSupervisor::WorkerDied {
+                pid: 42,
+                how: "killed".into(),
+                backoff_ms: 100,
+            },
+        ];
+        sent.iter().for_each(|message| send(&leader, message).unwrap());
+        drop(leader);
+        let mut messages = Messages::new(supervisor);
+        assert!(is_ready(&messages, PollFlags::IN) && !messages.has_buffered());
+        for (number, message) in sent.iter().enumerate() {
+            assert_eq!(messages.receive::<ToSupervisor>().unwrap().as_ref(), Some(message));
+            assert_eq!(
+                messages.has_buffered(),
+                number < 3,
+                "poll does not show what was read already"
+            );
+        }
+        assert_eq!(messages.receive::<ToSupervisor>().unwrap(), None);
+    }
+
+    #[test]
+    fn line_that_is_no_message_is_an_error() {
+        let (supervisor, mut leader) = UnixStream::pair().unwrap();
+        leader.write_all(b"{}\n").unwrap();
+        let error = Messages::new(supervisor).receive::<ToSupervisor>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+    }
+}

@@ -153,7 +153,128 @@ fn mode(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::process::Command;
+
     use super::*;
+
+    /// Nobody of the system; as whom this process asks if it is root, whom nothing is denied.
+    const NOBODY: u32 = 65_534;
+    /// This user has no name.
+    const NAMELESS: u32 = 123_456_789;
+
+    fn is_root() -> bool {
+        Uid::effective().is_root()
+    }
+
+    /// What is said by a thread with the rights of `user`, or with its own where it can't take others.
+    fn said_to(user: u32, path: &Path, wish: Wish) -> Option<String> {
+        let ask = || {
+            if is_root() {
+                setfsuid(Uid::from_raw(user));
+            }
+            denied(path, wish).map(|denied| denied.to_string())
+        };
+        std::thread::scope(|scope| scope.spawn(ask).join().unwrap())
+    }
+
+    fn said(path: &Path, wish: Wish) -> Option<String> {
+        said_to(NOBODY, path, wish)
+    }
+
+    fn output(program: &str, arguments: &[&str]) -> String {
+        let output = Command::new(program).args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// "user nobody (uid 65534) may not read /path (mode 0000, of root:root)".
+    fn refusal(verb: &str, path: &Path) -> String {
+        let uid = if is_root() { NOBODY } else { Uid::effective().as_raw() };
+        let name = output("id", &["-un", &uid.to_string()]);
+        let shown = path.display().to_string();
+        let mode = output("stat", &["-c", "%04a, of %U:%G", &shown]);
+        format!("user {name} (uid {uid}) may not {verb} {shown} (mode {mode})")
+    }
+
+    /// A directory that everybody can enter, and in it things with these permissions.
+    fn directory(things: &[(&str, u32)]) -> tempfile::TempDir {
+        let permit = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        permit(directory.path(), 0o777);
+        for (name, mode) in things {
+            let path = directory.path().join(name);
+            match name.strip_suffix('/') {
+                Some(_) => fs::create_dir(&path).unwrap(),
+                None => fs::write(&path, "").unwrap(),
+            }
+            permit(&path, *mode);
+        }
+        directory
+    }
+
+    #[test]
+    fn every_wish_is_refused_where_its_own_permission_is_missing() {
+        let things = directory(&[
+            ("none", 0),
+            ("file", 0o666),
+            ("unwritable", 0o555),
+            ("writable", 0o222),
+            ("all", 0o777),
+        ]);
+        for (name, wish, verb) in [
+            ("none", Wish::Read, "read"),
+            ("file", Wish::Run, "run"),
+            ("file", Wish::Enter, "enter"),
+            ("unwritable", Wish::Write, "write in"),
+            ("writable", Wish::Write, "write in"),
+        ] {
+            let path = things.path().join(name);
+            assert_eq!(said(&path, wish), Some(refusal(verb, &path)));
+            assert_eq!(said(&things.path().join("all"), wish), None, "{verb}");
+        }
+        assert_eq!(said(&things.path().join("none"), Wish::Reach), None);
+    }
+
+    #[test]
+    fn first_directory_that_cannot_be_entered_is_named_with_what_lies_behind_it() {
+        let things = directory(&[("locked/", 0)]);
+        let locked = things.path().join("locked");
+        let behind = locked.join("blog/app.py");
+        let expected = format!("{}, so it can't reach {}", refusal("enter", &locked), behind.display());
+        assert_eq!(said(&behind, Wish::Reach), Some(expected.clone()));
+        // A way there by links: up, through a dot, and on.
+        fs::create_dir(things.path().join("links")).unwrap();
+        symlink("../hop", things.path().join("links/up")).unwrap();
+        symlink("./locked/blog", things.path().join("hop")).unwrap();
+        assert_eq!(
+            said(&things.path().join("links/up/app.py"), Wish::Reach),
+            Some(expected)
+        );
+    }
+
+    #[test]
+    fn as_many_links_are_followed_as_the_kernel_follows() {
+        let things = directory(&[("1", 0)]);
+        let link = |number: usize| things.path().join(number.to_string());
+        for number in 2..=42 {
+            symlink((number - 1).to_string(), link(number)).unwrap();
+        }
+        assert_eq!(fs::metadata(link(41)).map_err(|error| error.kind()).map(drop), Ok(()));
+        assert_eq!(said(&link(41), Wish::Read), Some(refusal("read", &link(1))));
+        assert!(fs::metadata(link(42)).is_err());
+        assert_eq!(said(&link(42), Wish::Read), None);
+    }
+
+    #[test]
+    fn user_without_a_name_is_called_by_his_number() {
+        if !is_root() {
+            eprintln!("skipped: only root can ask as another user");
+            return;
+        }
+        let things = directory(&[("none", 0)]);
+        let said = said_to(NAMELESS, &things.path().join("none"), Wish::Read).unwrap();
+        assert!(said.starts_with("the user with uid 123456789 may not read /"), "{said}");
+    }
 
     #[test]
     fn what_is_missing_or_allowed_is_not_denied() {

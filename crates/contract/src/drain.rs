@@ -6,7 +6,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::{Errno, read};
-use rustix::net::{Shutdown, shutdown, sockopt};
+use rustix::net::{Shutdown, shutdown};
 use settings::values::{Drain, Timeout};
 
 use crate::wait::timespec;
@@ -17,7 +17,7 @@ const CHUNK: usize = 64 * 1024;
 /// anything is unread in a socket when it is closed, the peer loses what it has not read itself, mostly the response.
 /// Whatever is no socket loses nothing.
 pub fn finish(fd: impl AsFd, most: Drain, longest: Timeout) {
-    if sockopt::socket_type(&fd).is_ok() && shutdown(&fd, Shutdown::Write).is_ok() {
+    if shutdown(&fd, Shutdown::Write).is_ok() {
         read_away(
             fd,
             |read| matches!(most, Drain::UpTo(size) if read >= size.bytes()),
@@ -67,6 +67,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::wait::is_ready;
 
     fn seconds(seconds: u64) -> Timeout {
         Duration::from_secs(seconds).into()
@@ -92,17 +93,47 @@ mod tests {
     fn pipe_is_read_as_far_as_was_said() {
         let (reader, mut writer) = std::io::pipe().unwrap();
         writer.write_all(&[0; 1000]).unwrap();
+        let begun = Instant::now();
+        read_pipe(&reader, 0, seconds(20));
+        assert!(is_ready(&reader, PollFlags::IN), "nothing was to be read");
         // The writer keeps his end open: it must not be waited for.
         read_pipe(&reader, 1000, seconds(20));
+        assert!(!is_ready(&reader, PollFlags::IN));
+        assert!(begun.elapsed() < Duration::from_secs(10));
         drop(reader);
         assert!(writer.write_all(b"x").is_err());
     }
 
     #[test]
+    fn writer_of_more_than_a_pipe_holds_is_read_to_his_end() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let writing = thread::spawn(move || writer.write_all(&[0; 1_000_000]));
+        read_pipe(&reader, u64::MAX, seconds(20));
+        drop(reader);
+        assert!(writing.join().unwrap().is_ok());
+    }
+
+    #[test]
+    fn what_is_no_pipe_is_left_as_it_is() {
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        peer.write_all(b"x").unwrap();
+        read_pipe(&ours, 1000, seconds(20));
+        assert!(is_ready(&ours, PollFlags::IN));
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"x").unwrap();
+        finish(&reader, Drain::All, seconds(20));
+        assert!(is_ready(&reader, PollFlags::IN));
+    }
+
+    #[test]
     fn peer_that_sends_more_or_longer_than_allowed_is_left() {
         let (ours, mut peer) = UnixStream::pair().unwrap();
-        peer.write_all(&[0; 1000]).unwrap();
-        finish(&ours, "999".parse().unwrap(), seconds(20));
+        let begun = Instant::now();
+        for most in ["999", "1000"] {
+            peer.write_all(&[0; 1000]).unwrap();
+            finish(&ours, most.parse().unwrap(), seconds(20));
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "it was waited for more");
         finish(&ours, Drain::All, Duration::from_millis(10).into());
     }
 }

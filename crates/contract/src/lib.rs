@@ -16,3 +16,30 @@ pub mod scoreboard;
 pub mod settings;
 pub mod title;
 pub mod wait;
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Output};
+
+    const MARK: &str = "A_PROCESS_OF_ITS_OWN";
+
+    /// Whether [`in_a_process`] has started this one.
+    pub fn is_in_a_process() -> bool {
+        std::env::var_os(MARK).is_some()
+    }
+
+    /// For what a process has only once: runs this test, named with its module, in one of its own, with more in its
+    /// environment.
+    #[track_caller]
+    pub fn in_a_process(test: &str, environment: &[(&str, &str)]) -> Output {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture"])
+            .env(MARK, "")
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(printed.contains("1 passed"), "{test}: {output:?}");
+        output
+    }
+}

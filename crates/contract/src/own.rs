@@ -166,8 +166,73 @@ pub fn take_all(mut each: impl FnMut(RawFd)) {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
 
     use super::*;
+    use crate::tests::{in_a_process, is_in_a_process};
+
+    const MOMENT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// Does it in another thread, and says when it is done.
+    fn doing(what: impl FnOnce() + Send + 'static) -> mpsc::Receiver<()> {
+        let (done, wait) = mpsc::channel();
+        thread::spawn(move || {
+            what();
+            let _ = done.send(());
+        });
+        wait
+    }
+
+    #[test]
+    fn no_fork_comes_between_the_making_of_a_descriptor_and_its_registration() {
+        if !is_in_a_process() {
+            let this = "no_fork_comes_between_the_making_of_a_descriptor_and_its_registration";
+            in_a_process(&format!("own::tests::{this}"), &[]);
+            return;
+        }
+        let (begin, begun) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
+        let made = doing(move || {
+            make(|| {
+                begin.send(()).unwrap();
+                ended.recv().unwrap();
+            });
+        });
+        begun.recv_timeout(LONG).unwrap();
+        let forking = doing(before_fork);
+        assert!(forking.recv_timeout(MOMENT).is_err(), "one is being made");
+        end.send(()).unwrap();
+        made.recv_timeout(LONG).unwrap();
+        forking.recv_timeout(LONG).unwrap();
+        let made = doing(|| make(|| ()));
+        assert!(made.recv_timeout(MOMENT).is_err(), "somebody is about to fork");
+        after_fork();
+        made.recv_timeout(LONG).unwrap();
+        // Somebody else was making one when this process was forked, and is not in it.
+        doing(before_fork).recv_timeout(LONG).unwrap();
+        MAKING.fetch_add(1, Ordering::SeqCst);
+        after_fork_in_child();
+        doing(|| make(|| ())).recv_timeout(LONG).unwrap();
+        doing(before_fork).recv_timeout(LONG).unwrap();
+    }
+
+    #[test]
+    fn what_is_ours_alone_is_read_and_written_as_what_it_is() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let (mut one, mut other) = (Own::new(one), Own::new(other));
+        one.write_all(b"there and").unwrap();
+        let mut read = [0; 9];
+        other.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"there and");
+        other.try_clone().unwrap().write_all(b" back").unwrap();
+        drop(other);
+        let mut read = String::new();
+        one.read_to_string(&mut read).unwrap();
+        assert_eq!(read, " back");
+    }
 
     // One test: the register is the process's.
     #[test]
@@ -177,7 +242,8 @@ mod tests {
         let third = second.try_clone().unwrap();
         let kept = File::open("/dev/null").unwrap();
         keep(&kept);
-        let expected = [first.as_raw_fd(), third.as_raw_fd(), kept.as_raw_fd()];
+        let high = Own::new(rustix::io::fcntl_dupfd_cloexec(&kept, 200).unwrap());
+        let expected = [&first.as_fd(), &third.as_fd(), &kept.as_fd(), &high.as_fd()].map(AsRawFd::as_raw_fd);
         drop(second);
         let mut found = Vec::new();
         take_all(|number| found.push(number));

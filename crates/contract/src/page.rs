@@ -105,6 +105,19 @@ mod tests {
     }
 
     #[test]
+    fn page_asks_for_another_status_than_the_one_that_it_knows() {
+        let page = ErrorPage {
+            known: Some("failed-3"),
+            ..ErrorPage::default()
+        };
+        let html = page.html();
+        assert!(
+            html.contains("{'x-wsgi-fpm-status':known}") && html.ends_with("('failed-3')</script>\n"),
+            "{html}"
+        );
+    }
+
+    #[test]
     fn what_is_not_known_leaves_no_empty_box() {
         let html = ErrorPage::default().html();
         for element in ["<pre", "<footer", "class=\"request\"", "<script"] {

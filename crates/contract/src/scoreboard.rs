@@ -182,7 +182,10 @@ impl Drop for Scoreboard {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::tests::{in_a_process, is_in_a_process};
 
     #[test]
     fn slots_written_through_one_mapping_are_read_through_another() {
@@ -208,6 +211,67 @@ mod tests {
         one.told().store(u32::MAX, Relaxed);
         assert_eq!(other.told().load(Relaxed), u32::MAX);
         assert_eq!((other.slots().len(), other.slots()[0].pid.load(Relaxed)), (1, 0));
+    }
+
+    #[test]
+    fn slot_of_another_thread_knows_nothing_of_the_one_before() {
+        let scoreboard = Scoreboard::map(Scoreboard::create(1).unwrap()).unwrap();
+        let slot = &scoreboard.slots()[0];
+        slot.begin(1234, 7, b"GET", b"/");
+        slot.assign(43);
+        assert_eq!(
+            (slot.pid.load(Relaxed), slot.busy_since_ms(), slot.serial()),
+            (43, None, 0)
+        );
+    }
+
+    #[test]
+    fn clock_of_the_slots_is_the_monotonic_one_in_milliseconds() {
+        let exact_ms = || {
+            let now = clock_gettime(ClockId::Monotonic);
+            Duration::new(now.tv_sec as u64, now.tv_nsec as u32).as_millis() as u64
+        };
+        for _ in 0..10 {
+            let (before, now, after) = (exact_ms(), now_ms(), exact_ms());
+            assert!(before - 20 <= now && now <= after, "{before} {now} {after}");
+            // At other parts of a second.
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    }
+
+    #[test]
+    fn memory_is_given_back_to_its_last_page() {
+        if !is_in_a_process() {
+            in_a_process("scoreboard::tests::memory_is_given_back_to_its_last_page", &[]);
+            return;
+        }
+        let mapped = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            maps.lines().filter(|line| line.contains("wsgi-fpm-scoreboard")).count()
+        };
+        // One page of slots, so that what stands before them takes another.
+        let scoreboard = Scoreboard::map(Scoreboard::create(4096 / size_of::<Slot>()).unwrap()).unwrap();
+        assert_eq!(mapped(), 1);
+        drop(scoreboard);
+        assert_eq!(mapped(), 0);
+    }
+
+    #[test]
+    fn memory_too_short_for_any_slot_is_refused() {
+        let empty = memfd_create("empty", MemfdFlags::CLOEXEC).unwrap();
+        let error = Scoreboard::map(&empty).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn request_line_of_the_slots_size_is_whole() {
+        let scoreboard = Scoreboard::map(Scoreboard::create(1).unwrap()).unwrap();
+        let path = format!("/{}", "x".repeat(187));
+        scoreboard.slots()[0].begin(0, 1, b"GET", path.as_bytes());
+        assert_eq!(scoreboard.slots()[0].request_line(), format!("GET {path}"));
+        scoreboard.slots()[0].begin(0, 1, b"HEAD", path.as_bytes());
+        let cut = &path[..path.len() - 1];
+        assert_eq!(scoreboard.slots()[0].request_line(), format!("HEAD {cut}..."));
     }
 
     #[test]

@@ -53,6 +53,7 @@ fn arguments(stat: &[u8]) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::{in_a_process, is_in_a_process};
 
     fn stat(name: &str, start: usize, end: usize) -> Vec<u8> {
         let between = " 1".repeat(44);
@@ -71,6 +72,27 @@ mod tests {
     }
 
     #[test]
+    fn title_stands_in_place_of_the_command_line_and_leaves_the_environment_alone() {
+        if !is_in_a_process() {
+            let this = "title_stands_in_place_of_the_command_line_and_leaves_the_environment_alone";
+            in_a_process(&format!("title::tests::{this}"), &[]);
+            return;
+        }
+        let shown = || fs::read_to_string("/proc/self/cmdline").unwrap();
+        let environment = fs::read("/proc/self/environ").unwrap();
+        let before = shown();
+        let room = before.len();
+        // Its last byte is for the end.
+        set(&"x".repeat(room));
+        assert_eq!(shown(), before);
+        for title in ["x".repeat(room - 1), "wsgi-fpm: worker".to_owned(), "w".to_owned()] {
+            set(&title);
+            assert_eq!(shown().trim_end_matches('\0'), title);
+        }
+        assert_eq!(fs::read("/proc/self/environ").unwrap(), environment);
+    }
+
+    #[test]
     fn title_without_room_is_not_set() {
         assert!(!try_set(&"x".repeat(1 << 20)).unwrap());
     }
@@ -79,6 +101,7 @@ mod tests {
     fn system_that_does_not_tell_the_place_is_believed_nothing() {
         assert_eq!(arguments(&stat("x", 0, 0)), None);
         assert_eq!(arguments(&stat("x", 4200, 4096)), None);
+        assert_eq!(arguments(&stat("x", 4096, 4096)), None);
         assert_eq!(arguments(b"4711 (x) S 1 2"), None);
         assert_eq!(arguments(b""), None);
     }

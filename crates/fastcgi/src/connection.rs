@@ -407,14 +407,20 @@ mod tests {
     }
 
     #[test]
-    fn params_buffer_stops_growing_at_the_limit() {
+    fn params_buffer_doubles_with_what_arrives_and_stops_growing_at_the_limit() {
         let mut connection = begun(1000);
         connection.advance(&LARGE_PARAMS).expect("a valid head");
-        for _ in 0..100 {
-            connection.advance(&[0; 10]).expect("params");
-            assert!(connection.params.capacity() <= 1000);
+        let mut capacities = Vec::new();
+        for length in (7..=994).step_by(7) {
+            connection.advance(&[0; 7]).expect("params");
+            let capacity = connection.params.capacity();
+            assert!(capacity <= 1000 && capacity < 2 * length, "{capacity} for {length}");
+            capacities.push(capacity);
         }
-        assert_eq!(connection.params.len(), 1000);
+        capacities.dedup();
+        assert_eq!(capacities, [7, 14, 28, 56, 112, 224, 448, 896, 1000]);
+        connection.advance(&[0; 6]).expect("params");
+        assert!(!connection.params_too_large && connection.params.len() == 1000);
         connection.advance(&[0]).expect("one byte too many");
         assert!(connection.params_too_large && connection.params.is_empty());
         connection.advance(&[0; 50_000]).expect("the rest is discarded");
@@ -422,8 +428,8 @@ mod tests {
     }
 
     #[test]
-    fn clear_params_frees_large_buffers_and_keeps_small_ones() {
-        for (length, kept) in [(KEPT_PARAMS, true), (KEPT_PARAMS + 1, false)] {
+    fn clear_params_frees_buffers_over_2_kib_and_keeps_others() {
+        for (length, kept) in [(2048, true), (2049, false)] {
             let mut connection = begun(256 * 1024);
             connection.advance(&LARGE_PARAMS).expect("a valid head");
             connection.advance(&vec![0; length]).expect("params");
@@ -431,6 +437,31 @@ mod tests {
             assert!(connection.params().is_empty());
             assert_eq!(connection.params.capacity() > 0, kept);
         }
+    }
+
+    #[test]
+    fn input_buffer_has_to_hold_the_largest_get_values_record_and_no_more() {
+        let mut input = Vec::new();
+        encode::record(&mut input, kind::GET_VALUES, 0, &[0; MAX_CONTENT], 0);
+        assert_eq!(input.len(), MAX_UNCONSUMED);
+        let mut connection = Connection::new(1000);
+        assert_eq!(connection.advance(&input[..MAX_UNCONSUMED - 1]), Ok((0, None)));
+        let whole = Event::GetValues(&input[HEADER_LENGTH..]);
+        assert_eq!(connection.advance(&input), Ok((MAX_UNCONSUMED, Some(whole))));
+    }
+
+    #[test]
+    fn params_have_ended_from_their_last_record_to_the_answer() {
+        let mut connection = begun(1000);
+        assert!(!connection.params_ended());
+        let mut input = Vec::new();
+        encode::params(&mut input, 1, &[(b"K", b"v")]);
+        connection.advance(&input[..input.len() - 8]).expect("params");
+        assert!(!connection.params_ended());
+        connection.advance(&input[input.len() - 8..]).expect("their end");
+        assert!(connection.params_ended());
+        connection.finish();
+        assert!(!connection.params_ended());
     }
 
     #[test]

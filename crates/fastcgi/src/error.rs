@@ -88,6 +88,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_error_has_the_header_that_was_refused() {
+        let header = *b"12345678";
+        for error in [
+            ProtocolError::Version { header },
+            ProtocolError::ShortBeginRequest { header },
+            ProtocolError::ActiveId { header },
+            ProtocolError::BeforeParamsEnd { header },
+        ] {
+            assert_eq!(*error.header(), header);
+        }
+    }
+
+    #[test]
     fn messages_show_the_header_and_name_the_commonest_mistake() {
         let message = ProtocolError::Version { header: *b"GET / HT" }.to_string();
         assert!(message.contains("fastcgi_pass"), "{message}");

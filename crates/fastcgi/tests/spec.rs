@@ -58,6 +58,12 @@ fn got(id: u16) -> [Seen; 2] {
 fn s3_3_a_record_has_eight_bytes_of_header_then_content_then_padding() {
     let record = client(|out| encode::record(out, kind::STDIN, 0x0102, b"abc", 5));
     assert_eq!(record, b"\x01\x05\x01\x02\x00\x03\x05\x00abc\0\0\0\0\0");
+    let large = client(|out| encode::record(out, kind::STDIN, 1, &[0; 1000], 100));
+    assert_eq!(
+        (large.len(), large.capacity()),
+        (1108, 1108),
+        "memory for what is written, at once"
+    );
 }
 
 #[test]

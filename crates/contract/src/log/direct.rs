@@ -171,9 +171,15 @@ pub fn last_line(line: &str) {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
+    use std::sync::{Arc, Barrier};
+
+    use rustix::pipe::fcntl_setpipe_size;
 
     use super::*;
+    use crate::log::tests::until;
+    use crate::tests::{in_a_process, is_in_a_process};
 
     const ROOM: usize = 64 * 1024;
 
@@ -256,6 +262,135 @@ mod tests {
         });
         assert_eq!(lines.lines().count(), 60);
         assert!(lines.lines().all(|line| line == line[..1].repeat(20_000)));
+    }
+
+    #[test]
+    fn lines_of_several_processes_in_one_file_are_whole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let open = || std::fs::OpenOptions::new().append(true).open(file.path()).unwrap();
+        let together = Barrier::new(3);
+        std::thread::scope(|scope| {
+            for letter in ["a", "b", "c"] {
+                let log = Direct::new(Own::new(open().into()), Format::Text);
+                let line = letter.repeat(20_000) + "\n";
+                let together = &together;
+                scope.spawn(move || {
+                    together.wait();
+                    (0..300).for_each(|_| log.write(line.as_bytes()));
+                });
+            }
+        });
+        let lines = std::fs::read_to_string(file.path()).unwrap();
+        assert_eq!(lines.lines().count(), 900);
+        assert!(lines.lines().all(|line| line == line[..1].repeat(20_000)));
+    }
+
+    #[test]
+    fn socket_of_messages_gets_each_event_as_one() {
+        let (reader, writer) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let log = Direct::new(Own::new(writer.into()), Format::Text);
+        let event = [b'x'; 10_000];
+        log.write(&event);
+        let mut read = vec![0; 20_000];
+        assert_eq!(reader.recv(&mut read).unwrap(), event.len());
+    }
+
+    #[test]
+    fn last_room_of_a_pipe_goes_to_one_process_and_holds_no_other_up() {
+        for _ in 0..20 {
+            let (_reader, writer) = std::io::pipe().unwrap();
+            fcntl_setpipe_size(&writer, AT_ONCE).unwrap();
+            let together = Arc::new(Barrier::new(2));
+            let writing = [(); 2].map(|()| {
+                let log = Direct::new(Own::new(writer.try_clone().unwrap().into()), Format::Text);
+                let together = Arc::clone(&together);
+                std::thread::spawn(move || {
+                    log.way();
+                    together.wait();
+                    log.write(&[b'x'; AT_ONCE]);
+                    log.lost.load(Relaxed)
+                })
+            });
+            until(|| writing.iter().all(|one| one.is_finished()));
+            let lost: u64 = writing.into_iter().map(|one| one.join().unwrap()).sum();
+            assert_eq!(lost, 1);
+        }
+    }
+
+    #[test]
+    fn line_that_was_read_in_part_waits_longer_for_its_rest() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let log = Direct::new(Own::new(writer.into()), Format::Text);
+        let reading = std::thread::spawn(move || {
+            std::thread::sleep(2 * PATIENCE);
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).unwrap();
+            read
+        });
+        log.write(&[b'x'; 4 * ROOM]);
+        drop(log);
+        assert_eq!(reading.join().unwrap().len(), 4 * ROOM);
+    }
+
+    #[test]
+    fn line_behind_one_that_was_torn_begins_a_line() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let log = Direct::new(Own::new(writer.into()), Format::Text);
+        log.write(&[b'x'; 2 * ROOM]);
+        assert_eq!(log.lost.load(Relaxed), 1);
+        let torn = read_for_now(&reader, 2 * ROOM);
+        assert_eq!(torn, [b'x'; ROOM]);
+        log.write(b"next\n");
+        log.write(b"last\n");
+        drop(log);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        let lines: Vec<_> = rest.lines().collect();
+        assert!(
+            matches!(&lines[..], ["", told, "next", "last"] if told.contains(": 1 lines of the log were lost")),
+            "{rest:?}"
+        );
+    }
+
+    #[test]
+    fn line_waits_a_moment_for_another_thread_and_no_longer() {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let writer = OwnedFd::from(writer);
+        let log = || Direct::new(Own::new(writer.try_clone().unwrap()), Format::Text);
+        // On a busy machine the other thread may keep it for longer than it means to.
+        until(|| {
+            let log = log();
+            let (begin, begun) = std::sync::mpsc::channel();
+            std::thread::scope(|scope| {
+                let held = log.torn.lock().unwrap();
+                let log = &log;
+                scope.spawn(move || {
+                    begin.send(()).unwrap();
+                    log.write(b"patient\n");
+                });
+                begun.recv().unwrap();
+                std::thread::sleep(PATIENCE / 5);
+                drop(held);
+            });
+            log.lost.load(Relaxed) == 0
+        });
+        let log = log();
+        let _held = log.torn.lock().unwrap();
+        let begun = Instant::now();
+        log.write(b"impatient\n");
+        assert!(begun.elapsed() >= PATIENCE);
+        assert_eq!(log.lost.load(Relaxed), 1);
+        // Whoever comes next does not wait at all.
+        assert!(log.lock(Instant::now()).is_none());
+    }
+
+    #[test]
+    fn last_line_goes_to_standard_error() {
+        if is_in_a_process() {
+            return last_line("wsgi-fpm: it is over");
+        }
+        let output = in_a_process("log::direct::tests::last_line_goes_to_standard_error", &[]);
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "wsgi-fpm: it is over\n");
     }
 
     #[test]

@@ -110,6 +110,45 @@ macro_rules! limited {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::tests::{keep, kept, usual};
+    use crate::tests::{in_a_process, is_in_a_process};
+
+    #[test]
+    fn what_was_left_out_is_said_once_in_the_words_of_its_kind() {
+        if !is_in_a_process() {
+            let this = "what_was_left_out_is_said_once_in_the_words_of_its_kind";
+            in_a_process(&format!("log::limit::tests::{this}"), &[]);
+            return;
+        }
+        static LIMIT: Limit = Limit::new("refused peers");
+        keep(&usual());
+        let happen = |times| (0..times).filter(|_| LIMIT.pass()).count();
+        let said = |left_out: usize, log: &str| {
+            let message = format!("  WARN contract::log::limit: and {left_out} more like this in the last ");
+            assert!(
+                log.contains(&message) && log.ends_with(" s what=\"refused peers\"\n"),
+                "{log:?}"
+            );
+            assert_eq!(log.lines().count(), 1, "{log}");
+        };
+        assert_eq!((happen(10), is_owing()), (10, false), "nothing is left out");
+        // It may be that the second ends here.
+        let left_out = 15 - happen(15);
+        report();
+        assert_eq!((kept().as_str(), is_owing()), ("", true), "its second is not over");
+        crate::log::tests::until(|| {
+            report();
+            !is_owing()
+        });
+        said(left_out, &kept());
+        // The next of its kind says it, too, and nobody then owes it any more.
+        let left_out = 15 - happen(15);
+        crate::log::tests::until(|| now_ms() >= LIMIT.since_ms.load(Relaxed) + SECOND_MS);
+        assert!(LIMIT.pass());
+        said(left_out, &kept());
+        report();
+        assert_eq!((kept().as_str(), is_owing()), ("", false));
+    }
 
     #[test]
     fn ten_a_second_pass_and_the_rest_is_counted() {
@@ -122,6 +161,8 @@ mod tests {
         assert_eq!(LIMIT.begin(1004), None, "the second is not over");
         assert_eq!(LIMIT.begin(4005), Some((990, 4000)));
         assert_eq!(LIMIT.begin(5005), None, "nothing was left out");
+        LIMIT.seen.store(11, Relaxed);
+        assert_eq!(LIMIT.begin(6005), Some((1, 1000)), "the second has just ended");
     }
 
     #[test]

@@ -191,7 +191,120 @@ pub(crate) fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, until: Instant) ->
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::tests::{in_a_process, is_in_a_process};
+
+    static KEPT: Mutex<String> = Mutex::new(String::new());
+
+    struct Kept;
+
+    impl Sink for Kept {
+        fn write(&self, event: &[u8]) {
+            KEPT.lock().unwrap().push_str(std::str::from_utf8(event).unwrap());
+        }
+    }
+
+    /// What is logged in a process of a test from now on, in the form of `settings`, is kept for [`kept`].
+    pub fn keep(settings: &LogSettings) {
+        start(settings, Kept);
+    }
+
+    pub fn kept() -> String {
+        std::mem::take(&mut *KEPT.lock().unwrap())
+    }
+
+    /// The usual log of one pool.
+    pub fn usual() -> LogSettings {
+        LogSettings {
+            level: Level::Info,
+            format: Format::Text,
+            access: false,
+            ansi: false,
+            pool: None,
+        }
+    }
+
+    #[test]
+    fn event_is_a_line_in_its_form_with_its_pool_in_front() {
+        if !is_in_a_process() {
+            for (form, pool) in [("text", ""), ("text", "blog"), ("json", ""), ("json", "blog")] {
+                let environment = [("FORM", form), ("POOL", pool)];
+                let this = "log::tests::event_is_a_line_in_its_form_with_its_pool_in_front";
+                in_a_process(this, &environment);
+            }
+            return;
+        }
+        let said = |name| std::env::var(name).unwrap();
+        let (format, pool) = (
+            said("FORM").parse().unwrap(),
+            Some(said("POOL")).filter(|pool| !pool.is_empty()),
+        );
+        keep(&LogSettings {
+            format,
+            pool: pool.clone(),
+            ..usual()
+        });
+        tracing::warn!(requests = 7, "it has happened");
+        let line = kept();
+        match format {
+            Format::Text => {
+                let pool = pool.map(|pool| format!("pool={pool:?} ")).unwrap_or_default();
+                let expected = format!("  WARN contract::log::tests: {pool}it has happened requests=7\n");
+                assert_eq!(line.split_at(27).1, expected);
+            }
+            Format::Json => {
+                let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+                assert_eq!(value["message"], "it has happened");
+                assert_eq!((&value["level"], &value["requests"]), (&"WARN".into(), &7.into()));
+                assert_eq!(value["pool"].as_str(), pool.as_deref());
+                assert_eq!(
+                    line.starts_with("{\"pool\":\"blog\",\"timestamp\""),
+                    pool.is_some(),
+                    "{line}"
+                );
+                assert_eq!(line.matches('\n').count(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn level_says_what_is_logged_but_for_requests_and_what_the_application_writes() {
+        if !is_in_a_process() {
+            let this = "log::tests::level_says_what_is_logged_but_for_requests_and_what_the_application_writes";
+            for level in ["error", "warn", "info", "debug", "trace"] {
+                for access in ["yes", "no"] {
+                    in_a_process(this, &[("LEVEL", level), ("ACCESS", access)]);
+                }
+            }
+            return;
+        }
+        let level = std::env::var("LEVEL").unwrap();
+        let access = std::env::var("ACCESS").unwrap() == "yes";
+        keep(&LogSettings {
+            level: level.parse().unwrap(),
+            access,
+            ..usual()
+        });
+        tracing::info!(target: ACCESS, "of a request");
+        tracing::info!(target: APP, "of the application");
+        tracing::error!("error");
+        tracing::warn!("warn");
+        tracing::info!("info");
+        tracing::debug!("debug");
+        tracing::trace!("trace");
+        let log = kept();
+        let seen: Vec<_> = log.lines().map(|line| line.rsplit(": ").next().unwrap()).collect();
+        let levels = ["error", "warn", "info", "debug", "trace"];
+        let shown = 1 + levels.iter().position(|known| *known == level).unwrap();
+        let mut expected = vec!["of the application"];
+        expected.extend(&levels[..shown]);
+        if access {
+            expected.insert(0, "of a request");
+        }
+        assert_eq!(seen, expected);
+    }
 
     /// Waits for a condition, for a few seconds.
     pub fn until(condition: impl Fn() -> bool) {

@@ -54,3 +54,35 @@ impl Printer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::tests::{keep, kept, usual};
+    use crate::tests::{in_a_process, is_in_a_process};
+
+    #[test]
+    fn each_printed_line_is_an_event_that_says_who_has_printed_it() {
+        if !is_in_a_process() {
+            let this = "each_printed_line_is_an_event_that_says_who_has_printed_it";
+            in_a_process(&format!("log::printed::tests::{this}"), &[]);
+            return;
+        }
+        keep(&usual());
+        let mut leader = Printed::new(Printer::Leader { generation: 3 });
+        let mut worker = Printed::new(Printer::Worker(42));
+        leader.take(b"loading\n\n \t\nhalf of ");
+        worker.take(b"  indented  \n");
+        leader.take(b"it");
+        leader.end();
+        worker.end();
+        let log = kept();
+        let events: Vec<_> = log.lines().map(|line| line.split_at(27).1).collect();
+        let expected = [
+            "  INFO app: loading process=\"leader\" generation=3",
+            "  INFO app:   indented worker=42",
+            "  INFO app: half of it process=\"leader\" generation=3",
+        ];
+        assert_eq!(events, expected);
+    }
+}
