@@ -3,88 +3,122 @@
 use std::fmt::Write as _;
 
 use super::command::Command;
+use super::servers::{Server, Servers};
+use super::text::Text;
 use super::value::{Value, is_plain, quoted};
 use super::{Backend, Site, WriterError, times};
 
 const SERVER: &str = "Caddy";
 
-pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
-    let name = &site.name;
-    let backend = site.backend()?;
-    let mut text = format!(
-        "# {name} behind Caddy. Append it to /etc/caddy/Caddyfile, then:\n\
-         #     caddy validate --config /etc/caddy/Caddyfile && systemctl reload caddy\n\
-         {}\n",
-        command.comment(site, "caddy")
-    );
-    if site.port.is_none() && site.tls.is_none() && !site.server_names.is_empty() {
-        text.push_str(
-            "# Caddy gets a certificate for the name and serves HTTPS; --port is for HTTP, or for --tls-cert.\n",
-        );
+pub fn write(servers: &Servers, command: &Command) -> Result<Text, WriterError> {
+    let site = servers.first();
+    let mut text = Text::new("\t");
+    text.line(format_args!(
+        "# {} behind Caddy. Append it to /etc/caddy/Caddyfile, then:",
+        servers.title()
+    ));
+    text.typed("caddy validate --config /etc/caddy/Caddyfile && systemctl reload caddy");
+    command.comment(&mut text, site, "caddy");
+    text.blank();
+    let is_named = servers.iter().all(|server| !server.names.is_empty());
+    if site.port.is_none() && site.tls.is_none() && is_named {
+        text.comment("Caddy gets a certificate for the name and serves HTTPS; --port is for HTTP, or for --tls-cert.");
     }
-    if site.is_redirected_to() && site.server_names.is_empty() {
+    if site.is_redirected_to() && !is_named {
         // Caddy does so itself for names.
-        text.push_str("http:// {\n\tredir https://{host}{uri} 301\n}\n\n");
+        text.block("http:// {", "}", |text| text.line("redir https://{host}{uri} 301"));
+        text.blank();
     }
-    let _ = writeln!(text, "{} {{", addresses(site));
-    if let Some(tls) = &site.tls {
-        let _ = writeln!(text, "\ttls {} {}", word(&tls.certificate)?, word(&tls.key)?);
+    for server in servers.iter() {
+        if server.is_unnamed {
+            text.blank();
+            text.comment("Put the name of the site in place of this one.");
+        }
+        let open = format!("{} {{", addresses(server));
+        text.block(open, "}", |text| write_server(text, server))?;
     }
-    text.push_str("\troute {\n");
-    if let Some(bytes) = site.limits.body_max.bytes() {
-        let _ = write!(
-            text,
-            "\t\t# Largest request body, as {}.\n\t\trequest_body {{\n\t\t\tmax_size {bytes}\n\t\t}}\n",
-            site.limits.body_max.name()
-        );
-    }
-    for files in &site.statics {
-        let _ = write!(
-            text,
-            "\t\thandle_path {} {{\n\t\t\troot * {}\n\t\t\tfile_server\n\t\t}}\n",
-            matcher(&files.url, "/*")?,
-            word(&files.directory)?
-        );
-    }
-    let mut application = String::from("handle");
-    if !site.mount.as_str().is_empty() {
-        let _ = writeln!(
-            text,
-            "\t\t@application path {} {}",
-            matcher(&site.mount, "")?,
-            matcher(&site.mount, "/*")?
-        );
-        application.push_str(" @application");
-    }
-    let _ = write!(
-        text,
-        "\t\t{application} {{\n\t\t\treverse_proxy {} {{\n\
-         \t\t\t\t# Each piece of a response at once.\n\t\t\t\tflush_interval -1\n\
-         \t\t\t\t# Neither split nor php_fastcgi: the whole path is PATH_INFO. No read_timeout or write_timeout: for Caddy they\n\
-         \t\t\t\t# bound whole uploads and downloads. wsgi-fpm's own limits end every request ({}).\n\
-         \t\t\t\ttransport fastcgi {{\n\t\t\t\t\tdial_timeout {}s\n",
-        dial(&backend)?,
-        site.limits.request_timeout.name(),
-        times::seconds(times::CONNECT)
-    );
-    if backend.is_local() {
-        let _ = write!(
-            text,
-            "\t\t\t\t\t# For {}.\n\t\t\t\t\tenv REQUEST_START {{time.now.unix_ms}}\n",
-            site.limits.queue_timeout.name()
-        );
-    }
-    text.push_str("\t\t\t\t}\n\t\t\t}\n\t\t}\n");
-    if !site.mount.as_str().is_empty() {
-        text.push_str("\t\t# Caddy's own answer to the rest would be an empty page.\n\t\trespond 404\n");
-    }
-    text.push_str("\t}\n}\n");
     Ok(text)
 }
 
+fn write_server(text: &mut Text, server: &Server) -> Result<(), WriterError> {
+    let site = server.sites[0];
+    if let Some(tls) = &site.tls {
+        text.line(format_args!("tls {} {}", word(&tls.certificate)?, word(&tls.key)?));
+    }
+    text.block("route {", "}", |text| {
+        if let Some(site) = server.only() {
+            body_max(text, site);
+        }
+        for files in &site.statics {
+            let open = format!("handle_path {} {{", matcher(&files.url, "/*")?);
+            let directory = word(&files.directory)?;
+            text.block(open, "}", |text| {
+                text.line(format_args!("root * {directory}"));
+                text.line("file_server");
+            });
+        }
+        for site in &server.sites {
+            application(text, site, server.only().is_none())?;
+        }
+        if server.sites.iter().all(|site| !site.mount.as_str().is_empty()) {
+            text.comment("Caddy's own answer to the rest would be an empty page.");
+            text.line("respond 404");
+        }
+        Ok(())
+    })
+}
+
+fn body_max(text: &mut Text, site: &Site) {
+    let limit = &site.limits.body_max;
+    if let Some(bytes) = limit.bytes() {
+        text.comment(format_args!("Largest request body, as {}.", limit.name()));
+        text.block("request_body {", "}", |text| {
+            text.line(format_args!("max_size {bytes}"))
+        });
+    }
+}
+
+/// `is_one_of_many`: others in its server have other paths, and may have another limit.
+fn application(text: &mut Text, site: &Site, is_one_of_many: bool) -> Result<(), WriterError> {
+    let backend = site.backend()?;
+    let dial = dial(&backend)?;
+    let mut open = String::from("handle {");
+    if !site.mount.as_str().is_empty() {
+        let name = if is_one_of_many { &site.name } else { "application" };
+        text.line(format_args!(
+            "@{name} path {} {}",
+            matcher(&site.mount, "")?,
+            matcher(&site.mount, "/*")?
+        ));
+        open = format!("handle @{name} {{");
+    }
+    text.block(open, "}", |text| {
+        if is_one_of_many {
+            body_max(text, site);
+        }
+        text.block(format_args!("reverse_proxy {dial} {{"), "}", |text| {
+            text.comment("Each piece of a response at once.");
+            text.line("flush_interval -1");
+            text.comment(format_args!(
+                "Neither split nor php_fastcgi: the whole path is PATH_INFO. No read_timeout or write_timeout: for Caddy they \
+                 bound whole uploads and downloads. wsgi-fpm's own limits end every request ({}).",
+                site.limits.request_timeout.name()
+            ));
+            text.block("transport fastcgi {", "}", |text| {
+                text.line(format_args!("dial_timeout {}s", times::seconds(times::CONNECT)));
+                if backend.is_local() {
+                    text.comment(format_args!("For {}.", site.limits.queue_timeout.name()));
+                    text.line("env REQUEST_START {time.now.unix_ms}");
+                }
+            });
+        });
+    });
+    Ok(())
+}
+
 /// With a name and without a port, Caddy serves HTTPS and redirects HTTP to it.
-fn addresses(site: &Site) -> String {
-    let names = &site.server_names;
+fn addresses(server: &Server) -> String {
+    let (site, names) = (server.sites[0], &server.names);
     let scheme = if site.tls.is_some() { "https" } else { "http" };
     match site.port {
         None if names.is_empty() && site.tls.is_some() => "https://".to_owned(),

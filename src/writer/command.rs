@@ -6,6 +6,7 @@ use settings::Said;
 use settings::values::Address;
 
 use super::Site;
+use super::text::Text;
 use super::value::Value;
 use crate::config::words::shell_word;
 use crate::config::{ConfigError, Pool};
@@ -105,13 +106,15 @@ impl Command {
     }
 
     /// Comment lines that say which application the configuration fits. `group` is the web server's.
-    pub fn comment(&self, site: &Site, group: &str) -> String {
+    pub fn comment(&self, text: &mut Text, site: &Site, group: &str) {
+        text.comment("");
         if let Some(file) = &self.file {
-            return format!(
-                "#\n# The applications run as\n#     wsgi-fpm serve -c {}\n\
-                 # and their sockets are for the group of the web server: listen_group = \"{group}\" in that file.\n",
-                shell_word(file)
-            );
+            text.comment("The applications run as");
+            text.typed(format_args!("wsgi-fpm serve -c {}", shell_word(file)));
+            text.comment(format_args!(
+                "and their sockets are for the group of the web server: listen_group = \"{group}\" in that file."
+            ));
+            return;
         }
         let mut line = format!("wsgi-fpm serve {}", shell_word(site.app.as_str()));
         for (name, value) in &self.options {
@@ -126,10 +129,9 @@ impl Command {
             line.push_str(" --listen-group ");
             line.push_str(group);
         }
-        format!(
-            "#\n# The application has to run as\n#     {line}\n\
-             # and `wsgi-fpm config systemd` with these options writes the unit for it.\n"
-        )
+        text.comment("The application has to run as");
+        text.typed(line);
+        text.comment("and `wsgi-fpm config systemd` with these options writes the unit for it.");
     }
 }
 

@@ -9,6 +9,8 @@ use std::path::Path;
 
 use super::apache::{self, word};
 use super::command::{Command, separator};
+use super::servers::Servers;
+use super::text::Text;
 use super::value::{Value, is_plain, quoted};
 use super::{Site, WriterError, times};
 use crate::config::{self, Pool};
@@ -29,61 +31,64 @@ const PROCESSES: u32 = 8;
 const LONGEST_PATH: usize = 255;
 const LONGEST_COMMAND: usize = 511;
 
-pub fn write(site: &Site, workers: u32, target: &Target, command: &Command) -> Result<String, WriterError> {
-    let mut text = apache::head(site, "fcgid");
-    text.push_str("# Apache starts the application itself, as its own user: there is no service to run.\n");
+pub fn write(servers: &Servers, workers: u32, target: &Target, command: &Command) -> Result<Text, WriterError> {
+    let mut text = apache::head(servers, "fcgid");
+    text.comment("Apache starts the application itself, as its own user: there is no service to run.");
     let left_out: Vec<String> = command
         .typed()
         .filter(|name| NOT_HERE.contains(name) && *name != "workers")
         .map(|name| format!("--{name}"))
         .collect();
     if !left_out.is_empty() {
-        let _ = writeln!(
-            text,
-            "# Left out, since Apache makes the sockets: {}.",
+        text.comment(format_args!(
+            "Left out, since Apache makes the sockets: {}.",
             left_out.join(", ")
-        );
+        ));
     }
-    text.push_str(&apache::virtual_host(site)?);
-    text.push_str(&limits(site, command, workers));
-    text.push_str(&apache::static_files(site, false)?);
-    text.push_str(&application(site, target)?);
-    text.push_str("</VirtualHost>\n");
+    apache::listen(&mut text, servers.first());
+    for server in servers.iter() {
+        apache::virtual_host(&mut text, server, |text| {
+            let site = server.sites[0];
+            limits(text, site, command, workers);
+            apache::static_files(text, site, false)?;
+            application(text, site, target)
+        })?;
+    }
     Ok(text)
 }
 
-fn limits(site: &Site, command: &Command, workers: u32) -> String {
+fn limits(text: &mut Text, site: &Site, command: &Command, workers: u32) {
     /// mod_fcgid knows no body without a limit.
     const LARGEST: u64 = i64::MAX as u64;
     let seconds = times::seconds(times::read(&site.limits).unwrap_or(times::A_YEAR));
     let body_max = &site.limits.body_max;
-    let mut text = format!(
-        "    # Largest request body, as {}.\n    \
-         FcgidMaxRequestLen {}\n    \
-         # Longer than {}, so that wsgi-fpm's own 504 and log line come first.\n    \
-         FcgidIOTimeout {seconds}\n    \
-         FcgidBusyTimeout {seconds}\n    \
-         # Processes go when they are idle, never in the middle of work.\n    \
-         FcgidMaxRequestsPerProcess 0\n    \
-         # The Authorization header, which Apache withholds otherwise.\n    \
-         FcgidPassHeader Authorization\n    \
-         # The Content-Length of responses, which Apache drops otherwise: wsgi-fpm makes sure that it is right.\n    \
-         SetEnv ap_trust_cgilike_cl 1\n",
-        body_max.name(),
-        body_max.bytes().unwrap_or(LARGEST),
+    text.comment(format_args!("Largest request body, as {}.", body_max.name()));
+    text.line(format_args!(
+        "FcgidMaxRequestLen {}",
+        body_max.bytes().unwrap_or(LARGEST)
+    ));
+    text.comment(format_args!(
+        "Longer than {}, so that wsgi-fpm's own 504 and log line come first.",
         site.limits.request_timeout.name()
+    ));
+    text.line(format_args!("FcgidIOTimeout {seconds}"));
+    text.line(format_args!("FcgidBusyTimeout {seconds}"));
+    text.comment("Processes go when they are idle, never in the middle of work.");
+    text.line("FcgidMaxRequestsPerProcess 0");
+    text.comment("The Authorization header, which Apache withholds otherwise.");
+    text.line("FcgidPassHeader Authorization");
+    text.comment(
+        "The Content-Length of responses, which Apache drops otherwise: wsgi-fpm makes sure that it is right.",
     );
-    let workers = if command.value("workers").is_some() {
-        workers
-    } else {
-        PROCESSES
+    text.line("SetEnv ap_trust_cgilike_cl 1");
+    text.comment(
+        "--workers: each process has one request at a time, and the application in memory. Apache would start a hundred.",
+    );
+    let workers = match command.value("workers") {
+        Some(_) => workers,
+        None => PROCESSES,
     };
-    let _ = write!(
-        text,
-        "    # --workers: each process has one request at a time, and the application in memory. Apache would start a hundred.\n    \
-         FcgidMaxProcessesPerClass {workers}\n"
-    );
-    text
+    text.line(format_args!("FcgidMaxProcessesPerClass {workers}"));
 }
 
 /// What Apache starts.
@@ -140,7 +145,7 @@ fn is_script(file: &Path) -> bool {
 }
 
 /// The whole URL space is below one file, so that Apache divides the path rightly.
-fn application(site: &Site, target: &Target) -> Result<String, WriterError> {
+fn application(text: &mut Text, site: &Site, target: &Target) -> Result<(), WriterError> {
     let path = Path::new(target.file.as_str());
     let part = |part: Option<&OsStr>| {
         target
@@ -152,26 +157,24 @@ fn application(site: &Site, target: &Target) -> Result<String, WriterError> {
         "" => (site.mount.with("/".to_owned()), target.file.directory()),
         _ => (site.mount.clone(), target.file.clone()),
     };
-    let mut text = format!(
-        "\n    # %2F in a path is the application's business.\n    \
-         AllowEncodedSlashes On\n    \
-         ScriptAlias {} {}\n    \
-         <Directory {}>\n        \
-         Options +FollowSymLinks\n        \
-         <Files {}>\n            \
-         SetHandler fcgid-script\n            \
-         Options +ExecCGI\n            \
-         Require all granted\n",
-        word(&url)?,
-        word(&mapped)?,
-        apache::pattern(&directory)?,
-        apache::pattern(&file)?,
-    );
-    if let Some(wrapper) = &target.wrapper {
-        let _ = writeln!(text, "            FcgidWrapper {wrapper}");
-    }
-    text.push_str("        </Files>\n    </Directory>\n");
-    Ok(text)
+    text.blank();
+    text.comment("%2F in a path is the application's business.");
+    text.line("AllowEncodedSlashes On");
+    text.line(format_args!("ScriptAlias {} {}", word(&url)?, word(&mapped)?));
+    let directory = format!("<Directory {}>", apache::pattern(&directory)?);
+    let files = format!("<Files {}>", apache::pattern(&file)?);
+    text.block(directory, "</Directory>", |text| {
+        text.line("Options +FollowSymLinks");
+        text.block(files, "</Files>", |text| {
+            text.line("SetHandler fcgid-script");
+            text.line("Options +ExecCGI");
+            text.line("Require all granted");
+            if let Some(wrapper) = &target.wrapper {
+                text.line(format_args!("FcgidWrapper {wrapper}"));
+            }
+        });
+    });
+    Ok(())
 }
 
 /// The command line, which mod_fcgid takes apart.

@@ -6,7 +6,8 @@ use settings::Said;
 use settings::values::PoolName;
 
 use super::command::Command;
-use super::{Site, WriterError, accounts, nginx, served};
+use super::servers::Servers;
+use super::{Site, WriterError, accounts, served};
 use crate::cli::{SiteOptions, WebServer};
 use crate::config::pools;
 
@@ -35,11 +36,10 @@ pub fn write(server: WebServer, file: &Path, typed: &[Said], options: &SiteOptio
         sites.push(site);
     }
     let command = Command::of_file(file)?;
-    let text = match (server, sites.as_slice()) {
-        (WebServer::ApacheFcgid | WebServer::Systemd, _) => return Err(WriterError::NotOfAFile.into()),
-        (server, [site]) => served(server, site, &command)?,
-        (WebServer::Nginx, sites) => nginx::write(&sites.iter().collect::<Vec<_>>(), &command)?,
-        _ => return Err(WriterError::OnePool(names).into()),
+    let servers = Servers::new(&sites)?;
+    let text = match server {
+        WebServer::ApacheFcgid | WebServer::Systemd => return Err(WriterError::NotOfAFile.into()),
+        server => served(server, &servers, &command)?,
     };
-    Ok(text)
+    Ok(text.to_string())
 }

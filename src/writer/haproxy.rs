@@ -1,9 +1,10 @@
 //! A site of HAProxy, as `deploy/haproxy.cfg` shows it.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::command::Command;
+use super::servers::{Server, Servers};
+use super::text::Text;
 use super::value::{Value, is_plain, quoted};
 use super::{Backend, HTTP, Site, WriterError, times};
 use crate::config::words::shell_word;
@@ -14,140 +15,184 @@ const CHROOT: &str = "/var/lib/haproxy";
 /// Its times are milliseconds in 31 bits: a little more than this.
 const LONGEST: Duration = Duration::from_secs(24 * 24 * 3600);
 
-pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
+pub fn write(servers: &Servers, command: &Command) -> Result<Text, WriterError> {
+    let site = servers.first();
     if let Some(files) = site.statics.first() {
         return Err(WriterError::NoFiles(files.url.as_str().to_owned()));
     }
-    let name = &site.name;
-    let backend = site.backend()?;
-    let port = site.port();
-    let mut text = format!(
-        "# {name} behind HAProxy. Append it to /etc/haproxy/haproxy.cfg, then:\n\
-         #     haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl reload haproxy\n"
-    );
-    match &backend {
-        Backend::Unix(path) if in_chroot(path).is_some() => {
-            let _ = writeln!(text, "# For a HAProxy with \"chroot {CHROOT}\", as Debian has it.");
-        }
-        Backend::Unix(_) => text.push_str(
-            "# Debian's haproxy.cfg has a chroot, from which HAProxy can't reach this socket: remove that line, or use\n\
-             # `--listen 127.0.0.1:9000`, or a socket below /var/lib/haproxy, here and in the unit.\n",
-        ),
-        Backend::Tcp(_) => {}
+    let mut text = Text::new("    ");
+    text.line(format_args!(
+        "# {} behind HAProxy. Append it to /etc/haproxy/haproxy.cfg, then:",
+        servers.title()
+    ));
+    text.typed("haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl reload haproxy");
+    warn_of_chroot(&mut text, servers)?;
+    let bundle = bundle(&mut text, site, servers.name())?;
+    command.comment(&mut text, site, "haproxy");
+    text.blank();
+    text.comment("Two sites of one port share a frontend: move the lines with acl and use_backend there.");
+    frontend(&mut text, servers, &bundle);
+    for site in servers.sites {
+        backend(&mut text, site, servers.only().is_none())?;
+        application(&mut text, site)?;
     }
-    let (bundle, note) = bundle(site)?;
-    text.push_str(&note);
-    text.push_str(&command.comment(site, "haproxy"));
-    let mut binds = format!("    bind :{port}{bundle}\n    bind :::{port} v6only{bundle}\n");
-    if site.is_redirected_to() {
-        let _ = write!(
-            binds,
-            "    bind :{HTTP}\n    bind :::{HTTP} v6only\n    http-request redirect scheme https code 301 unless {{ ssl_fc }}\n"
-        );
-    }
-    let _ = write!(
-        text,
-        "\n# Two sites of one port share a frontend: move the lines with acl and use_backend there.\nfrontend {name}\n    mode http\n{binds}    \
-         timeout client 60s\n    timeout http-request 10s\n    timeout http-keep-alive 60s\n"
-    );
-    if let Some(bytes) = site.limits.body_max.bytes() {
-        let _ = write!(
-            text,
-            "    # Largest request body, as {}.\n    \
-             http-request deny deny_status 413 if {{ req.body_size gt {bytes} }}\n",
-            site.limits.body_max.name()
-        );
-    }
-    text.push_str(&use_backend(site));
-    text.push_str(&backend_section(site, &backend)?);
-    text.push_str(&application(site, &backend));
     Ok(text)
 }
 
-/// What a `bind` says of the certificate, and comment lines that go with it: HAProxy before 3.0 finds a key nowhere but in
+/// HAProxy before it has locked itself in can't see what it will see.
+fn warn_of_chroot(text: &mut Text, servers: &Servers) -> Result<(), WriterError> {
+    let mut outside = false;
+    let mut inside = false;
+    for site in servers.sites {
+        if let Backend::Unix(path) = site.backend()? {
+            match in_chroot(&path) {
+                Some(_) => inside = true,
+                None => outside = true,
+            }
+        }
+    }
+    if inside {
+        text.comment(format_args!(
+            "For a HAProxy with \"chroot {CHROOT}\", as Debian has it."
+        ));
+    }
+    if outside {
+        text.comment(
+            "Debian's haproxy.cfg has a chroot, from which HAProxy can't reach this socket: remove that line, or use",
+        );
+        text.comment("`--listen 127.0.0.1:9000`, or a socket below /var/lib/haproxy, here and in the unit.");
+    }
+    Ok(())
+}
+
+fn frontend(text: &mut Text, servers: &Servers, bundle: &str) {
+    let site = servers.first();
+    let port = site.port();
+    text.line(format_args!("frontend {}", servers.name()));
+    text.indented(|text| {
+        text.line("mode http");
+        text.line(format_args!("bind :{port}{bundle}"));
+        text.line(format_args!("bind :::{port} v6only{bundle}"));
+        if site.is_redirected_to() {
+            text.line(format_args!("bind :{HTTP}"));
+            text.line(format_args!("bind :::{HTTP} v6only"));
+            text.line("http-request redirect scheme https code 301 unless { ssl_fc }");
+        }
+        text.line("timeout client 60s");
+        text.line("timeout http-request 10s");
+        text.line("timeout http-keep-alive 60s");
+        if let Some(site) = servers.only() {
+            body_max(text, site);
+        }
+        for server in servers.iter() {
+            if server.is_unnamed {
+                text.comment("Put the name of the site in place of this one.");
+            }
+            for site in &server.sites {
+                let prefix = servers.only().map_or(site.name.as_str(), |_| "its");
+                use_backend(text, server, site, prefix);
+            }
+        }
+    });
+}
+
+fn body_max(text: &mut Text, site: &Site) {
+    let limit = &site.limits.body_max;
+    if let Some(bytes) = limit.bytes() {
+        text.comment(format_args!("Largest request body, as {}.", limit.name()));
+        text.line(format_args!(
+            "http-request deny deny_status 413 if {{ req.body_size gt {bytes} }}"
+        ));
+    }
+}
+
+/// What a `bind` says of the certificate; and comment lines that go with it: HAProxy before 3.0 finds a key nowhere but in
 /// the certificate's own file, or beside it by its name.
-fn bundle(site: &Site) -> Result<(String, String), WriterError> {
+fn bundle(text: &mut Text, site: &Site, name: &str) -> Result<String, WriterError> {
     let Some(tls) = &site.tls else {
-        return Ok(Default::default());
+        return Ok(String::new());
     };
     let certificate = tls.certificate.without(SERVER, &["$"])?;
     let key = tls.key.as_str();
     if key == certificate || key == format!("{certificate}.key") {
-        return Ok((format!(" ssl crt {}", word(&tls.certificate)), String::new()));
+        return Ok(format!(" ssl crt {}", word(&tls.certificate)));
     }
-    let file = format!("/etc/haproxy/{}.pem", site.name);
-    let note = format!(
-        "# It wants certificate and key in one file, made again whenever they are renewed:\n\
-         #     (umask 077; cat {} {} > {file})\n",
+    let file = format!("/etc/haproxy/{name}.pem");
+    text.comment("It wants certificate and key in one file, made again whenever they are renewed:");
+    text.typed(format_args!(
+        "(umask 077; cat {} {} > {file})",
         shell_word(certificate),
         shell_word(key)
-    );
-    Ok((format!(" ssl crt {file}"), note))
+    ));
+    Ok(format!(" ssl crt {file}"))
 }
 
-/// Which requests are the application's.
-fn use_backend(site: &Site) -> String {
-    let mut text = String::new();
+/// Which requests are the application's. `prefix`: of the names of its conditions.
+fn use_backend(text: &mut Text, server: &Server, site: &Site, prefix: &str) {
     let mut conditions = String::new();
-    if !site.server_names.is_empty() {
-        let _ = writeln!(
-            text,
-            "    acl its_host req.hdr(host),field(1,:) -i {}",
-            site.server_names.join(" ")
-        );
-        conditions.push_str(" its_host");
+    if !server.names.is_empty() {
+        text.line(format_args!(
+            "acl {prefix}_host req.hdr(host),field(1,:) -i {}",
+            server.names.join(" ")
+        ));
+        conditions += &format!(" {prefix}_host");
     }
     if !site.mount.as_str().is_empty() {
         // HAProxy's path is still encoded. Two lines of one name: either of them.
-        let _ = write!(
-            text,
-            "    acl its_path path,url_dec -m str {}\n    acl its_path path,url_dec -m beg {}\n",
-            word(&site.mount),
-            word(&site.mount.directory())
-        );
-        conditions.push_str(" its_path");
+        let below = site.mount.directory();
+        text.line(format_args!(
+            "acl {prefix}_path path,url_dec -m str {}",
+            word(&site.mount)
+        ));
+        text.line(format_args!("acl {prefix}_path path,url_dec -m beg {}", word(&below)));
+        conditions += &format!(" {prefix}_path");
     }
-    let _ = match conditions.as_str() {
-        "" => writeln!(text, "    default_backend {}", site.name),
-        conditions => writeln!(text, "    use_backend {} if{conditions}", site.name),
-    };
-    text
+    match conditions.as_str() {
+        "" => text.line(format_args!("default_backend {}", site.name)),
+        conditions => text.line(format_args!("use_backend {} if{conditions}", site.name)),
+    }
 }
 
-fn backend_section(site: &Site, backend: &Backend) -> Result<String, WriterError> {
-    let name = &site.name;
-    let address = match backend {
+/// `own_limit`: others in its frontend may have another one.
+fn backend(text: &mut Text, site: &Site, own_limit: bool) -> Result<(), WriterError> {
+    let (name, limits) = (&site.name, &site.limits);
+    let address = match site.backend()? {
         Backend::Unix(path) => {
             // Variables are looked for even where quotes keep them.
             path.without(SERVER, &["$"])?;
-            let seen = in_chroot(path).unwrap_or(path.as_str());
+            let seen = in_chroot(&path).unwrap_or(path.as_str());
             word(&path.with(format!("unix@{seen}")))
         }
         Backend::Tcp(address) => address.to_string(),
     };
-    let read = times::read(&site.limits).unwrap_or(LONGEST);
+    let read = times::read(limits).unwrap_or(LONGEST);
     if read > LONGEST {
         return Err(WriterError::TooLong {
-            option: site.limits.request_timeout.name().to_owned(),
+            option: limits.request_timeout.name().to_owned(),
             server: SERVER,
             most: LONGEST,
         });
     }
-    let mut text = format!(
-        "\nbackend {name}\n    mode http\n    \
-         # Longer than {} and {}, so that wsgi-fpm's own answer and log line come first.\n    \
-         timeout server {}\n    timeout connect {}s\n    timeout queue 10s\n    \
-         use-fcgi-app {name}\n    server {name} {address} proto fcgi",
-        site.limits.request_timeout.name(),
-        site.limits.queue_timeout.name(),
-        milliseconds(read),
-        times::seconds(times::CONNECT)
-    );
-    if let Some(kept) = times::kept(&site.limits) {
-        let _ = write!(text, " max-reuse {}", kept.requests);
-    }
-    text.push('\n');
-    Ok(text)
+    text.blank();
+    text.line(format_args!("backend {name}"));
+    text.indented(|text| {
+        text.line("mode http");
+        if own_limit {
+            body_max(text, site);
+        }
+        text.comment(format_args!(
+            "Longer than {} and {}, so that wsgi-fpm's own answer and log line come first.",
+            limits.request_timeout.name(),
+            limits.queue_timeout.name()
+        ));
+        text.line(format_args!("timeout server {}", milliseconds(read)));
+        text.line(format_args!("timeout connect {}s", times::seconds(times::CONNECT)));
+        text.line("timeout queue 10s");
+        text.line(format_args!("use-fcgi-app {name}"));
+        let reuse = times::kept(limits).map_or_else(String::new, |kept| format!(" max-reuse {}", kept.requests));
+        text.line(format_args!("server {name} {address} proto fcgi{reuse}"));
+    });
+    Ok(())
 }
 
 /// The path as HAProxy sees it from Debian's chroot.
@@ -163,32 +208,31 @@ fn milliseconds(time: Duration) -> String {
     }
 }
 
-fn application(site: &Site, backend: &Backend) -> String {
-    let mut text = format!(
-        "\nfcgi-app {}\n    \
-         # HAProxy insists on it; wsgi-fpm does not look at it.\n    \
-         docroot /\n    \
-         # The Authorization header, which HAProxy withholds otherwise; and no user by it whose password nobody has checked.\n    \
-         pass-header Authorization\n    \
-         set-param AUTH_TYPE %[str()]\n    \
-         set-param REMOTE_USER %[str()]\n    \
-         # Without the port, which is in SERVER_PORT.\n    \
-         set-param SERVER_NAME %[req.hdr(host),host_only]\n",
-        site.name
-    );
-    if times::kept(&site.limits).is_some() {
-        text.push_str("    option keep-conn\n");
-    } else {
-        text.push_str("    no option keep-conn\n");
-    }
-    if backend.is_local() {
-        let _ = write!(
-            text,
-            "    # For {}.\n    set-param REQUEST_START %[date(0,ms)]\n",
-            site.limits.queue_timeout.name()
+fn application(text: &mut Text, site: &Site) -> Result<(), WriterError> {
+    let backend = site.backend()?;
+    text.blank();
+    text.line(format_args!("fcgi-app {}", site.name));
+    text.indented(|text| {
+        text.comment("HAProxy insists on it; wsgi-fpm does not look at it.");
+        text.line("docroot /");
+        text.comment(
+            "The Authorization header, which HAProxy withholds otherwise; and no user by it whose password nobody has checked.",
         );
-    }
-    text
+        text.line("pass-header Authorization");
+        text.line("set-param AUTH_TYPE %[str()]");
+        text.line("set-param REMOTE_USER %[str()]");
+        text.comment("Without the port, which is in SERVER_PORT.");
+        text.line("set-param SERVER_NAME %[req.hdr(host),host_only]");
+        match times::kept(&site.limits) {
+            Some(_) => text.line("option keep-conn"),
+            None => text.line("no option keep-conn"),
+        }
+        if backend.is_local() {
+            text.comment(format_args!("For {}.", site.limits.queue_timeout.name()));
+            text.line("set-param REQUEST_START %[date(0,ms)]");
+        }
+    });
+    Ok(())
 }
 
 /// A word. Quotes keep spaces, but variables are looked for in them.

@@ -1,83 +1,133 @@
 //! A site of lighttpd, as `deploy/lighttpd.conf` shows it: a part of its configuration, not the whole of it.
 
-use std::fmt::Write as _;
-
 use super::command::Command;
+use super::servers::{Server, Servers};
+use super::text::Text;
 use super::value::Value;
 use super::{Backend, HTTPS, Site, WriterError, times};
 
 const SERVER: &str = "lighttpd";
 
-pub fn write(site: &Site, command: &Command) -> Result<String, WriterError> {
-    let name = &site.name;
-    let mut modules = String::from("\"mod_fastcgi\"");
-    if !site.statics.is_empty() {
-        modules.push_str(", \"mod_alias\"");
-    }
-    if site.tls.is_some() {
-        modules.push_str(", \"mod_openssl\"");
-    }
-    if is_redirected_to(site) {
-        modules.push_str(", \"mod_redirect\"");
-    }
-    let mut text = format!(
-        "# {name} behind lighttpd. Put it into /etc/lighttpd/conf-available/90-{name}.conf, then:\n\
-         #     lighttpd-enable-mod {name} && lighttpd -tt -f /etc/lighttpd/lighttpd.conf && systemctl restart lighttpd\n\
-         {}\n\
-         server.modules += ( {modules} )\n\n\
-         # Largest head of a request, in bytes, for the whole server: 8 KiB are little if there are large cookies.\n\
-         server.max-request-field-size := 16384\n\n\
-         # As Debian sets this, lighttpd 1.4.69 cuts a query at its last question mark. For the whole server, too.\n\
-         server.http-parseopts := (\n    \
-         \"header-strict\" => \"enable\",\n    \
-         \"host-strict\" => \"enable\",\n    \
-         \"host-normalize\" => \"enable\",\n    \
-         \"url-normalize\" => \"disable\"\n\
-         )\n\n",
-        command.comment(site, "www-data")
-    );
-    let mut inner = String::new();
-    let _ = write!(
-        inner,
-        "# Largest request body in KiB, as {}.\nserver.max-request-size = {}\n",
-        site.limits.body_max.name(),
-        largest_body(site)
-    );
-    inner.push_str(
-        "# Otherwise lighttpd collects each response whole before the browser gets any of it.\n\
-         server.stream-response-body = 1\n",
-    );
-    for files in &site.statics {
-        let _ = write!(
-            inner,
-            "\nalias.url += ( {} => {} )\n",
-            word(&files.url.directory())?,
-            word(&files.directory.directory())?
-        );
-    }
-    inner.push('\n');
-    inner.push_str(&in_conditions(&paths(site)?, &backend(site)?));
-    let mut inner = in_conditions(&names(site), &inner);
-    if let Some(tls) = &site.tls {
-        inner = format!(
-            "ssl.engine = \"enable\"\nssl.pemfile = {}\nssl.privkey = {}\n\n{inner}",
-            word(&tls.certificate)?,
-            word(&tls.key)?
-        );
-    }
-    text.push_str(&in_conditions(&socket(site), &inner));
-    if is_redirected_to(site) {
+pub fn write(servers: &Servers, command: &Command) -> Result<Text, WriterError> {
+    let site = servers.first();
+    let mut text = Text::new("    ");
+    head(&mut text, servers);
+    command.comment(&mut text, site, "www-data");
+    settings(&mut text, servers);
+    // One block for all servers: lighttpd takes two of them for one, in which nothing may be said twice.
+    in_conditions(&mut text, &socket(site), &mut |text| {
+        if let Some(tls) = &site.tls {
+            text.line("ssl.engine = \"enable\"");
+            text.line(format_args!("ssl.pemfile = {}", word(&tls.certificate)?));
+            text.line(format_args!("ssl.privkey = {}", word(&tls.key)?));
+            text.blank();
+        }
+        for (i, server) in servers.iter().enumerate() {
+            if i > 0 {
+                text.blank();
+            }
+            if server.is_unnamed {
+                text.comment("Put the name of the site in place of this one.");
+            }
+            in_conditions(text, &names(server), &mut |text| write_server(text, server))?;
+        }
+        Ok(())
+    })?;
+    for server in servers.iter().filter(|server| is_redirected_to(server)) {
         let mut conditions = vec!["$HTTP[\"scheme\"] == \"http\"".to_owned()];
-        conditions.extend(names(site));
-        let redirect = "url.redirect = ( \"\" => \"https://${url.authority}${url.path}${qsa}\" )\n";
-        let _ = write!(text, "\n{}", in_conditions(&conditions, redirect));
+        conditions.extend(names(server));
+        text.blank();
+        in_conditions(&mut text, &conditions, &mut |text| {
+            text.line("url.redirect = ( \"\" => \"https://${url.authority}${url.path}${qsa}\" )");
+            Ok(())
+        })?;
     }
     Ok(text)
 }
 
+fn head(text: &mut Text, servers: &Servers) {
+    let name = servers.name();
+    text.line(format_args!(
+        "# {} behind lighttpd. Put it into /etc/lighttpd/conf-available/90-{name}.conf, then:",
+        servers.title()
+    ));
+    text.typed(format_args!(
+        "lighttpd-enable-mod {name} && lighttpd -tt -f /etc/lighttpd/lighttpd.conf && systemctl restart lighttpd"
+    ));
+}
+
+/// What holds for the whole of lighttpd.
+fn settings(text: &mut Text, servers: &Servers) {
+    let site = servers.first();
+    let mut modules = vec!["\"mod_fastcgi\""];
+    if !site.statics.is_empty() {
+        modules.push("\"mod_alias\"");
+    }
+    if site.tls.is_some() {
+        modules.push("\"mod_openssl\"");
+    }
+    if servers.iter().any(is_redirected_to) {
+        modules.push("\"mod_redirect\"");
+    }
+    text.blank();
+    text.line(format_args!("server.modules += ( {} )", modules.join(", ")));
+    text.blank();
+    text.comment(
+        "Largest head of a request, in bytes, for the whole server: 8 KiB are little if there are large cookies.",
+    );
+    text.line("server.max-request-field-size := 16384");
+    text.blank();
+    text.comment(
+        "As Debian sets this, lighttpd 1.4.69 cuts a query at its last question mark. For the whole server, too.",
+    );
+    text.block("server.http-parseopts := (", ")", |text| {
+        text.line("\"header-strict\" => \"enable\",");
+        text.line("\"host-strict\" => \"enable\",");
+        text.line("\"host-normalize\" => \"enable\",");
+        text.line("\"url-normalize\" => \"disable\"");
+    });
+    text.blank();
+}
+
+fn write_server(text: &mut Text, server: &Server) -> Result<(), WriterError> {
+    if let Some(site) = server.only() {
+        body_max(text, site);
+    }
+    text.comment("Otherwise lighttpd collects each response whole before the browser gets any of it.");
+    text.line("server.stream-response-body = 1");
+    for files in &server.sites[0].statics {
+        let (url, directory) = (files.url.directory(), files.directory.directory());
+        text.blank();
+        text.line(format_args!(
+            "alias.url += ( {} => {} )",
+            word(&url)?,
+            word(&directory)?
+        ));
+    }
+    // Of conditions that match, the last one counts.
+    for site in server.sites.iter().rev() {
+        text.blank();
+        in_conditions(text, &paths(site)?, &mut |text| {
+            if server.only().is_none() {
+                body_max(text, site);
+            }
+            backend(text, site)
+        })?;
+    }
+    Ok(())
+}
+
+fn body_max(text: &mut Text, site: &Site) {
+    text.comment(format_args!(
+        "Largest request body in KiB, as {}.",
+        site.limits.body_max.name()
+    ));
+    text.line(format_args!("server.max-request-size = {}", largest_body(site)));
+}
+
 /// Its port of HTTP is that of all sites, so only those with a name can be led away from there.
-fn is_redirected_to(site: &Site) -> bool {
-    site.is_redirected_to() && !site.server_names.is_empty()
+fn is_redirected_to(server: &Server) -> bool {
+    server.sites[0].is_redirected_to() && !server.names.is_empty()
 }
 
 /// The port of the site, where it is not one of the server's own.
@@ -88,9 +138,9 @@ fn socket(site: &Site) -> Vec<String> {
         .collect()
 }
 
-fn names(site: &Site) -> Vec<String> {
+fn names(server: &Server) -> Vec<String> {
     let mut conditions = Vec::new();
-    match site.server_names.as_slice() {
+    match server.names.as_slice() {
         [] => {}
         [name] => conditions.push(format!("$HTTP[\"host\"] == \"{name}\"")),
         names => {
@@ -121,29 +171,33 @@ fn paths(site: &Site) -> Result<Vec<String>, WriterError> {
     Ok(conditions)
 }
 
-fn backend(site: &Site) -> Result<String, WriterError> {
+fn backend(text: &mut Text, site: &Site) -> Result<(), WriterError> {
     let address = match site.backend()? {
         Backend::Unix(path) => format!("\"socket\" => {}", word(&path)?),
         Backend::Tcp(address) => format!("\"host\" => \"{}\", \"port\" => {}", address.ip(), address.port()),
     };
+    let limits = &site.limits;
     // Zero: no limit, as lighttpd has it by default.
     let seconds = |time| times::seconds(Option::unwrap_or_default(time));
-    Ok(format!(
-        "# check-local: no file stands behind these paths. fix-root-scriptname: the whole path is PATH_INFO.\n\
-         # The timeouts are longer than --request-timeout, --queue-timeout and --body-timeout, so that wsgi-fpm's own answer\n\
-         # and log line come first.\n\
-         fastcgi.server = ( \"/\" => ((\n    \
-         {address},\n    \
-         \"check-local\" => \"disable\",\n    \
-         \"fix-root-scriptname\" => \"enable\",\n    \
-         \"connect-timeout\" => {},\n    \
-         \"write-timeout\" => {},\n    \
-         \"read-timeout\" => {}\n\
-         )))\n",
-        times::seconds(times::CONNECT),
-        seconds(times::send(&site.limits)),
-        seconds(times::read(&site.limits))
-    ))
+    text.comment("check-local: no file stands behind these paths. fix-root-scriptname: the whole path is PATH_INFO.");
+    text.comment(format_args!(
+        "The timeouts are longer than {}, {} and {}, so that wsgi-fpm's own answer and log line come first.",
+        limits.request_timeout.name(),
+        limits.queue_timeout.name(),
+        limits.body_timeout.name()
+    ));
+    text.block("fastcgi.server = ( \"/\" => ((", ")))", |text| {
+        text.line(format_args!("{address},"));
+        text.line("\"check-local\" => \"disable\",");
+        text.line("\"fix-root-scriptname\" => \"enable\",");
+        text.line(format_args!(
+            "\"connect-timeout\" => {},",
+            times::seconds(times::CONNECT)
+        ));
+        text.line(format_args!("\"write-timeout\" => {},", seconds(times::send(limits))));
+        text.line(format_args!("\"read-timeout\" => {}", seconds(times::read(limits))));
+    });
+    Ok(())
 }
 
 /// Zero means no limit for lighttpd.
@@ -154,21 +208,16 @@ fn largest_body(site: &Site) -> u64 {
     kilobytes.filter(|&kilobytes| kilobytes <= LARGEST).unwrap_or(0)
 }
 
-/// `inner` inside of `conditions`, the first one outermost.
-fn in_conditions(conditions: &[String], inner: &str) -> String {
-    let Some((first, rest)) = conditions.split_first() else {
-        return inner.to_owned();
-    };
-    let mut text = format!("{first} {{\n");
-    for line in in_conditions(rest, inner).lines() {
-        if !line.is_empty() {
-            text.push_str("    ");
-            text.push_str(line);
-        }
-        text.push('\n');
+/// What `inner` writes inside of `conditions`, the first one outermost.
+fn in_conditions(
+    text: &mut Text,
+    conditions: &[String],
+    inner: &mut dyn FnMut(&mut Text) -> Result<(), WriterError>,
+) -> Result<(), WriterError> {
+    match conditions {
+        [] => inner(text),
+        [first, rest @ ..] => text.block(format_args!("{first} {{"), "}", |text| in_conditions(text, rest, inner)),
     }
-    text.push_str("}\n");
-    text
 }
 
 /// A string. The only escape is the one for a quote, so a backslash can't stand before one.

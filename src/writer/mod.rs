@@ -10,7 +10,9 @@ mod haproxy;
 mod lighttpd;
 mod nginx;
 mod sandbox;
+mod servers;
 mod systemd;
+mod text;
 mod times;
 mod value;
 
@@ -29,6 +31,8 @@ use crate::cli::{ConfigArgs, SiteOptions, WebServer};
 use crate::config::{ConfigError, Pool};
 use crate::script;
 use command::Command;
+use servers::Servers;
+use text::Text;
 use value::Value;
 
 const HTTP: u16 = 80;
@@ -64,8 +68,6 @@ pub enum WriterError {
     NoPool(String, String),
     #[error("this is written for one application alone; name it and its options in place of the file")]
     NotOfAFile,
-    #[error("this server's configuration is written for one pool at a time: name one of {0} behind the file")]
-    OnePool(String),
     #[error(
         "--server-name: the pools of the file need several sites, since more than one has the same path; name one pool behind \
              the file"
@@ -197,41 +199,33 @@ fn write(args: ConfigArgs) -> anyhow::Result<String> {
     site.check_port(server)?;
     let command = Command::new(&pool, &site, &typed, &block)?;
     let program = program(site.options.program.as_deref())?;
-    let text = match server {
+    let sites = [site];
+    let servers = Servers::new(&sites)?;
+    let [site] = &sites;
+    let mut text = match server {
         WebServer::ApacheFcgid => {
             let target = fcgid::target(&pool, &program, &command)?;
-            fcgid::write(&site, pool.settings.workers, &target, &command)?
+            fcgid::write(&servers, pool.settings.workers, &target, &command)?
         }
-        WebServer::Systemd => systemd::write(&site, &program, &command)?,
-        server => served(server, &site, &command)?,
+        WebServer::Systemd => systemd::write(site, &program, &command)?,
+        server => served(server, &servers, &command)?,
     };
-    Ok(match site.missing() {
-        Some(note) => with_note(&text, &note),
-        None => text,
-    })
+    if let Some(note) = site.missing() {
+        text.note(note);
+    }
+    Ok(text.to_string())
 }
 
 /// For a web server that connects to what this program serves.
-fn served(server: WebServer, site: &Site, command: &Command) -> Result<String, WriterError> {
+fn served(server: WebServer, servers: &Servers, command: &Command) -> Result<Text, WriterError> {
     match server {
-        WebServer::Nginx => nginx::write(&[site], command),
-        WebServer::Apache => apache::write(site, command),
-        WebServer::Lighttpd => lighttpd::write(site, command),
-        WebServer::Caddy => caddy::write(site, command),
-        WebServer::Haproxy => haproxy::write(site, command),
+        WebServer::Nginx => nginx::write(servers, command),
+        WebServer::Apache => apache::write(servers, command),
+        WebServer::Lighttpd => lighttpd::write(servers, command),
+        WebServer::Caddy => caddy::write(servers, command),
+        WebServer::Haproxy => haproxy::write(servers, command),
         WebServer::ApacheFcgid | WebServer::Systemd | WebServer::Reference => Err(WriterError::NotOfAFile),
     }
-}
-
-/// `text` with a further line at the end of the comment that it begins with.
-fn with_note(text: &str, note: &str) -> String {
-    let comment: usize = text
-        .split_inclusive('\n')
-        .take_while(|line| line.starts_with('#'))
-        .map(str::len)
-        .sum();
-    let (comment, rest) = text.split_at(comment);
-    format!("{comment}# {note}\n{rest}")
 }
 
 impl Site {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Site;
 use super::command::Command;
+use super::text::Text;
 use super::value::Value;
 
 /// Not MemoryDenyWriteExecute=: cffi and ctypes make code for their callbacks. Not ProtectSystem=strict: the application's
@@ -30,41 +31,39 @@ SystemCallErrorNumber=EPERM
 ";
 /// What root does here as root: give sockets and files away, and become somebody else.
 const ROOT: &str =
-    "CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SETUID CAP_SETGID CAP_KILL CAP_NET_BIND_SERVICE\n";
-const NOBODY_SPECIAL: &str = "CapabilityBoundingSet=\n";
+    "CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SETUID CAP_SETGID CAP_KILL CAP_NET_BIND_SERVICE";
+const NOBODY_SPECIAL: &str = "CapabilityBoundingSet=";
 /// As many links as the kernel itself follows.
 const LINKS: usize = 40;
 
-pub fn settings(site: &Site, program: &Value, command: &Command) -> String {
+pub fn write(text: &mut Text, site: &Site, program: &Value, command: &Command) {
     let paths = paths(site, program, command);
     let below = |roots: &[&str]| {
         let inside = |path: &PathBuf| roots.iter().any(|root| path.starts_with(root));
         paths.iter().any(inside)
     };
-    let mut text = String::from(
-        "# What a web application needs for nothing is kept away from it; docs/systemd.md has what may be missed.\n",
+    text.comment(
+        "What a web application needs for nothing is kept away from it; docs/systemd.md has what may be missed.",
     );
-    text.push_str(ALWAYS);
-    text.push_str(if ["root", "0"].contains(&site.accounts.user.as_str()) {
-        ROOT
-    } else {
-        NOBODY_SPECIAL
+    text.lines(ALWAYS);
+    text.line(match ["root", "0"].contains(&site.accounts.user.as_str()) {
+        true => ROOT,
+        false => NOBODY_SPECIAL,
     });
     if below(&["/tmp", "/var/tmp"]) {
-        text.push_str("# Not PrivateTmp=yes: a path of the application lies in a directory that it would hide.\n");
+        text.comment("Not PrivateTmp=yes: a path of the application lies in a directory that it would hide.");
     } else {
-        text.push_str("PrivateTmp=yes\n");
+        text.line("PrivateTmp=yes");
     }
     if below(&["/home", "/root", "/run/user"]) {
-        text.push_str(
-            "# Not ProtectHome=yes, which would hide a path of the application, or one that a link in it leads to; where the\n\
-             # application writes there, not even this.\n\
-             ProtectHome=read-only\n",
+        text.comment(
+            "Not ProtectHome=yes, which would hide a path of the application, or one that a link in it leads to; where the \
+             application writes there, not even this.",
         );
+        text.line("ProtectHome=read-only");
     } else {
-        text.push_str("ProtectHome=yes\n");
+        text.line("ProtectHome=yes");
     }
-    text
 }
 
 /// The application's own, and where their links lead.

@@ -1,9 +1,9 @@
 //! A systemd unit that serves the application, as `deploy/wsgi-fpm.service` shows it.
 
-use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::command::{Command, separator};
+use super::text::Text;
 use super::value::{Value, is_plain, quoted};
 use super::{Site, WriterError, default_socket, sandbox, times};
 use settings::values::Address;
@@ -12,87 +12,94 @@ use settings::values::Address;
 const WEB_GROUP: &str = "www-data";
 /// From our last word to systemd's SIGKILL.
 const STOP_MARGIN_SECONDS: u64 = 10;
+const RESTART: &str = "Restart=on-failure
+RestartSec=2
+# A wrong option or a Python that can't be used: trying again won't help.
+RestartPreventExitStatus=2
 
-pub fn write(site: &Site, program: &Value, command: &Command) -> Result<String, WriterError> {
+LimitNOFILE=65536
+";
+
+pub fn write(site: &Site, program: &Value, command: &Command) -> Result<Text, WriterError> {
     let name = &site.name;
-    let typed_group = command.value("listen-group");
-    // Without it nobody but this user could connect.
-    let added_group = (site.has_unix_socket() && typed_group.is_none()).then_some(WEB_GROUP);
-
-    let mut text = format!(
-        "# {name}, served by wsgi-fpm. Put it into /etc/systemd/system/{name}.service, then:\n\
-         #     systemctl daemon-reload && systemctl enable --now {name}\n\
-         #     journalctl -u {name} -f\n\
-         # `systemctl reload {name}` loads a new version of the application.\n\n\
-         [Unit]\nDescription={name}, served by wsgi-fpm\nAfter=network.target\n"
-    );
+    let mut text = Text::new("    ");
+    text.comment(format_args!(
+        "{name}, served by wsgi-fpm. Put it into /etc/systemd/system/{name}.service, then:"
+    ));
+    text.typed(format_args!("systemctl daemon-reload && systemctl enable --now {name}"));
+    text.typed(format_args!("journalctl -u {name} -f"));
+    text.comment(format_args!(
+        "`systemctl reload {name}` loads a new version of the application."
+    ));
+    text.blank();
+    text.line("[Unit]");
+    text.line(format_args!("Description={name}, served by wsgi-fpm"));
+    text.line("After=network.target");
     if site.listen.iter().any(|address| matches!(address, Address::Fd(_))) {
-        let _ = writeln!(
-            text,
-            "# Its listening socket comes from there: /etc/systemd/system/{name}.socket has to say ListenStream=.\n\
-             Requires={name}.socket"
-        );
+        text.comment(format_args!(
+            "Its listening socket comes from there: /etc/systemd/system/{name}.socket has to say ListenStream=."
+        ));
+        text.line(format_args!("Requires={name}.socket"));
     }
-    let _ = write!(text, "\n[Service]\nUser={}\n", site.accounts.user);
-    if let Some(group) = &site.accounts.group {
-        let _ = writeln!(text, "Group={group}");
-    }
-    let web_group = typed_group.or(added_group);
-    if web_group.is_some() {
-        text.push_str("# The web server's group: so that this user may give it the socket.\n");
-    }
-    let further = web_group
-        .into_iter()
-        .map(setting)
-        .chain(site.accounts.groups.iter().cloned());
-    let further: Vec<_> = further.collect();
-    if !further.is_empty() {
-        let _ = writeln!(text, "SupplementaryGroups={}", further.join(" "));
-    }
+    text.blank();
+    text.line("[Service]");
+    // Without it nobody but this user could connect.
+    let added_group = (site.has_unix_socket() && command.value("listen-group").is_none()).then_some(WEB_GROUP);
+    accounts(&mut text, site, command.value("listen-group").or(added_group));
     let directories = runtime_directories(site)?;
     if !directories.is_empty() {
-        let _ = writeln!(
-            text,
-            "# In /run, made for this user and removed at the end.\nRuntimeDirectory={}",
-            directories.join(" ")
-        );
+        text.comment("In /run, made for this user and removed at the end.");
+        text.line(format_args!("RuntimeDirectory={}", directories.join(" ")));
     }
-    let _ = write!(
-        text,
-        "# Secrets of the application, KEY=VALUE a line; they are not in the list of processes as --env is.\n\
-         EnvironmentFile=-/etc/{name}.env\n\n\
-         ExecStart={} serve {}",
-        // Variables are not looked for in the first word.
+    text.comment("Secrets of the application, KEY=VALUE a line; they are not in the list of processes as --env is.");
+    text.line(format_args!("EnvironmentFile=-/etc/{name}.env"));
+    text.blank();
+    // Variables are not looked for in the first word.
+    let mut words = vec![format!(
+        "ExecStart={} serve {}",
         setting(program.as_str()),
         argument(&site.app)
-    );
+    )];
     for (name, value) in &command.options {
-        let _ = write!(text, " \\\n    --{name}");
-        if let Some(value) = value {
-            let _ = write!(text, "{}{}", separator(value.as_str()), argument(value));
-        }
+        words.push(match value {
+            Some(value) => format!("--{name}{}{}", separator(value.as_str()), argument(value)),
+            None => format!("--{name}"),
+        });
     }
     if let Some(group) = added_group {
-        let _ = write!(text, " \\\n    --listen-group {group}");
+        words.push(format!("--listen-group {group}"));
     }
-    let _ = write!(
-        text,
-        "\n\n# A new version is loaded; the old one serves until it is ready, and goes on if it fails.\n\
-         ExecReload=/bin/kill -HUP $MAINPID\n\n\
-         # SIGTERM goes to the supervisor alone, which lets running requests finish (--stop-timeout).\n\
-         KillMode=mixed\n\
-         TimeoutStopSec={}\n\n\
-         Restart=on-failure\n\
-         RestartSec=2\n\
-         # A wrong option or a Python that can't be used: trying again won't help.\n\
-         RestartPreventExitStatus=2\n\n\
-         LimitNOFILE=65536\n\n\
-{}\n\
-         [Install]\nWantedBy=multi-user.target\n",
-        stop_timeout(site),
-        sandbox::settings(site, program, command)
-    );
+    text.line(words.join(" \\\n    "));
+    text.blank();
+    text.comment("A new version is loaded; the old one serves until it is ready, and goes on if it fails.");
+    text.line("ExecReload=/bin/kill -HUP $MAINPID");
+    text.blank();
+    text.comment("SIGTERM goes to the supervisor alone, which lets running requests finish (--stop-timeout).");
+    text.line("KillMode=mixed");
+    text.line(format_args!("TimeoutStopSec={}", stop_timeout(site)));
+    text.blank();
+    text.lines(RESTART);
+    text.blank();
+    sandbox::write(&mut text, site, program, command);
+    text.blank();
+    text.lines("[Install]\nWantedBy=multi-user.target");
     Ok(text)
+}
+
+/// Who runs it, and the group that its sockets are for.
+fn accounts(text: &mut Text, site: &Site, web_group: Option<&str>) {
+    text.line(format_args!("User={}", site.accounts.user));
+    if let Some(group) = &site.accounts.group {
+        text.line(format_args!("Group={group}"));
+    }
+    if web_group.is_some() {
+        text.comment("The web server's group: so that this user may give it the socket.");
+    }
+    let further = web_group.into_iter().map(setting);
+    let further: Vec<_> = further.chain(site.accounts.groups.iter().cloned()).collect();
+    if !further.is_empty() {
+        text.line(format_args!("SupplementaryGroups={}", further.join(" ")));
+    }
 }
 
 /// A word of ExecStart. Quotes and backslashes, then systemd's specifiers and variables.

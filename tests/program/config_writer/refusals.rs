@@ -172,10 +172,6 @@ fn what_can_not_be_written_for_a_file_is_refused() {
             .collect();
         refused(&words)
     };
-    assert_eq!(
-        refused(&["caddy"]),
-        "this server's configuration is written for one pool at a time: name one of a, b behind the file"
-    );
     assert_eq!(refused(&["nginx", "c"]), "c: the file has no such pool; it has a, b");
     assert!(
         refused(&["nginx", "a", "--threads", "2"])
