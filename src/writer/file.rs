@@ -1,4 +1,4 @@
-//! The configuration of a web server for the pools of a configuration file.
+//! What is written for the pools of a configuration file.
 
 use std::path::Path;
 
@@ -7,7 +7,9 @@ use settings::values::PoolName;
 
 use super::command::Command;
 use super::servers::Servers;
-use super::{Site, WriterError, accounts, served};
+use super::systemd::{self, FileUnit};
+use super::value::Value;
+use super::{Site, WriterError, accounts, program, served};
 use crate::cli::{SiteOptions, WebServer};
 use crate::config::pools;
 
@@ -19,14 +21,17 @@ pub fn write(server: WebServer, file: &Path, typed: &[Said], options: &SiteOptio
     if let Some(said) = typed.iter().find(|said| said.option.key != "app") {
         return Err(WriterError::BesideAFile(said.place.name(said.option)).into());
     }
+    if server == WebServer::ApacheFcgid {
+        return Err(WriterError::NotOfAFile.into());
+    }
     let wanted = typed.first().and_then(|said| said.values.first());
     let wanted = wanted.map(|name| name.to_string_lossy());
     let mut pools = pools::load(file)?.pools;
     let names = pools.keys().map(PoolName::as_str).collect::<Vec<_>>().join(", ");
-    if let Some(wanted) = wanted {
+    if let Some(wanted) = &wanted {
         pools.retain(|name, _| name.as_str() == wanted);
         if pools.is_empty() {
-            return Err(WriterError::NoPool(wanted.into_owned(), names).into());
+            return Err(WriterError::NoPool(wanted.to_string(), names).into());
         }
     }
     let mut sites = Vec::new();
@@ -35,11 +40,17 @@ pub fn write(server: WebServer, file: &Path, typed: &[Said], options: &SiteOptio
         site.check_port(server)?;
         sites.push(site);
     }
+    if server == WebServer::Systemd {
+        if wanted.is_some() {
+            return Err(WriterError::WholeFile.into());
+        }
+        let unit = FileUnit {
+            program: &program(options.program.as_deref())?,
+            file: &Value::path("--config", &super::absolute(file)?)?,
+            pools: sites.iter().zip(pools.values()).collect(),
+        };
+        return Ok(systemd::write_for_file(&unit)?.to_string());
+    }
     let command = Command::of_file(file)?;
-    let servers = Servers::new(&sites)?;
-    let text = match server {
-        WebServer::ApacheFcgid | WebServer::Systemd => return Err(WriterError::NotOfAFile.into()),
-        server => served(server, &servers, &command)?,
-    };
-    Ok(text.to_string())
+    Ok(served(server, &Servers::new(&sites)?, &command)?.to_string())
 }

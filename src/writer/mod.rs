@@ -9,7 +9,6 @@ mod file;
 mod haproxy;
 mod lighttpd;
 mod nginx;
-mod sandbox;
 mod servers;
 mod systemd;
 mod text;
@@ -66,8 +65,13 @@ pub enum WriterError {
     BesideAFile(String),
     #[error("{0}: the file has no such pool; it has {1}")]
     NoPool(String, String),
-    #[error("this is written for one application alone; name it and its options in place of the file")]
+    #[error(
+        "mod_fcgid starts the processes of an application itself and knows nothing of pools: name one application and its \
+             options in place of the file, or take `apache`, which connects to what `wsgi-fpm serve -c` runs"
+    )]
     NotOfAFile,
+    #[error("one unit serves all pools of the file: leave the name of the pool out")]
+    WholeFile,
     #[error(
         "--server-name: the pools of the file need several sites, since more than one has the same path; name one pool behind \
              the file"

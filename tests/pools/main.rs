@@ -8,3 +8,4 @@ mod behind_nginx;
 mod file;
 mod house;
 mod reload;
+mod unit;

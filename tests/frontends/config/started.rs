@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -79,17 +80,46 @@ fn systemd_accepts_the_unit() {
         let unit = printed(&place, &[&arguments[..], &["--listen", listen]].concat());
         // systemd wants the socket to be there.
         let unit = unit.replace("Requires=app.socket\n", "");
-        let file = directory.path().join("app.service");
-        fs::write(&file, &unit).unwrap();
-        let verdict = Command::new("systemd-analyze")
-            .arg("verify")
-            .arg(&file)
-            .output()
-            .unwrap();
-        let errors = String::from_utf8_lossy(&verdict.stderr);
-        assert!(
-            verdict.status.success() && !errors.contains("app.service"),
-            "{errors}\n{unit}"
-        );
+        expect_systemd_to_accept(directory.path(), &unit);
+    }
+}
+
+/// `directory`: where the unit may be put.
+#[track_caller]
+fn expect_systemd_to_accept(directory: &Path, unit: &str) {
+    let file = directory.join("app.service");
+    fs::write(&file, unit).unwrap();
+    let verdict = Command::new("systemd-analyze")
+        .arg("verify")
+        .arg(&file)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&verdict.stderr);
+    assert!(
+        verdict.status.success() && !errors.contains("app.service"),
+        "{errors}\n{unit}"
+    );
+}
+
+#[test]
+fn systemd_accepts_the_unit_for_a_file() {
+    if !installed::systemd_analyze() {
+        return;
+    }
+    let directory = TempDir::with_prefix("wsgi-fpm-").unwrap();
+    let place = directory.path().join("a \"b\" 'c' \\ $d %e #f");
+    fs::create_dir(&place).unwrap();
+    for listen in ["/run/x y/%z.sock", "127.0.0.1:9000", "fd:3"] {
+        for lines in [
+            "listen_group = \"www-data\"",
+            "user = \"www-data\"\nnice = -5\nrlimit = { nofile = \"unlimited\", memlock = \"1g\" }\nstop_timeout = \"0\"",
+        ] {
+            let text = format!("[pool.a]\napp = \"a\"\nlisten = \"{listen}\"\n{lines}\n");
+            fs::write(place.join("wsgi-fpm.toml"), text).unwrap();
+            let unit = printed(&place, &["systemd", "-c", "wsgi-fpm.toml"]);
+            // systemd wants the socket to be there.
+            let unit = unit.replace("Requires=wsgi-fpm.socket\n", "");
+            expect_systemd_to_accept(directory.path(), &unit);
+        }
     }
 }

@@ -5,6 +5,7 @@ mod limits;
 mod refusals;
 mod scripts;
 mod unit;
+mod unit_of_file;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -181,5 +181,13 @@ fn what_can_not_be_written_for_a_file_is_refused() {
         refused(&["nginx", "--server-name", "x.example.org"])
             .starts_with("--server-name: the pools of the file need several sites")
     );
-    assert!(refused(&["systemd"]).starts_with("this is written for one application alone"));
+    assert!(
+        refused(&["apache-fcgid"]).starts_with("mod_fcgid starts the processes of an application itself"),
+        "{}",
+        refused(&["apache-fcgid"])
+    );
+    assert_eq!(
+        refused(&["systemd", "a"]),
+        "one unit serves all pools of the file: leave the name of the pool out"
+    );
 }

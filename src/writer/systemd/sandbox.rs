@@ -3,10 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Site;
-use super::command::Command;
-use super::text::Text;
-use super::value::Value;
+use crate::writer::text::Text;
 
 /// Not MemoryDenyWriteExecute=: cffi and ctypes make code for their callbacks. Not ProtectSystem=strict: the application's
 /// own files, such as a database, may lie anywhere. Not ProcSubset=: the backlog's limit is read from /proc/sys.
@@ -30,14 +27,40 @@ SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
 ";
 /// What root does here as root: give sockets and files away, and become somebody else.
-const ROOT: &str =
-    "CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SETUID CAP_SETGID CAP_KILL CAP_NET_BIND_SERVICE";
-const NOBODY_SPECIAL: &str = "CapabilityBoundingSet=";
+const ROOT: [&str; 7] = [
+    "CAP_CHOWN",
+    "CAP_FOWNER",
+    "CAP_DAC_OVERRIDE",
+    "CAP_SETUID",
+    "CAP_SETGID",
+    "CAP_KILL",
+    "CAP_NET_BIND_SERVICE",
+];
 /// As many links as the kernel itself follows.
 const LINKS: usize = 40;
 
-pub fn write(text: &mut Text, site: &Site, program: &Value, command: &Command) {
-    let paths = paths(site, program, command);
+/// What of root's rights is left to the service: capabilities.
+#[derive(Debug)]
+pub struct Rights(Vec<&'static str>);
+
+impl Rights {
+    pub fn root() -> Self {
+        Self(ROOT.to_vec())
+    }
+
+    pub fn nobody_special() -> Self {
+        Self(Vec::new())
+    }
+
+    pub fn and(mut self, capability: &'static str) -> Self {
+        self.0.push(capability);
+        self
+    }
+}
+
+/// `named`: the application's own paths; where their links lead counts as well.
+pub fn write(text: &mut Text, rights: &Rights, named: &[PathBuf]) {
+    let paths: Vec<PathBuf> = named.iter().flat_map(|path| with_links(path)).collect();
     let below = |roots: &[&str]| {
         let inside = |path: &PathBuf| roots.iter().any(|root| path.starts_with(root));
         paths.iter().any(inside)
@@ -46,10 +69,7 @@ pub fn write(text: &mut Text, site: &Site, program: &Value, command: &Command) {
         "What a web application needs for nothing is kept away from it; docs/systemd.md has what may be missed.",
     );
     text.lines(ALWAYS);
-    text.line(match ["root", "0"].contains(&site.accounts.user.as_str()) {
-        true => ROOT,
-        false => NOBODY_SPECIAL,
-    });
+    text.line(format_args!("CapabilityBoundingSet={}", rights.0.join(" ")));
     if below(&["/tmp", "/var/tmp"]) {
         text.comment("Not PrivateTmp=yes: a path of the application lies in a directory that it would hide.");
     } else {
@@ -66,23 +86,8 @@ pub fn write(text: &mut Text, site: &Site, program: &Value, command: &Command) {
     }
 }
 
-/// The application's own, and where their links lead.
-fn paths(site: &Site, program: &Value, command: &Command) -> Vec<PathBuf> {
-    let chdir = Path::new(site.chdir.as_str());
-    let mut named = vec![
-        PathBuf::from(program.as_str()),
-        PathBuf::from(site.app.as_str()),
-        chdir.to_owned(),
-    ];
-    let options = command.options.iter().filter_map(|(_, value)| value.as_ref());
-    named.extend(options.map(|value| PathBuf::from(value.as_str())));
-    let python = command.value("python").map_or(chdir.join(".venv"), PathBuf::from);
-    named.extend(interpreter(&python));
-    named.iter().flat_map(|path| with_links(path)).collect()
-}
-
 /// Of a virtual environment: its executable, and the directory of the installation that it was made from.
-fn interpreter(python: &Path) -> Vec<PathBuf> {
+pub fn interpreter(python: &Path) -> Vec<PathBuf> {
     let mut paths = vec![python.join("bin/python"), python.join("bin/python3")];
     let text = std::fs::read_to_string(python.join("pyvenv.cfg")).unwrap_or_default();
     let entries = text.lines().filter_map(|line| line.split_once('='));

@@ -1,24 +1,15 @@
-//! A systemd unit that serves the application, as `deploy/wsgi-fpm.service` shows it.
+//! The unit that serves one application.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use super::command::{Command, separator};
-use super::text::Text;
-use super::value::{Value, is_plain, quoted};
-use super::{Site, WriterError, default_socket, sandbox, times};
 use settings::values::Address;
 
-/// Who else may connect: the group of nginx, Apache and lighttpd on Debian.
-const WEB_GROUP: &str = "www-data";
-/// From our last word to systemd's SIGKILL.
-const STOP_MARGIN_SECONDS: u64 = 10;
-const RESTART: &str = "Restart=on-failure
-RestartSec=2
-# A wrong option or a Python that can't be used: trying again won't help.
-RestartPreventExitStatus=2
-
-LimitNOFILE=65536
-";
+use super::sandbox::{self, Rights};
+use super::{OPEN_FILES, WEB_GROUP, argument, lifetime, runtime_directories, setting};
+use crate::writer::command::{Command, separator};
+use crate::writer::text::Text;
+use crate::writer::value::Value;
+use crate::writer::{Site, WriterError};
 
 pub fn write(site: &Site, program: &Value, command: &Command) -> Result<Text, WriterError> {
     let name = &site.name;
@@ -46,11 +37,7 @@ pub fn write(site: &Site, program: &Value, command: &Command) -> Result<Text, Wr
     // Without it nobody but this user could connect.
     let added_group = (site.has_unix_socket() && command.value("listen-group").is_none()).then_some(WEB_GROUP);
     accounts(&mut text, site, command.value("listen-group").or(added_group));
-    let directories = runtime_directories(site)?;
-    if !directories.is_empty() {
-        text.comment("In /run, made for this user and removed at the end.");
-        text.line(format_args!("RuntimeDirectory={}", directories.join(" ")));
-    }
+    runtime_directories(&mut text, [site], &site.accounts.user)?;
     text.comment("Secrets of the application, KEY=VALUE a line; they are not in the list of processes as --env is.");
     text.line(format_args!("EnvironmentFile=-/etc/{name}.env"));
     text.blank();
@@ -75,12 +62,13 @@ pub fn write(site: &Site, program: &Value, command: &Command) -> Result<Text, Wr
     text.line("ExecReload=/bin/kill -HUP $MAINPID");
     text.blank();
     text.comment("SIGTERM goes to the supervisor alone, which lets running requests finish (--stop-timeout).");
-    text.line("KillMode=mixed");
-    text.line(format_args!("TimeoutStopSec={}", stop_timeout(site)));
+    lifetime(&mut text, site.limits.stop_timeout.duration(), Some(OPEN_FILES));
     text.blank();
-    text.lines(RESTART);
-    text.blank();
-    sandbox::write(&mut text, site, program, command);
+    let rights = match ["root", "0"].contains(&site.accounts.user.as_str()) {
+        true => Rights::root(),
+        false => Rights::nobody_special(),
+    };
+    sandbox::write(&mut text, &rights, &paths(site, program, command));
     text.blank();
     text.lines("[Install]\nWantedBy=multi-user.target");
     Ok(text)
@@ -102,59 +90,17 @@ fn accounts(text: &mut Text, site: &Site, web_group: Option<&str>) {
     }
 }
 
-/// A word of ExecStart. Quotes and backslashes, then systemd's specifiers and variables.
-fn argument(value: &Value) -> String {
-    setting(value.as_str()).replace('$', "$$")
-}
-
-/// A word of any other setting.
-fn setting(text: &str) -> String {
-    let word = if is_plain(text) {
-        text.to_owned()
-    } else {
-        quoted(text, &['"', '\\'])
-    };
-    word.replace('%', "%%")
-}
-
-fn stop_timeout(site: &Site) -> String {
-    match site.limits.stop_timeout.duration() {
-        None => "infinity".to_owned(),
-        Some(ours) => (times::seconds(ours) + STOP_MARGIN_SECONDS).to_string(),
-    }
-}
-
-/// The directories in /run that the sockets need.
-fn runtime_directories(site: &Site) -> Result<Vec<String>, WriterError> {
-    let mut directories = Vec::new();
-    for address in site.listen.iter() {
-        let Address::Unix(socket) = address else { continue };
-        let Some(below) = ["/run", "/var/run"]
-            .iter()
-            .find_map(|run| socket.strip_prefix(run).ok())
-        else {
-            continue;
-        };
-        let directory = below.parent().unwrap_or(Path::new(""));
-        if directory == Path::new("") {
-            if site.accounts.user == "root" {
-                continue;
-            }
-            return Err(WriterError::NotInRun {
-                option: site.listen.name().to_owned(),
-                socket: socket.clone(),
-                directory: socket.parent().map(PathBuf::from).unwrap_or_default(),
-                user: site.accounts.user.clone(),
-                instead: default_socket(&site.name),
-            });
-        }
-        // systemd takes no other components; whoever writes them makes the directory himself.
-        if directory.components().all(|part| matches!(part, Component::Normal(_))) {
-            let directory = setting(Value::path(site.listen.name(), directory)?.as_str());
-            if !directories.contains(&directory) {
-                directories.push(directory);
-            }
-        }
-    }
-    Ok(directories)
+/// What the application, and this program for it, must be able to reach.
+fn paths(site: &Site, program: &Value, command: &Command) -> Vec<PathBuf> {
+    let chdir = Path::new(site.chdir.as_str());
+    let mut paths = vec![
+        PathBuf::from(program.as_str()),
+        PathBuf::from(site.app.as_str()),
+        chdir.to_owned(),
+    ];
+    let options = command.options.iter().filter_map(|(_, value)| value.as_ref());
+    paths.extend(options.map(|value| PathBuf::from(value.as_str())));
+    let python = command.value("python").map_or(chdir.join(".venv"), PathBuf::from);
+    paths.extend(sandbox::interpreter(&python));
+    paths
 }

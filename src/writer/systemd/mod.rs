@@ -1,0 +1,113 @@
+//! systemd units, as `deploy/wsgi-fpm.service` shows one: of one application, and of the pools of a configuration file.
+
+mod app;
+mod file;
+mod sandbox;
+
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use settings::values::Address;
+
+use super::text::Text;
+use super::value::{Value, is_plain, quoted};
+use super::{Site, WriterError, default_socket, times};
+
+pub use app::write;
+pub use file::{FileUnit, write_for_file};
+
+/// Who else may connect: the group of nginx, Apache and lighttpd on Debian.
+const WEB_GROUP: &str = "www-data";
+/// From our last word to systemd's SIGKILL.
+const STOP_MARGIN_SECONDS: u64 = 10;
+/// For the connections of each worker; the program raises its own limit up to this.
+const OPEN_FILES: u64 = 65536;
+
+/// A word of ExecStart. Quotes and backslashes, then systemd's specifiers and variables.
+fn argument(value: &Value) -> String {
+    setting(value.as_str()).replace('$', "$$")
+}
+
+/// A word of any other setting.
+fn setting(text: &str) -> String {
+    let word = if is_plain(text) {
+        text.to_owned()
+    } else {
+        quoted(text, &['"', '\\'])
+    };
+    word.replace('%', "%%")
+}
+
+/// How the service is stopped and started again. `stop`: the longest time that running requests may take; `None`: any.
+fn lifetime(text: &mut Text, stop: Option<Duration>, open_files: Option<u64>) {
+    text.line("KillMode=mixed");
+    match stop {
+        None => text.line("TimeoutStopSec=infinity"),
+        Some(ours) => text.line(format_args!(
+            "TimeoutStopSec={}",
+            times::seconds(ours) + STOP_MARGIN_SECONDS
+        )),
+    }
+    text.blank();
+    text.line("Restart=on-failure");
+    text.line("RestartSec=2");
+    text.comment("A wrong option or a Python that can't be used: trying again won't help.");
+    text.line("RestartPreventExitStatus=2");
+    text.blank();
+    match open_files {
+        None => text.line("LimitNOFILE=infinity"),
+        Some(most) => text.line(format_args!("LimitNOFILE={most}")),
+    }
+}
+
+/// The directories in /run that the sockets need, which systemd makes for this user.
+fn runtime_directories<'a>(
+    text: &mut Text,
+    sites: impl IntoIterator<Item = &'a Site>,
+    user: &str,
+) -> Result<(), WriterError> {
+    let mut directories = Vec::new();
+    for site in sites {
+        for directory in directories_of(site, user)? {
+            if !directories.contains(&directory) {
+                directories.push(directory);
+            }
+        }
+    }
+    if !directories.is_empty() {
+        text.comment("In /run, made for this user and removed at the end.");
+        text.line(format_args!("RuntimeDirectory={}", directories.join(" ")));
+    }
+    Ok(())
+}
+
+fn directories_of(site: &Site, user: &str) -> Result<Vec<String>, WriterError> {
+    let mut directories = Vec::new();
+    for address in site.listen.iter() {
+        let Address::Unix(socket) = address else { continue };
+        let Some(below) = ["/run", "/var/run"]
+            .iter()
+            .find_map(|run| socket.strip_prefix(run).ok())
+        else {
+            continue;
+        };
+        let directory = below.parent().unwrap_or(Path::new(""));
+        if directory == Path::new("") {
+            if user == "root" {
+                continue;
+            }
+            return Err(WriterError::NotInRun {
+                option: site.listen.name().to_owned(),
+                socket: socket.clone(),
+                directory: socket.parent().map(PathBuf::from).unwrap_or_default(),
+                user: user.to_owned(),
+                instead: default_socket(&site.name),
+            });
+        }
+        // systemd takes no other components; whoever writes them makes the directory himself.
+        if directory.components().all(|part| matches!(part, Component::Normal(_))) {
+            directories.push(setting(Value::path(site.listen.name(), directory)?.as_str()));
+        }
+    }
+    Ok(directories)
+}
