@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use settings::Said;
+use settings::sections::{App, Listen, RunAs};
 use settings::values::Address;
+use settings::{Declaration, Said};
 
 use super::Site;
 use super::text::Text;
@@ -11,12 +12,24 @@ use super::value::Value;
 use crate::config::words::shell_word;
 use crate::config::{ConfigError, Pool};
 
+/// What does not stand there as it was typed. A unit says who runs it in its own way.
+const OTHERWISE: [&str; 8] = [
+    App::app().key,
+    App::chdir().key,
+    App::python().key,
+    App::pythonpath().key,
+    Listen::listen().key,
+    RunAs::user().key,
+    RunAs::group().key,
+    RunAs::groups().key,
+];
+
 /// Without the program itself.
 #[derive(Debug)]
 pub struct Command {
     /// Each with its value.
-    pub options: Vec<(String, Option<Value>)>,
-    typed: Vec<String>,
+    pub options: Vec<(&'static Declaration, Option<Value>)>,
+    typed: Vec<&'static Declaration>,
     /// The configuration file, if one says everything.
     file: Option<String>,
 }
@@ -44,65 +57,57 @@ impl Command {
             options: Vec::new(),
             typed: typed
                 .iter()
-                .filter(|said| said.option.key != "app")
-                .map(|said| said.option.long())
+                .map(|said| said.option)
+                .filter(|option| option.key != App::app().key)
                 .collect(),
             file: None,
         };
-        let is_typed = |key: &str| typed.iter().any(|said| said.option.key == key);
+        let is_typed = |option: &Declaration| typed.iter().any(|said| said.option.key == option.key);
         // These depend on where and by whom the program is started; a script says them for itself.
-        let is_said = |key: &str| block.iter().any(|said| said.option.key == key) && !is_typed(key);
-        if !is_said("chdir") {
-            command.push("chdir", site.chdir.clone());
+        let is_said =
+            |option: &Declaration| block.iter().any(|said| said.option.key == option.key) && !is_typed(option);
+        if !is_said(App::chdir()) {
+            command.push(App::chdir(), site.chdir.clone());
         }
-        if let Some(python) = python(pool)?.filter(|_| !is_said("python")) {
-            command.push("python", Value::path(pool.python.name(), &python)?);
+        if let Some(python) = python(pool)?.filter(|_| !is_said(App::python())) {
+            command.push(App::python(), Value::path(pool.python.name(), &python)?);
         }
-        if is_typed("pythonpath") {
+        if let Some(said) = typed.iter().find(|said| said.option.key == App::pythonpath().key) {
             for path in &pool.settings.pythonpath {
-                command.push("pythonpath", Value::path("--pythonpath", path)?);
+                command.push(said.option, Value::path(&said.place.name(said.option), path)?);
             }
         }
-        for said in typed {
-            let what = match said.option.key {
-                // A unit says who runs it in its own way.
-                "app" | "chdir" | "python" | "pythonpath" | "listen" | "user" | "group" | "groups" => continue,
-                "env" => "--env",
-                "name" => "--name",
-                "mount" => "--mount",
-                _ => "an option of serve",
-            };
-            let name = said.option.long();
+        for said in typed.iter().filter(|said| !OTHERWISE.contains(&said.option.key)) {
             if said.values.is_empty() {
-                command.options.push((name.clone(), None));
+                command.options.push((said.option, None));
             }
             for value in &said.values {
-                command.push(&name, Value::new(what, value)?);
+                command.push(said.option, Value::new(&said.place.name(said.option), value)?);
             }
         }
-        for address in site.listen.iter().filter(|_| !is_said("listen")) {
+        for address in site.listen.iter().filter(|_| !is_said(Listen::listen())) {
             let address = match address {
                 Address::Unix(path) => Value::path(site.listen.name(), path)?,
                 Address::Tcp(_) | Address::Fd(_) => Value::new(site.listen.name(), address.to_string())?,
             };
-            command.push("listen", address);
+            command.push(Listen::listen(), address);
         }
         Ok(command)
     }
 
-    fn push(&mut self, name: &str, value: Value) {
-        self.options.push((name.to_owned(), Some(value)));
+    fn push(&mut self, option: &'static Declaration, value: Value) {
+        self.options.push((option, Some(value)));
     }
 
     /// The value of an option that was typed.
-    pub fn value(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.options.iter().find(|(option, _)| option == name)?;
+    pub fn value(&self, option: &Declaration) -> Option<&str> {
+        let (_, value) = self.options.iter().find(|(other, _)| other.key == option.key)?;
         value.as_ref().map(Value::as_str)
     }
 
-    /// Names of the options that somebody typed.
-    pub fn typed(&self) -> impl Iterator<Item = &str> {
-        self.typed.iter().map(String::as_str)
+    /// The options that somebody typed.
+    pub fn typed(&self) -> impl Iterator<Item = &'static Declaration> {
+        self.typed.iter().copied()
     }
 
     /// Comment lines that say which application the configuration fits. `group` is the web server's.
@@ -112,22 +117,21 @@ impl Command {
             text.comment("The applications run as");
             text.typed(format_args!("wsgi-fpm serve -c {}", shell_word(file)));
             text.comment(format_args!(
-                "and their sockets are for the group of the web server: listen_group = \"{group}\" in that file."
+                "and their sockets are for the group of the web server: {} = \"{group}\" in that file.",
+                Listen::listen_group().key
             ));
             return;
         }
         let mut line = format!("wsgi-fpm serve {}", shell_word(site.app.as_str()));
-        for (name, value) in &self.options {
-            line.push_str(" --");
-            line.push_str(name);
+        for (option, value) in &self.options {
+            line += &format!(" --{}", option.long());
             if let Some(value) = value.as_ref().map(Value::as_str) {
                 line.push(separator(value));
                 line.push_str(&shell_word(value));
             }
         }
-        if site.has_unix_socket() && self.value("listen-group").is_none() {
-            line.push_str(" --listen-group ");
-            line.push_str(group);
+        if site.has_unix_socket() && self.value(Listen::listen_group()).is_none() {
+            line += &format!(" --{} {group}", Listen::listen_group().long());
         }
         text.comment("The application has to run as");
         text.typed(line);

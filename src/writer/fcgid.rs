@@ -8,6 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::apache::{self, word};
+use settings::sections::{Listen, Processes};
+
 use super::command::{Command, separator};
 use super::servers::Servers;
 use super::text::Text;
@@ -17,12 +19,12 @@ use crate::config::{self, Pool};
 
 /// Where Apache starts the processes, others say how many and where they listen.
 const NOT_HERE: [&str; 6] = [
-    "listen",
-    "listen-mode",
-    "listen-owner",
-    "listen-group",
-    "backlog",
-    "workers",
+    Listen::listen().key,
+    Listen::listen_mode().key,
+    Listen::listen_owner().key,
+    Listen::listen_group().key,
+    Listen::backlog().key,
+    Processes::workers().key,
 ];
 /// As many requests at a time as two workers of `serve` have threads for; not by this machine, since the file may be for
 /// another one.
@@ -36,8 +38,8 @@ pub fn write(servers: &Servers, workers: u32, target: &Target, command: &Command
     text.comment("Apache starts the application itself, as its own user: there is no service to run.");
     let left_out: Vec<String> = command
         .typed()
-        .filter(|name| NOT_HERE.contains(name) && *name != "workers")
-        .map(|name| format!("--{name}"))
+        .filter(|option| NOT_HERE.contains(&option.key) && option.key != Processes::workers().key)
+        .map(|option| format!("--{}", option.long()))
         .collect();
     if !left_out.is_empty() {
         text.comment(format_args!(
@@ -81,10 +83,11 @@ fn limits(text: &mut Text, site: &Site, command: &Command, workers: u32) {
         "The Content-Length of responses, which Apache drops otherwise: wsgi-fpm makes sure that it is right.",
     );
     text.line("SetEnv ap_trust_cgilike_cl 1");
-    text.comment(
-        "--workers: each process has one request at a time, and the application in memory. Apache would start a hundred.",
-    );
-    let workers = match command.value("workers") {
+    text.comment(format_args!(
+        "--{}: each process has one request at a time, and the application in memory. Apache would start a hundred.",
+        Processes::workers().long()
+    ));
+    let workers = match command.value(Processes::workers()) {
         Some(_) => workers,
         None => PROCESSES,
     };
@@ -110,9 +113,9 @@ pub fn target(pool: &Pool, program: &Value, command: &Command) -> Result<Target,
     let target = match script {
         Some(script) => {
             let file = Value::path("APP", &script)?;
-            if let Some(option) = command.typed().find(|name| !NOT_HERE.contains(name)) {
+            if let Some(option) = command.typed().find(|option| !NOT_HERE.contains(&option.key)) {
                 return Err(WriterError::NotInBlock {
-                    option: option.to_owned(),
+                    option: option.long(),
                     script: file.as_str().to_owned(),
                 });
             }
@@ -185,8 +188,8 @@ fn wrapper(pool: &Pool, program: &Value, command: &Command) -> Result<String, Wr
         argument(&pool.settings.app)
     );
     let options = command.options.iter();
-    for (name, value) in options.filter(|(name, _)| !NOT_HERE.contains(&name.as_str())) {
-        let _ = write!(line, " --{name}");
+    for (option, value) in options.filter(|(option, _)| !NOT_HERE.contains(&option.key)) {
+        let _ = write!(line, " --{}", option.long());
         if let Some(value) = value.as_ref().map(Value::as_str) {
             line.push(separator(value));
             line.push_str(&argument(value));

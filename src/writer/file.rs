@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use settings::Said;
+use settings::sections::App;
 use settings::values::PoolName;
 
 use super::command::Command;
@@ -18,7 +19,7 @@ use crate::config::pools;
 /// # Errors
 /// The file has a mistake, there is no such pool, or this server's configuration can't be written for a file.
 pub fn write(server: WebServer, file: &Path, typed: &[Said], options: &SiteOptions) -> anyhow::Result<String> {
-    if let Some(said) = typed.iter().find(|said| said.option.key != "app") {
+    if let Some(said) = typed.iter().find(|said| said.option.key != App::app().key) {
         return Err(WriterError::BesideAFile(said.place.name(said.option)).into());
     }
     if server == WebServer::ApacheFcgid {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use settings::sections::Listen;
+
 use super::command::Command;
 use super::servers::{Server, Servers};
 use super::text::Text;
@@ -60,7 +62,10 @@ fn warn_of_chroot(text: &mut Text, servers: &Servers) -> Result<(), WriterError>
         text.comment(
             "Debian's haproxy.cfg has a chroot, from which HAProxy can't reach this socket: remove that line, or use",
         );
-        text.comment("`--listen 127.0.0.1:9000`, or a socket below /var/lib/haproxy, here and in the unit.");
+        text.comment(format_args!(
+            "`--{} 127.0.0.1:9000`, or a socket below {CHROOT}, here and in the unit.",
+            Listen::listen().long()
+        ));
     }
     Ok(())
 }

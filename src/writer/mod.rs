@@ -22,9 +22,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use settings::sections::Limits;
+use settings::sections::{App, Limits, RunAs};
 use settings::values::{Address, Mount, Timeout};
-use settings::{Said, Setting};
+use settings::{Declaration, Said, Setting};
 
 use crate::cli::{ConfigArgs, SiteOptions, WebServer};
 use crate::config::{ConfigError, Pool};
@@ -50,7 +50,7 @@ pub enum WriterError {
         character: String,
     },
     #[error("{what} {named:?}: write a name or number of the system's accounts")]
-    Account { what: &'static str, named: String },
+    Account { what: String, named: String },
     #[error("{what} {value:?}: a configuration is written in UTF-8, which this is not")]
     NotUtf8 { what: String, value: String },
     #[error(
@@ -194,7 +194,7 @@ fn write(args: ConfigArgs) -> anyhow::Result<String> {
     if let Some(file) = config {
         return file::write(server, &file, &typed, &site);
     }
-    if !typed.iter().any(|said| said.option.key == "app") {
+    if !typed.iter().any(|said| said.option.key == App::app().key) {
         return Err(WriterError::NoApplication.into());
     }
     let block = script::options_of(&mut typed)?;
@@ -325,29 +325,25 @@ impl Backend {
 }
 
 fn accounts(typed: &[Said]) -> Result<Accounts, WriterError> {
-    let named = |key: &'static str, what: &'static str| {
-        let values = typed
-            .iter()
-            .filter(|said| said.option.key == key)
-            .flat_map(|said| &said.values);
-        values
-            .map(|value| account(what, &value.to_string_lossy()))
+    let named = |option: &Declaration| {
+        let said = typed.iter().filter(|said| said.option.key == option.key);
+        said.flat_map(|said| said.values.iter().map(|value| account(said, &value.to_string_lossy())))
             .collect::<Result<Vec<_>, _>>()
     };
-    let user = named("user", "--user")?.pop();
+    let user = named(RunAs::user())?.pop();
     Ok(Accounts {
         user: user.unwrap_or_else(|| USER.to_owned()),
-        group: named("group", "--group")?.pop(),
-        groups: named("groups", "--groups")?,
+        group: named(RunAs::group())?.pop(),
+        groups: named(RunAs::groups())?,
     })
 }
 
 /// systemd takes no others, and has no way to quote them.
-fn account(what: &'static str, named: &str) -> Result<String, WriterError> {
+fn account(said: &Said, named: &str) -> Result<String, WriterError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     match named.starts_with(['.', '-']) || !named.chars().all(allowed) {
         true => Err(WriterError::Account {
-            what,
+            what: said.place.name(said.option),
             named: named.to_owned(),
         }),
         false => Ok(named.to_owned()),
@@ -386,7 +382,8 @@ fn program(named: Option<&Path>) -> Result<Value, anyhow::Error> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, ConfigError> {
-    std::path::absolute(path).map_err(|error| ConfigError::CurrentDirectory("--chdir".to_owned(), error))
+    std::path::absolute(path)
+        .map_err(|error| ConfigError::CurrentDirectory(format!("--{}", App::chdir().long()), error))
 }
 
 fn ascii_name(pool: &str) -> String {

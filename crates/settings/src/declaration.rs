@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 
 /// One option.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Declaration {
     /// As a file writes it: `request_timeout`. The command line has dashes instead.
     pub key: &'static str,
@@ -224,17 +224,23 @@ macro_rules! section {
         impl $name {
             pub const TITLE: &'static str = $title;
 
-            pub const OPTIONS: &'static [$crate::Declaration] = &[$(
-                $crate::Declaration {
-                    $($field: $said,)*
-                    ..$crate::Declaration::new(
-                        stringify!($key),
-                        $title,
-                        &[$($doc),*],
-                        <$type as $crate::values::Values>::SHAPE,
-                    )
-                },
-            )*];
+            pub const OPTIONS: &'static [$crate::Declaration] = &[$(*Self::$key(),)*];
+
+            $(
+                /// The declaration of the option that is called so.
+                pub const fn $key() -> &'static $crate::Declaration {
+                    const DECLARED: $crate::Declaration = $crate::Declaration {
+                        $($field: $said,)*
+                        ..$crate::Declaration::new(
+                            stringify!($key),
+                            $title,
+                            &[$($doc),*],
+                            <$type as $crate::values::Values>::SHAPE,
+                        )
+                    };
+                    &DECLARED
+                }
+            )*
 
             /// What the layers say of this section. What can't be read is among their mistakes, and the default holds.
             pub fn take(layers: &mut $crate::Layers) -> Self {

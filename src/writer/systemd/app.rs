@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use settings::sections::{App, Listen};
 use settings::values::Address;
 
 use super::sandbox::{self, Rights};
@@ -35,10 +36,13 @@ pub fn write(site: &Site, program: &Value, command: &Command) -> Result<Text, Wr
     text.blank();
     text.line("[Service]");
     // Without it nobody but this user could connect.
-    let added_group = (site.has_unix_socket() && command.value("listen-group").is_none()).then_some(WEB_GROUP);
-    accounts(&mut text, site, command.value("listen-group").or(added_group));
+    let added_group = (site.has_unix_socket() && command.value(Listen::listen_group()).is_none()).then_some(WEB_GROUP);
+    accounts(&mut text, site, command.value(Listen::listen_group()).or(added_group));
     runtime_directories(&mut text, [site], &site.accounts.user)?;
-    text.comment("Secrets of the application, KEY=VALUE a line; they are not in the list of processes as --env is.");
+    text.comment(format_args!(
+        "Secrets of the application, KEY=VALUE a line; they are not in the list of processes as --{} is.",
+        App::env().long()
+    ));
     text.line(format_args!("EnvironmentFile=-/etc/{name}.env"));
     text.blank();
     // Variables are not looked for in the first word.
@@ -47,21 +51,25 @@ pub fn write(site: &Site, program: &Value, command: &Command) -> Result<Text, Wr
         setting(program.as_str()),
         argument(&site.app)
     )];
-    for (name, value) in &command.options {
+    for (option, value) in &command.options {
+        let name = option.long();
         words.push(match value {
             Some(value) => format!("--{name}{}{}", separator(value.as_str()), argument(value)),
             None => format!("--{name}"),
         });
     }
     if let Some(group) = added_group {
-        words.push(format!("--listen-group {group}"));
+        words.push(format!("--{} {group}", Listen::listen_group().long()));
     }
     text.line(words.join(" \\\n    "));
     text.blank();
     text.comment("A new version is loaded; the old one serves until it is ready, and goes on if it fails.");
     text.line("ExecReload=/bin/kill -HUP $MAINPID");
     text.blank();
-    text.comment("SIGTERM goes to the supervisor alone, which lets running requests finish (--stop-timeout).");
+    text.comment(format_args!(
+        "SIGTERM goes to the supervisor alone, which lets running requests finish ({}).",
+        site.limits.stop_timeout.name()
+    ));
     lifetime(&mut text, site.limits.stop_timeout.duration(), Some(OPEN_FILES));
     text.blank();
     let rights = match ["root", "0"].contains(&site.accounts.user.as_str()) {
@@ -100,7 +108,7 @@ fn paths(site: &Site, program: &Value, command: &Command) -> Vec<PathBuf> {
     ];
     let options = command.options.iter().filter_map(|(_, value)| value.as_ref());
     paths.extend(options.map(|value| PathBuf::from(value.as_str())));
-    let python = command.value("python").map_or(chdir.join(".venv"), PathBuf::from);
+    let python = command.value(App::python()).map_or(chdir.join(".venv"), PathBuf::from);
     paths.extend(sandbox::interpreter(&python));
     paths
 }

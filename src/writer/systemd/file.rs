@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use settings::sections::{App, Listen, RunAs};
+use settings::sections::{App, Limits, Listen, RunAs};
 use settings::values::{Account, Address};
 
 use super::sandbox::{self, Rights};
@@ -65,7 +65,10 @@ pub fn write_for_file(unit: &FileUnit) -> Result<Text, WriterError> {
     );
     text.line("ExecReload=/bin/kill -HUP $MAINPID");
     text.blank();
-    text.comment("SIGTERM goes to the supervisor alone, which lets running requests finish (stop_timeout).");
+    text.comment(format_args!(
+        "SIGTERM goes to the supervisor alone, which lets running requests finish ({}).",
+        Limits::stop_timeout().key
+    ));
     let stops = pools.iter().map(|pool| pool.site.limits.stop_timeout.duration());
     lifetime(&mut text, longest(stops), longest(open_files(&pools)));
     text.blank();
@@ -127,14 +130,16 @@ fn head(text: &mut Text, unit: &FileUnit, pools: &[Pool], is_root: bool) {
     if is_root && !nobodys.is_empty() {
         text.comment("");
         text.comment(format_args!(
-            "Not served as root without a user in the file (user = \"{USER}\" or another one): {nobodys}."
+            "Not served as root without a user in the file ({} = \"{USER}\" or another one): {nobodys}.",
+            RunAs::user().key
         ));
     }
     let closed = names(&|pool| !pool.lets_others_in());
     if !closed.is_empty() {
         text.comment("");
         text.comment(format_args!(
-            "No web server can connect without its group in the file (listen_group = \"{WEB_GROUP}\" or another one): {closed}."
+            "No web server can connect without its group in the file ({} = \"{WEB_GROUP}\" or another one): {closed}.",
+            Listen::listen_group().key
         ));
     }
 }

@@ -53,6 +53,7 @@ fn values_that_a_server_can_not_hold_are_refused_by_name() {
         ("nginx", "--static=/s=/srv/a\nb", "\\n"),
         ("nginx", "--mount=/a\tb", "\\t"),
         ("systemd", "--env=A=b\nc", "\\n"),
+        ("systemd", "--env-file=/a\tb", "\\t"),
         ("apache", "--static=/s=/srv/${x}", "${"),
         ("apache", "--static=/s=/srv/a*b", "\"*\""),
         ("apache", "--mount=/a?b", "--mount"),
