@@ -35,7 +35,7 @@ build: ## build the program and its engine, release profile
 
 install: export DESTDIR := $(DESTDIR)
 install: export PREFIX := $(PREFIX)
-install: ## install what `make build` made (PREFIX=/usr/local, DESTDIR=)
+install: ## install what `make build` made, with manual pages and completions (PREFIX=/usr/local, DESTDIR=)
 	@test -x $(built)/wsgi-fpm || { echo 'nothing to install: run `make build` first' >&2; exit 1; }
 	install -d $(library) $(share) $(bin)
 	install -m 755 $(built)/wsgi-fpm $(library)/
@@ -45,6 +45,7 @@ install: ## install what `make build` made (PREFIX=/usr/local, DESTDIR=)
 		deploy/fcgiwrap.service deploy/fcgiwrap.socket deploy/spawn-fcgi.service deploy/lighttpd.conf \
 		deploy/lighttpd-bin-path.conf deploy/lighttpd-cgi.conf deploy/Caddyfile deploy/haproxy.cfg \
 		deploy/wsgi-fpm.toml $(share)/
+	scripts/pages.sh "$$DESTDIR$$PREFIX/share" $(built)/wsgi-fpm
 	install -d $(share)/apache
 	install -m 644 apache/*.conf apache/*.htaccess $(share)/apache/
 

@@ -15,6 +15,11 @@ compgen -c php-fpm >/dev/null || missing+=(php-fpm)
 command -v curl >/dev/null || missing+=(curl)
 # Judges units, and need not run for that.
 command -v systemd-analyze >/dev/null || missing+=(systemd)
+# What judges manual pages, and shells that complete.
+command -v man >/dev/null || missing+=(man-db)
+for judge in mandoc zsh fish; do
+    command -v "$judge" >/dev/null || missing+=("$judge")
+done
 command -v openssl >/dev/null || missing+=(openssl)
 # The system's own Python is one that the tests serve with.
 [ -x /usr/bin/python3 ] || missing+=(python3)

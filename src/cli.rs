@@ -14,7 +14,7 @@ use crate::host::HostArgs;
 use crate::preview::hosts;
 use arguments::{CgiOptions, DevOptions, FastCgiOptions, ServeOptions};
 pub use message::one_line;
-pub use ping::PingArgs;
+pub use ping::{EXIT_CODES, PingArgs};
 
 /// Where the configuration file is looked for.
 pub const DEFAULT_FILE: &str = "/etc/wsgi-fpm/wsgi-fpm.toml";
@@ -44,6 +44,10 @@ pub enum Command {
     Config(Box<ConfigArgs>),
     /// Ask a FastCGI responder, ours or another, for a page or its values; the exit code says how it is
     Ping(Box<PingArgs>),
+    /// Write the manual pages into a directory
+    Man(ManArgs),
+    /// Print what a shell needs to complete options, files and names of pools
+    Completions(CompletionsArgs),
     /// Run Python as somebody, and inside this program; the supervisor starts its leaders with it
     #[command(hide = true)]
     Host(HostArgs),
@@ -95,6 +99,30 @@ pub struct CheckArgs {
     /// Longest time that the import of one application may take; 0: no limit
     #[arg(long, value_name = "TIME", default_value = "1m")]
     pub timeout: Timeout,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Where man1 and man5 are made; `man -M DIR wsgi-fpm` reads them there
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// For ~/.local/share/bash-completion/completions/wsgi-fpm
+    Bash,
+    /// For a file _wsgi-fpm in a directory of $fpath
+    Zsh,
+    /// For ~/.config/fish/completions/wsgi-fpm.fish
+    Fish,
 }
 
 #[derive(Debug, Args)]

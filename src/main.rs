@@ -7,6 +7,7 @@ mod config;
 mod dev;
 mod host;
 mod manager;
+mod pages;
 mod ping;
 mod pool;
 mod preview;
@@ -64,6 +65,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Config(args) => writer::run(*args),
         Command::Ping(args) => ping::run(&args),
+        Command::Man(args) => pages::man(&args),
+        Command::Completions(args) => pages::completions(&args),
         Command::Host(args) => host::run(&args),
     };
     result.unwrap_or_else(|error| failure(&error))

@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 
 use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
+use settings::declaration::PathForm;
 use settings::{Declaration, Entries, Form, Said};
 
 /// The options of one way to start an application, as they were typed; defaults are not among them.
@@ -85,6 +86,7 @@ fn argument(option: &'static Declaration, entry: Entries) -> Arg {
         Form::One => argument.action(ArgAction::Set),
         Form::List | Form::Table => argument.action(ArgAction::Append),
     };
+    let argument = argument.value_hint(hint(option));
     // Where nothing begins with a minus, what does is no other option: our own message says what to write.
     let refuses_minus = (option.check)(OsStr::new("-")).is_err();
     let argument = argument
@@ -97,6 +99,17 @@ fn argument(option: &'static Declaration, entry: Entries) -> Arg {
         (None, _) if option.key == APP => argument.help(option.help()),
         // Marks of the documentation are none in a terminal.
         (None, otherwise) => argument.help(format!("{} [default: {}]", option.help(), otherwise.replace('`', ""))),
+    }
+}
+
+/// What a shell completes.
+fn hint(option: &Declaration) -> ValueHint {
+    match option.path {
+        // It may be a module, too, and files are what can be completed.
+        _ if option.key == APP => ValueHint::FilePath,
+        PathForm::Path if option.value == "DIR" => ValueHint::DirPath,
+        PathForm::Path | PathForm::PathOrCommand | PathForm::Address => ValueHint::FilePath,
+        PathForm::None => ValueHint::Other,
     }
 }
 

@@ -7,18 +7,27 @@ use std::str::FromStr;
 use clap::Args;
 use settings::values::{Address, SizeLimit, Timeout, Value, Variable};
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  answered, with a status that --expect names
-  1  anything that is not listed here
-  2  what was typed makes no sense
-  3  answered, with another status
-  4  no connection: nobody listens there, or this user may not connect
-  5  no whole answer within --timeout
-  6  closed before the end of the answer, or what was sent is no FastCGI response";
+/// What each exit code means.
+pub const EXIT_CODES: &[(&str, &str)] = &[
+    ("0", "answered, with a status that --expect names"),
+    ("1", "anything that is not listed here"),
+    ("2", "what was typed makes no sense"),
+    ("3", "answered, with another status"),
+    ("4", "no connection: nobody listens there, or this user may not connect"),
+    ("5", "no whole answer within --timeout"),
+    (
+        "6",
+        "closed before the end of the answer, or what was sent is no FastCGI response",
+    ),
+];
+
+fn exit_codes() -> String {
+    let lines = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code}  {meaning}"));
+    format!("Exit codes:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
 
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = exit_codes())]
 pub struct PingArgs {
     /// Where the responder listens, as for serve: /path/to.sock, unix:/path, 127.0.0.1:9000, [::1]:9000 or :9000
     #[arg(value_parser = parse_address)]

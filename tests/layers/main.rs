@@ -65,7 +65,7 @@ const ENGINE: &[&str] = &[
 /// Modules of the program, from below, by the same rule.
 const PROGRAM: &[&str] = &[
     "children", "users", "config", "python", "host", "pool", "manager", "preview", "cli", "script", "writer", "check",
-    "ping", "dev",
+    "ping", "pages", "dev",
 ];
 
 /// What the code below a path must not name: crates, or paths inside its own crate.

@@ -190,9 +190,11 @@ fn installation_goes_into_any_directory() {
     let clone = Clone::new(ODD);
     let target = clone.outer.path().join(format!("target {ODD}"));
     fs::create_dir_all(target.join("release")).unwrap();
-    for file in ["wsgi-fpm", "libwsgi_fpm_engine.so"] {
+    // What writes pages and completions.
+    let program = "#!/bin/sh\n[ \"$1\" != man ] || { mkdir -p \"$2/man1\" && echo \"$1\" >\"$2/man1/wsgi-fpm.1\"; }\necho \"$2\"\n";
+    for (file, text) in [("wsgi-fpm", program), ("libwsgi_fpm_engine.so", "")] {
         let file_path = target.join("release").join(file);
-        fs::write(&file_path, file).unwrap();
+        fs::write(&file_path, text).unwrap();
         fs::set_permissions(&file_path, Permissions::from_mode(0o755)).unwrap();
     }
     let root = clone.outer.path().join("root b's #;&");
@@ -200,7 +202,12 @@ fn installation_goes_into_any_directory() {
     command.arg("install").arg(format!("DESTDIR={}", root.display()));
     Clone::succeed(command.arg("PREFIX=/opt/w f").env("CARGO_TARGET_DIR", &target));
     let place = root.join("opt/w f");
-    assert_eq!(fs::read_to_string(place.join("bin/wsgi-fpm")).unwrap(), "wsgi-fpm");
+    assert_eq!(fs::read_to_string(place.join("bin/wsgi-fpm")).unwrap(), program);
+    let share = |file: &str| fs::read_to_string(place.join("share").join(file)).unwrap();
+    assert_eq!(share("man/man1/wsgi-fpm.1"), "man\n");
+    assert_eq!(share("bash-completion/completions/wsgi-fpm"), "bash\n");
+    assert_eq!(share("zsh/site-functions/_wsgi-fpm"), "zsh\n");
+    assert_eq!(share("fish/vendor_completions.d/wsgi-fpm.fish"), "fish\n");
     assert!(place.join("lib/wsgi-fpm/libwsgi_fpm_engine.so").is_file());
     assert!(place.join("share/wsgi-fpm/wsgi_fpm_params").is_file());
     assert!(place.join("share/wsgi-fpm/apache/fcgid.conf").is_file());

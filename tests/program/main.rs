@@ -14,6 +14,7 @@ mod dev;
 mod file;
 mod listeners;
 mod options;
+mod pages;
 mod ping;
 mod pythons;
 mod run;

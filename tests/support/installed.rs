@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use super::{apache, php_fpm};
@@ -45,6 +45,27 @@ pub fn fcgiwrap() -> bool {
 /// Whether spawn-fcgi can be run.
 pub fn spawn_fcgi() -> bool {
     has_program("spawn-fcgi", "-v")
+}
+
+/// Whether man can be run.
+pub fn man() -> bool {
+    has_program("man", "--version")
+}
+
+/// Whether mandoc is there, which has no option that does nothing.
+pub fn mandoc() -> bool {
+    let there = Command::new("mandoc").stdin(Stdio::null()).output();
+    needed(there.is_ok(), "mandoc")
+}
+
+/// Whether zsh can be run.
+pub fn zsh() -> bool {
+    has_program("zsh", "--version")
+}
+
+/// Whether fish can be run.
+pub fn fish() -> bool {
+    has_program("fish", "--version")
 }
 
 /// Whether php-fpm can be run.
