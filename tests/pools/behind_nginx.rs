@@ -8,6 +8,7 @@ use crate::house::{DEFAULTS, House, directory, pool};
 use crate::support::account::Account;
 use crate::support::http::{Request, fetch};
 use crate::support::nginx::{Nginx, upstream};
+use crate::support::program::program;
 use crate::support::python::{self, Python};
 
 /// Pythons of three versions, of which none need be where others may enter: the program runs where they are mounted a second time.
@@ -47,7 +48,7 @@ impl Mounted {
         command
             .env("LD_LIBRARY_PATH", std::env::join_paths(libraries).unwrap())
             .args(["--mount", "sh", "-c", &script, "sh"])
-            .arg(env!("CARGO_BIN_EXE_wsgi-fpm"));
+            .arg(program());
         command
     }
 }

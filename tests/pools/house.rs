@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::fcgi_client::{Raw, Request, Response};
 use crate::support::log::Log;
 use crate::support::net::Address;
+use crate::support::program::program;
 use crate::support::wait::{SOON, until, until_some};
 
 /// Everybody may enter the directory, since pools have users of their own.
@@ -56,7 +57,7 @@ impl House {
 
     pub fn serve_in(directory: tempfile::TempDir, pools: &[String]) -> Self {
         write(directory.path(), pools);
-        let command = Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
+        let command = Command::new(program());
         Self::spawn(directory, command)
     }
 
@@ -69,7 +70,7 @@ impl House {
             format!("{defaults}\n{}", pools.join("\n")),
         )
         .unwrap();
-        Self::spawn(directory, Command::new(env!("CARGO_BIN_EXE_wsgi-fpm")))
+        Self::spawn(directory, Command::new(program()))
     }
 
     /// Starts `command` with the arguments that serve the file in `directory`.

@@ -10,11 +10,12 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::support;
 use crate::support::log::Log;
 use crate::support::wait::{SOON, until_some};
 
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
+    let mut command = Command::new(support::program::program());
     command.env_remove("VIRTUAL_ENV").env_remove("FCGI_WEB_SERVER_ADDRS");
     command.env_remove("WSGI_FPM_ENGINE").env_remove("WSGI_FPM_HOSTING");
     command

@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::script::{Script, finish, path_with_program};
 use crate::support::process::Gateway;
+use crate::support::program::program;
 use crate::support::python;
 
 #[test]
@@ -26,9 +27,9 @@ fn interpreter_line_in_a_virtual_environment_chooses_its_python() {
     let script = Script::new("");
     let venv = script.file("venv");
     assert!(python::make_venv(&python, &venv));
-    let program = venv.join("bin/wsgi-fpm");
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_wsgi-fpm"), &program).unwrap();
-    let text = format!("#!{}\n{}", program.display(), include_str!("app.py"));
+    let link = venv.join("bin/wsgi-fpm");
+    std::os::unix::fs::symlink(program(), &link).unwrap();
+    let text = format!("#!{}\n{}", link.display(), include_str!("app.py"));
     std::fs::write(&script.path, text).unwrap();
     assert_eq!(script.get("/prefix").ok(), venv.display().to_string());
 }
@@ -67,7 +68,7 @@ fn serve_needs_no_second_file() {
         script.file("s.sock").display()
     );
     std::fs::write(&script.path, text.replacen("# ///\n", &format!("{block}\n"), 1)).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"))
+    let mut child = Command::new(program())
         .arg("serve")
         .arg(&script.path)
         .env("PATH", path_with_program())
@@ -85,7 +86,7 @@ fn serve_needs_no_second_file() {
 #[test]
 fn serve_names_what_is_wrong_in_the_block() {
     let script = Script::new("thread = 3");
-    let child = Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"))
+    let child = Command::new(program())
         .args(["serve", "--listen", "/nowhere/x.sock"])
         .arg(&script.path)
         .stdin(Stdio::null())

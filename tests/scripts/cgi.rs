@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::script::finish;
 use crate::script::{Answer, Script};
+use crate::support::program::program;
 use crate::support::python;
 
 #[test]
@@ -224,7 +225,7 @@ fn answers_to_head_have_no_body() {
 /// `wsgi-fpm cgi` with these arguments, in the directory of `script`.
 fn by_command(script: &Script, arguments: &[&str]) -> Answer {
     let mut cgi = script.cgi("GET", "/pid");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
+    let mut command = std::process::Command::new(program());
     command.arg("cgi").args(arguments).current_dir(script.directory.path());
     command.env_clear();
     for (name, value) in cgi.command.get_envs() {

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use crate::script::{Script, Server, finish};
 use crate::support::fcgi_client::Request;
 use crate::support::net::Address;
+use crate::support::program::program;
 
 #[test]
 fn a30_listening_socket_means_fastcgi() {
@@ -167,7 +168,7 @@ fn a31_list_of_web_servers_that_is_no_list_is_a_reason_not_to_start() {
 fn command_fastcgi_serves_what_is_no_script() {
     let script = Script::raw("shop.py", include_str!("app.py"));
     let command = |input: Stdio| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
+        let mut command = Command::new(program());
         command
             .args(["fastcgi", "shop:application", "--chdir"])
             .arg(script.directory.path());

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::support::fcgi_client::{Raw, Request, Response};
 use crate::support::log::Log;
 use crate::support::net::Address;
+use crate::support::program::program;
 use crate::support::python;
 use crate::support::wait::{self, SOON};
 use crate::support::web_server::write;
@@ -120,7 +121,7 @@ impl Script {
 
 /// The search path of a web server on whose machine the program is installed.
 pub fn path_with_program() -> OsString {
-    let program = Path::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
+    let program = program();
     let mut path = program.parent().unwrap().as_os_str().to_owned();
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::script::{Script, wait_exit};
+use crate::support::program::program;
 
 /// Runs a command with a terminal for its three streams; its end, and what it has written there.
 #[track_caller]
@@ -38,7 +39,7 @@ fn on_a_terminal(mut command: Command) -> (ExitStatus, String) {
 #[test]
 fn d9_command_cgi_without_variables_says_what_to_use() {
     let script = Script::raw("shop.py", include_str!("app.py"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
+    let mut command = Command::new(program());
     command
         .env_clear()
         .args(["cgi", "shop:application", "--chdir"])

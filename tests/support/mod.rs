@@ -19,6 +19,7 @@ pub mod net;
 pub mod nginx;
 pub mod php_fpm;
 pub mod process;
+pub mod program;
 pub mod python;
 pub mod spawn_fcgi;
 pub mod tied;

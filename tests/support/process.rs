@@ -19,11 +19,9 @@ use tempfile::TempDir;
 use super::fcgi_client::{Raw, Request, Response};
 use super::log::Log;
 use super::net::{Address, free_tcp};
+use super::program::program;
 use super::python;
 use super::wait::{self, SOON};
-
-/// The engine's file as cargo names it.
-const ENGINE: &str = "libwsgi_fpm_engine.so";
 
 /// Settings of a gateway to be started.
 #[derive(Debug, Clone)]
@@ -146,13 +144,7 @@ impl Builder {
 
     /// Starts the gateway without waiting for anything.
     pub fn spawn(self) -> Gateway {
-        let program = Path::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
-        let engine = program.with_file_name(ENGINE);
-        assert!(
-            engine.exists(),
-            "{} is missing: run `cargo build --workspace` first, as `make test` does",
-            engine.display()
-        );
+        let program = program();
         let directory = TempDir::with_prefix("wsgi-fpm-").unwrap();
         let address = match &self.tcp {
             Some(host) => Address::Tcp(free_tcp(host).unwrap()),

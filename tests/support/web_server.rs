@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::log::Log;
 use super::net::Address;
+use super::program::program;
 use super::tied::Tied;
 use super::wait::SOON;
 
@@ -198,9 +199,10 @@ pub fn started_by(file: &str, replacements: &[(&str, &str)]) -> Vec<String> {
 
 /// A PATH on which scripts find the program as an installed one.
 pub fn path() -> OsString {
-    let program = Path::new(env!("CARGO_BIN_EXE_wsgi-fpm")).parent().unwrap();
+    let program = program();
+    let directory = program.parent().unwrap();
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = iter::once(program.to_owned()).chain(std::env::split_paths(&path));
+    let directories = iter::once(directory.to_owned()).chain(std::env::split_paths(&path));
     std::env::join_paths(directories).unwrap()
 }
 

@@ -15,6 +15,7 @@ use crate::support::haproxy::HaProxy;
 use crate::support::installed;
 use crate::support::lighttpd::Lighttpd;
 use crate::support::nginx::Nginx;
+use crate::support::program::program;
 use crate::support::python;
 use crate::support::web_server::WebServer;
 
@@ -88,7 +89,7 @@ fn python_option() -> Vec<String> {
 /// What `config` prints for `arguments` in `directory`.
 #[track_caller]
 fn printed(directory: &Path, arguments: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
+    let mut command = Command::new(program());
     command
         .current_dir(directory)
         .arg("config")

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::{PORT, Server, printed, python_option};
 use crate::support::http::{Request, fetch};
 use crate::support::installed;
+use crate::support::program::program;
 use crate::support::python;
 
 /// An application of its own: it tells a variable of the environment, and its working directory.
@@ -48,7 +49,7 @@ fn mod_fcgid_starts_a_script_as_it_is() {
         "# /// wsgi-fpm\n# env = {{ TOLD = \"by the block\" }}\n{}# ///\n",
         python.unwrap_or_default()
     );
-    fs::write(&script, format!("#!{}\n{block}{TELLS}", env!("CARGO_BIN_EXE_wsgi-fpm"))).unwrap();
+    fs::write(&script, format!("#!{}\n{block}{TELLS}", program().display())).unwrap();
     fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
     let text = printed(directory.path(), &["apache-fcgid", "tells.fcgi", "--port", PORT]);
     let server = Server::ApacheFcgid.start(&text);

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::harness::backends::apps;
 use crate::support::http::{Request, Response, fetch};
 use crate::support::log::field;
+use crate::support::program::program;
 use crate::support::tied::Tied;
 use crate::support::wait::{SOON, until};
 
@@ -36,7 +37,7 @@ impl Preview {
         for (name, text) in [&[("app.py", source)], files].concat() {
             fs::write(directory.path().join(name), text).unwrap();
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wsgi-fpm"));
+        let mut command = Command::new(program());
         command
             .args(["dev", "app.py", "--bind", "127.0.0.1:0"])
             .args(options)

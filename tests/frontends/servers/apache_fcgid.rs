@@ -10,6 +10,7 @@ use crate::harness::quirk::Quirk;
 use crate::harness::scripts::{interpreter, script};
 use crate::support::apache::{Apache, Builder};
 use crate::support::installed;
+use crate::support::program::program;
 
 pub const SERVER: Server = Server {
     name: "Apache mod_fcgid",
@@ -69,8 +70,8 @@ fn wrapped(place: &str) -> String {
         "single" | "fragile" => "--threads 1",
         _ => "",
     };
-    let (program, chdir, python) = (env!("CARGO_BIN_EXE_wsgi-fpm"), apps(), interpreter());
-    let (chdir, python) = (chdir.display(), python.display());
+    let (program, chdir, python) = (program(), apps(), interpreter());
+    let (program, chdir, python) = (program.display(), chdir.display(), python.display());
     format!(
         "fcgid-script\nFcgidWrapper \"{program} fastcgi pages:application --chdir {chdir} --python {python} {own}\""
     )

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::refused;
 use crate::run::{output, program, refusal};
+use crate::support;
 
 #[test]
 fn wrong_command_lines_are_refused_as_by_serve() {
@@ -79,7 +80,7 @@ fn values_that_a_server_can_not_hold_are_refused_by_name() {
     assert!(refused(&["apache-fcgid", "app:app", &long]).contains("511"));
     let twice = refused(&["nginx", "app:app", "--static", "/s=/a", "--static", "/s/=/b"]);
     assert!(twice.contains("--static /s: named twice"), "{twice}");
-    let file = format!("--static=/s={}", env!("CARGO_BIN_EXE_wsgi-fpm"));
+    let file = format!("--static=/s={}", support::program::program().display());
     assert!(refused(&["nginx", "app:app", &file]).contains("not a directory"));
 }
 

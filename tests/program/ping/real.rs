@@ -9,6 +9,7 @@ use crate::support::fcgi_client::Request;
 use crate::support::installed;
 use crate::support::php_fpm::PhpFpm;
 use crate::support::process::{Builder, Gateway, Shared};
+use crate::support::program::program;
 use crate::support::python;
 use crate::support::spawn_fcgi::Spawned;
 use crate::support::wait::{SOON, until};
@@ -91,7 +92,8 @@ fn script_in(directory: &Path) -> PathBuf {
     let path = directory.join("app.fcgi");
     let source = include_str!("apps/responder.py");
     // By its path: env would need PATH to name a directory of ours.
-    let program = env!("CARGO_BIN_EXE_wsgi-fpm");
+    let program = program();
+    let program = program.display();
     let block = python.unwrap_or_default();
     write(
         &path,
