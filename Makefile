@@ -20,7 +20,7 @@ bin := "$$DESTDIR$$PREFIX/bin"
 library := "$$DESTDIR$$PREFIX/lib/wsgi-fpm"
 share := "$$DESTDIR$$PREFIX/share/wsgi-fpm"
 
-.PHONY: help run build install test test-compat mutants lint bench clean
+.PHONY: help run build install docs test test-compat mutants lint bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 13
@@ -48,6 +48,13 @@ install: ## install what `make build` made, with manual pages and completions (P
 	scripts/pages.sh "$$DESTDIR$$PREFIX/share" $(built)/wsgi-fpm
 	install -d $(share)/apache
 	install -m 644 apache/*.conf apache/*.htaccess $(share)/apache/
+
+# Always all of it: a page that has not changed may link to one that has.
+docs: ## make a site of the documentation; a link that leads nowhere is an error
+	@PYTHON_AT_LEAST=3.11 scripts/venv.sh $(cache)/docs-venv docs/site/requirements.txt
+	@$(cache)/docs-venv/bin/python -m sphinx -q -E -a -W --keep-going -c docs/site -d "$$CARGO_TARGET_DIR/docs/doctrees" \
+		. "$$CARGO_TARGET_DIR/docs/html"
+	@echo "the documentation: file://$$(realpath "$$CARGO_TARGET_DIR/docs/html")/index.html"
 
 # One build with the features that tests need, engine included; then the tests find everything built.
 test: ## install what the tests need and run all of them
@@ -80,7 +87,7 @@ lint: ## check formatting, clippy and the examples' syntax
 	for script in scripts/*.sh .ci/run; do bash -n "$$script"; done
 
 # Six minutes on a quiet machine; numbers of a busy one mean nothing.
-bench: build ## measure against other servers, in the cases of the README
+bench: build ## measure against other servers, in the cases of docs/comparison.md
 	@scripts/test-packages.sh bench
 	@scripts/venv.sh $(cache)/bench-venv benches/requirements.txt
 	@scripts/bench.sh $(built)/wsgi-fpm $(cache)/bench-venv

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench.sh PROGRAM VENV: the cases of the README's figures, each in one run.
+# bench.sh PROGRAM VENV: the cases of the figures in docs/comparison.md, each in one run.
 set -euo pipefail
 
 kept=wsgi-fpm=$1
