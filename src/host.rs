@@ -15,15 +15,13 @@ use anyhow::{Context, bail};
 use clap::Args;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 
-use contract::denied::{Denied, Wish, denied};
+use contract::denied::{Wish, denied};
 
+use crate::engine::{Engine, EngineError, Handed};
 use crate::python::Interpreter;
-use crate::users::{self, Identity};
+use crate::users::Identity;
 
 const BOOTSTRAP: &str = include_str!("bootstrap.py");
-const ENGINE_NAME: &str = "libwsgi_fpm_engine.so";
-/// Names the engine's file, for packagers and tests.
-const ENGINE_VARIABLE: &str = "WSGI_FPM_ENGINE";
 /// `exec` or `embedded` instead of the choice of [`Host::new`], to tell the two apart when one of them fails.
 const HOSTING_VARIABLE: &str = "WSGI_FPM_HOSTING";
 
@@ -55,13 +53,8 @@ pub enum Hosting {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
-    #[error("this program's own path is unknown: {0}")]
-    OwnPath(io::Error),
-    #[error("the engine is missing: {} does not exist; install {ENGINE_NAME} beside the program, or name it with \
-             {ENGINE_VARIABLE}", .0.display())]
-    NoEngine(PathBuf),
-    #[error("the engine: {0}")]
-    EngineDenied(Denied),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     #[error("{HOSTING_VARIABLE}={0}: write embedded or exec")]
     UnknownHosting(String),
     #[error("{HOSTING_VARIABLE}=embedded: {0} has no shared libpython; looked for {1}")]
@@ -71,7 +64,7 @@ pub enum HostError {
 /// Everything that is needed to start a leader's Python, found once: a reload uses the same files.
 #[derive(Debug, Clone)]
 pub struct Host {
-    engine: PathBuf,
+    engine: Engine,
     executable: PathBuf,
     version: String,
     hosting: Hosting,
@@ -83,7 +76,6 @@ impl Host {
     /// # Errors
     /// The engine is missing, or [`HOSTING_VARIABLE`] asks for what there is not.
     pub fn new(interpreter: &Interpreter, identity: &Identity) -> Result<Self, HostError> {
-        let program = users::program().map_err(HostError::OwnPath)?;
         let found = libpython(interpreter);
         let hosting = match std::env::var_os(HOSTING_VARIABLE) {
             None => found.map_or(Hosting::Exec, |libpython| Hosting::Embedded { libpython }),
@@ -101,7 +93,7 @@ impl Host {
             Some(wanted) => return Err(HostError::UnknownHosting(wanted.to_string_lossy().into_owned())),
         };
         Ok(Self {
-            engine: identity.looks(|| engine(&program))?,
+            engine: identity.looks(Engine::choose)?,
             executable: interpreter.executable.clone(),
             version: interpreter.version().to_owned(),
             hosting,
@@ -112,13 +104,14 @@ impl Host {
         &self.hosting
     }
 
-    /// The command that runs the engine's `main` in the pool's Python, as the pool's user.
+    /// What runs the engine's `main` in the pool's Python, as the pool's user.
     ///
     /// # Errors
-    /// This program's own path is unknown.
-    pub fn command(&self, identity: &Identity) -> io::Result<Command> {
-        let command = exec_command(&self.executable, &self.engine);
-        match &self.hosting {
+    /// This program's own path is unknown, or there is no descriptor left.
+    pub fn launch(&self, identity: &Identity) -> io::Result<Launch> {
+        let engine = self.engine.hand_over()?;
+        let command = exec_command(&self.executable, &engine);
+        let command = match &self.hosting {
             Hosting::Embedded { libpython } => {
                 let version = OsStr::new(&self.version);
                 let with = [
@@ -130,29 +123,22 @@ impl Host {
                 identity.hosted(&with, command)
             }
             Hosting::Exec => identity.command(command),
-        }
+        }?;
+        Ok(Launch { command, engine })
     }
 }
 
-/// The one place that chooses the engine's file.
-pub fn engine(program: &Path) -> Result<PathBuf, HostError> {
-    let engine = match std::env::var_os(ENGINE_VARIABLE) {
-        Some(named) => std::path::absolute(named).map_err(HostError::OwnPath)?,
-        None => program.with_file_name(ENGINE_NAME),
-    };
-    if let Some(denied) = denied(&engine, Wish::Read) {
-        return Err(HostError::EngineDenied(denied));
-    }
-    if !engine.is_file() {
-        return Err(HostError::NoEngine(engine));
-    }
-    Ok(engine)
+/// A leader's command, and what its process inherits: to be started at once.
+#[derive(Debug)]
+pub struct Launch {
+    pub command: Command,
+    pub engine: Handed,
 }
 
-/// The command that runs the engine's `main` in `executable`.
-pub fn exec_command(executable: &Path, engine: &Path) -> Command {
+/// The command that runs the engine in `executable`.
+pub fn exec_command(executable: &Path, engine: &Handed) -> Command {
     let mut command = Command::new(executable);
-    command.arg("-c").arg(BOOTSTRAP).arg(engine);
+    command.arg("-c").arg(BOOTSTRAP).arg(engine.argument());
     command
 }
 

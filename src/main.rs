@@ -5,6 +5,7 @@ mod children;
 mod cli;
 mod config;
 mod dev;
+mod engine;
 mod host;
 mod manager;
 mod pages;

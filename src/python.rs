@@ -63,6 +63,12 @@ impl Interpreter {
         })
     }
 
+    /// What an administrator is told of a version that is newer than those tested.
+    pub fn untested(&self) -> Option<String> {
+        let [major, minor, _] = self.version;
+        contract::pythons::untested([major, minor])
+    }
+
     /// "3.11.7", as `sys.version` begins.
     pub fn version(&self) -> &str {
         self.full_version.split(' ').next().unwrap_or_default()

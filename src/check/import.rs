@@ -32,6 +32,8 @@ const LISTENING: Duration = Duration::from_millis(100);
 pub struct Import {
     /// Version and path.
     python: Option<String>,
+    /// What is to be said of a version that is newer than those tested.
+    untested: Option<String>,
     taken: Duration,
     /// Why the application can't start; one line each.
     wrong: Vec<String>,
@@ -87,10 +89,11 @@ impl Import {
             }
             (wrong, _) => text.push_str(&wrong.join("; ")),
         }
+        let mut below = |line: &str| {
+            let _infallible = write!(text, "\n    {line}");
+        };
+        self.untested.iter().for_each(|line| below(line));
         if !self.is_right() {
-            let mut below = |line: &str| {
-                let _infallible = write!(text, "\n    {line}");
-            };
             // Of one line it is what the reason says.
             if self.detail.trim_end().contains('\n') {
                 block(&self.detail)
@@ -115,6 +118,7 @@ impl Import {
             () = is_stopped(&mut stopped) => return Ok(()),
         };
         self.python = Some(interpreter.to_string());
+        self.untested = interpreter.untested();
         let mut settings = pool.settings.clone();
         settings.workers = 1;
         // One import is enough to know, and what it leaves behind ends with the worker.
@@ -137,7 +141,7 @@ impl Import {
         let begun = Instant::now();
         let generation = Generation::start(
             1,
-            Host::new(&interpreter, &pool.identity)?.command(&pool.identity)?,
+            Host::new(&interpreter, &pool.identity)?.launch(&pool.identity)?,
             &plan,
             events,
         )?;

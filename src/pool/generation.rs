@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as Socket;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use contract::control::{ToLeader, ToSupervisor, send, send_with_fds};
@@ -24,6 +24,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::children::Ours;
 use crate::config::environment::{Environment, EnvironmentError};
+use crate::host::Launch;
 use crate::pool::listeners::Listener;
 use crate::pool::output::log_lines;
 
@@ -99,13 +100,13 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Starts the leader by `command` and gives it its settings. What becomes of it is reported to `events`.
+    /// Starts the leader by `launch` and gives it its settings. What becomes of it is reported to `events`.
     ///
     /// # Errors
     /// The process can't be started, or is gone at once.
     pub fn start(
         number: u64,
-        command: Command,
+        launch: Launch,
         plan: &Plan<'_>,
         events: mpsc::Sender<Event>,
     ) -> Result<Self, StartError> {
@@ -113,7 +114,7 @@ impl Generation {
         let slots = settings.workers as usize * settings.threads.get() as usize;
         let scoreboard = Scoreboard::create(slots).map_err(StartError::Scoreboard)?;
         let (ours, theirs) = Socket::pair().map_err(StartError::Control)?;
-        let mut child = spawn(command, plan.environment, theirs)?;
+        let mut child = spawn(launch, plan.environment, theirs)?;
         let pid = child.id().unwrap_or_default();
         let child_of_ours = Ours::new(pid);
         let sent = send_settings(&ours, &scoreboard, plan);
@@ -167,7 +168,13 @@ impl Generation {
     }
 }
 
-fn spawn(mut command: Command, environment: &Environment, control: Socket) -> Result<Child, StartError> {
+fn spawn(launch: Launch, environment: &Environment, control: Socket) -> Result<Child, StartError> {
+    // The engine stays open until the process has it, and not longer: the supervisor, which alone starts processes, has one thread
+    // for that.
+    let Launch {
+        mut command,
+        engine: _open,
+    } = launch;
     let program = command.get_program().to_string_lossy().into_owned();
     command.env_clear().envs(environment.variables(&[])?);
     command

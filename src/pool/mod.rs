@@ -298,11 +298,11 @@ impl Running {
             log: self.log.as_fd(),
             printed: None,
         };
-        let command = found
+        let launch = found
             .host
-            .command(&pool.identity)
+            .launch(&pool.identity)
             .context("the leader's command can't be made")?;
-        let generation = Generation::start(self.last_number, command, &plan, self.reports.clone())?;
+        let generation = Generation::start(self.last_number, launch, &plan, self.reports.clone())?;
         debug!(
             pool = self.name,
             generation = generation.number,

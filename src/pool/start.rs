@@ -1,9 +1,11 @@
 //! What comes before a generation can be started: its turn, its pool as it is now, and its Python.
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::starts::{Starts, Turn};
 use crate::config::Pool;
@@ -41,6 +43,7 @@ impl Found {
             shared = interpreter.shared,
             "Python found"
         );
+        tell_of_untested(interpreter);
         let host = Host::new(interpreter, identity)?;
         match host.hosting() {
             Hosting::Embedded { libpython } => debug!(libpython = %libpython.display(), "Python is embedded"),
@@ -50,6 +53,16 @@ impl Found {
             host,
             python: interpreter.to_string(),
         })
+    }
+}
+
+/// Once, however many pools it runs and however often they start.
+fn tell_of_untested(interpreter: &Interpreter) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let Some(text) = interpreter.untested() else { return };
+    let is_news = TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone());
+    if is_news {
+        info!(python = %interpreter, "{text}");
     }
 }
 

@@ -17,13 +17,15 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::CommandFactory;
+use contract::memory;
 use contract::settings::{Entry, ListenerKind};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::MemfdFlags;
 use rustix::net::{AddressFamily, SocketAddrAny, getsockname, sockopt};
 use settings::{Entries, Layers, Origin, Said};
 
 use crate::cli::Cli;
 use crate::config::{self, ConfigError, Pool};
+use crate::engine::Engine;
 use crate::host;
 use crate::python::Wanted;
 pub use block::BlockError;
@@ -160,8 +162,9 @@ fn exec(layers: Layers, start: Start) -> anyhow::Result<Infallible> {
     let pool = Pool::for_script(layers, start.listener())?;
     let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir, &pool.identity);
     let python = wanted.executable()?;
-    let program = std::env::current_exe().context("this program's own path is unknown")?;
-    let engine = host::engine(&program)?;
+    let engine = Engine::choose()?
+        .hand_over()
+        .context("the engine can't be handed over")?;
     let settings = inherited_file(&serde_json::to_vec(&pool.settings)?).context("the settings can't be handed over")?;
     let mut command = host::exec_command(&python, &engine);
     command.arg(settings.as_raw_fd().to_string());
@@ -175,7 +178,7 @@ fn exec(layers: Layers, start: Start) -> anyhow::Result<Infallible> {
 
 /// A file in memory that the next program finds open under the same number, at its beginning.
 fn inherited_file(content: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create("wsgi-fpm-settings", MemfdFlags::empty())?);
+    let mut file = File::from(memory::file("wsgi-fpm-settings", MemfdFlags::empty())?);
     file.write_all(content)?;
     io::Seek::rewind(&mut file)?;
     Ok(file)

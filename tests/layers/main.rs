@@ -66,8 +66,8 @@ const ENGINE: &[&str] = &[
 
 /// Modules of the program, from below, by the same rule.
 const PROGRAM: &[&str] = &[
-    "children", "users", "config", "python", "host", "pool", "manager", "preview", "cli", "script", "writer", "check",
-    "ping", "pages", "dev",
+    "children", "users", "config", "engine", "python", "host", "pool", "manager", "preview", "cli", "script", "writer",
+    "check", "ping", "pages", "dev",
 ];
 
 /// What the code below a path must not name: crates, or paths inside its own crate.

@@ -144,6 +144,27 @@ fn unsuitable_pythons_are_refused() {
     }
 }
 
+#[test]
+fn python_that_is_newer_than_those_tested_runs_and_is_named_once() {
+    let newer = [("version", "[3, 99, 0]"), ("full_version", r#""3.99.0 (x)""#)];
+    let stage = Stage::with_answer(&newer);
+    let running = Running::spawn(stage.serve(&[]));
+    running.line(" ready ");
+    let mark = running.log.mark();
+    running.signal(Signal::USR2);
+    running.line_after(mark, " ready ");
+    let text = running.log.text();
+    let said: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("Python 3.99 is newer than 3."))
+        .collect();
+    assert_eq!(said.len(), 1, "{text}");
+    assert!(said[0].contains(" INFO "), "{text}");
+    let stage = Stage::new();
+    let tested = Running::spawn(stage.serve(&[]));
+    assert!(!tested.line(" ready ").is_empty() && !tested.log.text().contains("is newer than"));
+}
+
 /// The probe itself must run on it.
 #[test]
 fn pythons_of_this_machine_that_are_too_old_are_refused() {

@@ -26,6 +26,7 @@ use super::wait::{self, SOON};
 /// Settings of a gateway to be started.
 #[derive(Debug, Clone)]
 pub struct Builder {
+    program: PathBuf,
     app: String,
     chdir: PathBuf,
     workers: u32,
@@ -42,6 +43,12 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Another program than the one that cargo has built.
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
+        self
+    }
+
     pub fn workers(mut self, workers: u32) -> Self {
         self.workers = workers;
         self
@@ -144,7 +151,6 @@ impl Builder {
 
     /// Starts the gateway without waiting for anything.
     pub fn spawn(self) -> Gateway {
-        let program = program();
         let directory = TempDir::with_prefix("wsgi-fpm-").unwrap();
         let address = match &self.tcp {
             Some(host) => Address::Tcp(free_tcp(host).unwrap()),
@@ -152,7 +158,7 @@ impl Builder {
         };
         // A session of its own, which its workers share though each has a group of its own. It keeps the pid.
         let mut command = Command::new("setsid");
-        command.args(&self.under).arg(program);
+        command.args(&self.under).arg(&self.program);
         if self.on_stdin {
             command.args(["fastcgi", &self.app]).stdin(listener(&address));
         } else {
@@ -227,6 +233,7 @@ impl Gateway {
     /// A gateway for `app`, found from `tests/wsgi/apps`: one worker, four threads.
     pub fn app(app: &str) -> Builder {
         Builder {
+            program: program(),
             app: app.to_owned(),
             chdir: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wsgi/apps"),
             workers: 1,

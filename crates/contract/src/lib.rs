@@ -1,5 +1,6 @@
 //! What the supervisor and the engine agree on: settings, control messages, the scoreboard, the log's form, how sockets end, titles,
-//! the page that a developer sees, which permission is missing, which descriptors are ours alone, and how long to wait.
+//! the page that a developer sees, which permission is missing, which descriptors are ours alone, files in memory,
+//! which Pythons were tested, and how long to wait.
 //!
 //! Knows neither FastCGI nor Python. Both the program and the engine import it; it imports neither.
 
@@ -10,8 +11,10 @@ pub mod denied;
 pub mod drain;
 pub mod handover;
 pub mod log;
+pub mod memory;
 pub mod own;
 pub mod page;
+pub mod pythons;
 pub mod scoreboard;
 pub mod settings;
 pub mod title;

@@ -100,7 +100,12 @@ impl<T: AsFd + Write> Write for Own<T> {
 
 /// Registers a descriptor that stays open as long as the process lives.
 pub fn keep(fd: impl AsFd) {
-    if let Some((word, bit)) = place(fd.as_fd().as_raw_fd()) {
+    keep_number(fd.as_fd().as_raw_fd());
+}
+
+/// The same for one that this process was started with.
+pub fn keep_number(number: RawFd) {
+    if let Some((word, bit)) = place(number) {
         REGISTER[word].fetch_or(bit, Ordering::SeqCst);
         USED.fetch_max(word + 1, Ordering::SeqCst);
     }

@@ -11,9 +11,11 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 
-use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, fstat, ftruncate};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::memory;
 
 /// Words of a slot's request line: 192 bytes hold the method and most paths.
 const LINE_WORDS: usize = 24;
@@ -120,7 +122,7 @@ impl Scoreboard {
     /// # Errors
     /// The system's, if it has no memory or no memfd.
     pub fn create(slots: usize) -> io::Result<OwnedFd> {
-        let fd = memfd_create("wsgi-fpm-scoreboard", MemfdFlags::CLOEXEC)?;
+        let fd = memory::file("wsgi-fpm-scoreboard", MemfdFlags::CLOEXEC)?;
         ftruncate(&fd, (size_of::<Front>() + slots * size_of::<Slot>()) as u64)?;
         Ok(fd)
     }
@@ -258,7 +260,7 @@ mod tests {
 
     #[test]
     fn memory_too_short_for_any_slot_is_refused() {
-        let empty = memfd_create("empty", MemfdFlags::CLOEXEC).unwrap();
+        let empty = memory::file("empty", MemfdFlags::CLOEXEC).unwrap();
         let error = Scoreboard::map(&empty).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }

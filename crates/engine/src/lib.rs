@@ -12,6 +12,7 @@ mod reactor;
 mod request;
 mod wsgi;
 
+use contract::own;
 use contract::settings::{Entry, Settings};
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -24,16 +25,18 @@ pyo3::create_exception!(
 );
 
 /// Runs the leader, and in its forks the workers. Standard input is the control socket; `idle` is the signal handler that
-/// does nothing. Returns the exit code.
+/// does nothing; `image` the descriptor of the file in memory that this engine was loaded from. Returns the exit code.
 #[pyfunction]
-fn main(py: Python<'_>, idle: Py<PyAny>) -> PyResult<i32> {
+fn main(py: Python<'_>, idle: Py<PyAny>, image: Option<i32>) -> PyResult<i32> {
+    image.into_iter().for_each(own::keep_number);
     base::forked::watch(py, Some(idle))?;
     Ok(process::leader::run(py))
 }
 
-/// Runs one process for a web server that has started it: `settings` is JSON. Returns the exit code.
+/// Runs one process for a web server that has started it: `settings` is JSON, `image` as above. Returns the exit code.
 #[pyfunction]
-fn serve(py: Python<'_>, settings: &str) -> PyResult<i32> {
+fn serve(py: Python<'_>, settings: &str, image: Option<i32>) -> PyResult<i32> {
+    image.into_iter().for_each(own::keep_number);
     base::forked::watch(py, None)?;
     Ok(match serde_json::from_str::<Settings>(settings) {
         Ok(settings) if settings.entry == Entry::Cgi => cgi::run(py, &settings),

@@ -30,6 +30,10 @@ pub fn run(py: Python<'_>, settings: Settings) -> i32 {
         Ok(log) => contract::log::start(&settings.log, Direct::new(Own::new(log), settings.log.format)),
         Err(error) => eprintln!("wsgi-fpm: there is no log: {error}"),
     }
+    let version = py.version_info();
+    if let Some(text) = contract::pythons::untested([version.major.into(), version.minor.into()]) {
+        tracing::info!("{text}");
+    }
     // A name for ps and top; nothing depends on it.
     let _ = rustix::thread::set_name(c"wsgi-fpm");
     let file = Path::new(&settings.app).file_name();

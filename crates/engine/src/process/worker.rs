@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::handover::Handover;
 use contract::log::escape;
+use contract::memory;
 use contract::own::{Own, OwnFd};
 use contract::scoreboard::Scoreboard;
 use contract::settings::{Entry, Settings};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::MemfdFlags;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
@@ -210,7 +211,7 @@ fn with_room(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 
 /// Stacks for the watchdog and for crashes.
 fn prepare_python(py: Python<'_>) -> PyResult<File> {
-    let stacks = File::from(memfd_create("wsgi-fpm-stacks", MemfdFlags::CLOEXEC).map_err(std::io::Error::from)?);
+    let stacks = File::from(memory::file("wsgi-fpm-stacks", MemfdFlags::CLOEXEC)?);
     // faulthandler appends to where the file stands; O_APPEND makes that its end after it was emptied.
     rustix::fs::fcntl_setfl(&stacks, rustix::fs::OFlags::APPEND).map_err(std::io::Error::from)?;
     // Not `faulthandler.enable()`, of which there is one: the application may want it for a file of its own.
