@@ -20,7 +20,7 @@ bin := "$$DESTDIR$$PREFIX/bin"
 library := "$$DESTDIR$$PREFIX/lib/wsgi-fpm"
 share := "$$DESTDIR$$PREFIX/share/wsgi-fpm"
 
-.PHONY: help run build install docs test test-compat mutants lint bench clean
+.PHONY: help run build install install-share dist docs test test-compat test-dist mutants lint bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 13
@@ -37,17 +37,30 @@ install: export DESTDIR := $(DESTDIR)
 install: export PREFIX := $(PREFIX)
 install: ## install what `make build` made, with manual pages and completions (PREFIX=/usr/local, DESTDIR=)
 	@test -x $(built)/wsgi-fpm || { echo 'nothing to install: run `make build` first' >&2; exit 1; }
-	install -d $(library) $(share) $(bin)
+	install -d $(library) $(bin)
 	install -m 755 $(built)/wsgi-fpm $(library)/
 	install -m 644 $(built)/libwsgi_fpm_engine.so $(library)/
 	ln -sf ../lib/wsgi-fpm/wsgi-fpm $(bin)/wsgi-fpm
+	scripts/pages.sh "$$DESTDIR$$PREFIX/share" $(built)/wsgi-fpm
+	@$(MAKE) --no-print-directory install-share
+
+# What is the same on every machine.
+install-share: export DESTDIR := $(DESTDIR)
+install-share: export PREFIX := $(PREFIX)
+install-share:
+	install -d $(share)
 	install -m 644 nginx/wsgi_fpm_params nginx/site.conf nginx/fcgiwrap.conf deploy/wsgi-fpm.service \
 		deploy/fcgiwrap.service deploy/fcgiwrap.socket deploy/spawn-fcgi.service deploy/lighttpd.conf \
 		deploy/lighttpd-bin-path.conf deploy/lighttpd-cgi.conf deploy/Caddyfile deploy/haproxy.cfg \
 		deploy/wsgi-fpm.toml $(share)/
-	scripts/pages.sh "$$DESTDIR$$PREFIX/share" $(built)/wsgi-fpm
 	install -d $(share)/apache
 	install -m 644 apache/*.conf apache/*.htaccess $(share)/apache/
+
+# The linker comes from PyPI, so that the program runs with an older C library than this machine's.
+dist: ## make what a release consists of: one file that runs everywhere, in dist/
+	@scripts/tools.sh
+	@scripts/venv.sh $(cache)/dist-venv scripts/dist-requirements.txt
+	@scripts/dist.sh $(cache)/dist-venv
 
 # Always all of it: a page that has not changed may link to one that has.
 docs: ## make a site of the documentation; a link that leads nowhere is an error
@@ -72,6 +85,10 @@ test-compat: ## run frameworks and applications of others behind nginx and Apach
 	cargo build --workspace --all-targets --locked
 	WSGI_FPM_COMPAT_VENV=$(cache)/compat-venv scripts/count-tests.sh cargo test --test compat --locked
 
+test-dist: dist ## check what `make dist` has made, and that another folder makes the same
+	cargo build --workspace --all-targets --locked
+	scripts/count-tests.sh cargo test --test dist --locked
+
 # An hour: the tests of a crate run once for each place in it that can be changed. CRATE=fastcgi for one of them.
 mutants: ## change the leaf crates place by place, and see that their tests notice
 	@scripts/tools.sh
@@ -82,7 +99,7 @@ lint: ## check formatting, clippy and the examples' syntax
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy --test compat --locked -- -D warnings
+	cargo clippy --test compat --test dist --locked -- -D warnings
 	python3 scripts/check_syntax.py benches examples scripts tests/compat
 	for script in scripts/*.sh .ci/run; do bash -n "$$script"; done
 
@@ -94,4 +111,4 @@ bench: build ## measure against other servers, in the cases of docs/comparison.m
 
 clean: ## remove everything that was built or downloaded
 	cargo clean
-	rm -rf $(cache)
+	rm -rf $(cache) dist
