@@ -20,7 +20,7 @@ bin := "$$DESTDIR$$PREFIX/bin"
 library := "$$DESTDIR$$PREFIX/lib/wsgi-fpm"
 share := "$$DESTDIR$$PREFIX/share/wsgi-fpm"
 
-.PHONY: help run build install install-share dist docs test test-compat test-dist mutants lint bench clean
+.PHONY: help run build install install-share dist docs test test-compat test-dist test-containers mutants lint bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 13
@@ -55,6 +55,9 @@ install-share:
 		deploy/wsgi-fpm.toml $(share)/
 	install -d $(share)/apache
 	install -m 644 apache/*.conf apache/*.htaccess $(share)/apache/
+	install -d $(share)/container $(share)/kubernetes
+	install -m 644 deploy/container/* $(share)/container/
+	install -m 644 deploy/kubernetes/* $(share)/kubernetes/
 
 # The linker comes from PyPI, so that the program runs with an older C library than this machine's.
 dist: ## make what a release consists of: one file that runs everywhere, in dist/
@@ -89,6 +92,13 @@ test-dist: dist ## check what `make dist` has made, and that another folder make
 	cargo build --workspace --all-targets --locked
 	scripts/count-tests.sh cargo test --test dist --locked
 
+# Apart from the others, since it needs root, podman and a Debian mirror. Two minutes, the first time five.
+test-containers: build ## build the Containerfile and run it; check the manifests for Kubernetes
+	@scripts/test-packages.sh containers
+	@scripts/venv.sh $(cache)/manifests-venv tests/containers/requirements.txt
+	$(cache)/manifests-venv/bin/python tests/containers/manifests.py
+	$$([ "$$(id -u)" -eq 0 ] || echo sudo) python3 tests/containers/trial.py --cache $(cache)/containers --built $(built)
+
 # An hour: the tests of a crate run once for each place in it that can be changed. CRATE=fastcgi for one of them.
 mutants: ## change the leaf crates place by place, and see that their tests notice
 	@scripts/tools.sh
@@ -100,7 +110,7 @@ lint: ## check formatting, clippy and the examples' syntax
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --test compat --test dist --locked -- -D warnings
-	python3 scripts/check_syntax.py benches examples scripts tests/compat
+	python3 scripts/check_syntax.py benches examples scripts tests/compat tests/containers
 	for script in scripts/*.sh .ci/run; do bash -n "$$script"; done
 
 # Six minutes on a quiet machine; numbers of a busy one mean nothing.

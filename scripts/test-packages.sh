@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks, on Debian and Ubuntu; names it elsewhere. With `compat` or `bench`
-# also what tests/compat or benches needs.
+# Installs what the tests need and the machine lacks, on Debian and Ubuntu; names it elsewhere. With `compat`, `containers`
+# or `bench` also what tests/compat, tests/containers or benches needs.
 set -euo pipefail
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -27,7 +27,11 @@ command -v openssl >/dev/null || missing+=(openssl)
 if [ "${1:-}" = bench ]; then
     command -v wrk >/dev/null || missing+=(wrk)
 fi
-if [ -n "${1:-}" ]; then
+if [ "${1:-}" = containers ]; then
+    for tool in podman buildah crun debootstrap; do
+        command -v "$tool" >/dev/null || missing+=("$tool")
+    done
+elif [ -n "${1:-}" ]; then
     # Quixote has a part in C and no wheel; uWSGI is all C.
     "${PYTHON:-python3}" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
         missing+=(python3-dev)
