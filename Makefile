@@ -23,7 +23,7 @@ share := "$$DESTDIR$$PREFIX/share/wsgi-fpm"
 .PHONY: help run build install install-share dist docs test test-compat test-dist test-containers mutants lint bench clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 13
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 17
 
 run: build ## serve the Django example on http://127.0.0.1:8000/ (PORT=8000)
 	@scripts/venv.sh $(cache)/run-venv examples/django/requirements.txt
@@ -95,9 +95,9 @@ test-dist: dist ## check what `make dist` has made, and that another folder make
 # Apart from the others, since it needs root, podman and a Debian mirror. Two minutes, the first time five.
 test-containers: build ## build the Containerfile and run it; check the manifests for Kubernetes
 	@scripts/test-packages.sh containers
-	@scripts/venv.sh $(cache)/manifests-venv tests/containers/requirements.txt
-	$(cache)/manifests-venv/bin/python tests/containers/manifests.py
-	$$([ "$$(id -u)" -eq 0 ] || echo sudo) python3 tests/containers/trial.py --cache $(cache)/containers --built $(built)
+	@scripts/venv.sh $(cache)/containers-venv tests/containers/requirements.txt
+	$(cache)/containers-venv/bin/python tests/containers/manifests.py
+	$$([ "$$(id -u)" -eq 0 ] || echo sudo) $(cache)/containers-venv/bin/python tests/containers/trial.py --cache $(cache)/containers --built $(built)
 
 # An hour: the tests of a crate run once for each place in it that can be changed. CRATE=fastcgi for one of them.
 mutants: ## change the leaf crates place by place, and see that their tests notice

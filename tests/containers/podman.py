@@ -30,12 +30,18 @@ class Podman:
     """One store below `directory`; containers that were started are removed by `clean`."""
 
     def __init__(self, directory):
+        os.makedirs(directory, exist_ok=True)
         self.store = ["--root", os.path.join(directory, "storage"), "--runroot", os.path.join(directory, "run"),
                       "--storage-driver", "vfs"]
         self.started = []
+        # For what `kube play` starts, which has no options for it: limits that the trial itself may set.
+        self.conf = os.path.join(directory, "containers.conf")
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        with open(self.conf, "w") as conf:
+            conf.write('[containers]\ndefault_ulimits = ["nofile=%d:%d", "nproc=4096:4096"]\n' % (files, files))
 
     def __call__(self, *arguments, check=True):
-        return run("podman", *self.store, *arguments, check=check)
+        return run("podman", *self.store, *arguments, check=check, env=dict(os.environ, CONTAINERS_CONF=self.conf))
 
     def has(self, image):
         return self("image", "exists", image, check=False).returncode == 0
@@ -56,11 +62,9 @@ class Podman:
         """Starts a container as docs/containers.md says: nothing to write to, no capabilities, no new privileges."""
         self.remove(name)
         self.started.append(name)
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        # The limits and cgroups are those of the trial itself; without systemd nobody calls the health check at intervals.
-        self("run", "-d", "--name", name, "--cgroups=disabled", "--ulimit", "nofile=%d:%d" % (files, files), "--ulimit",
-             "nproc=4096:4096", "--health-interval=disable", "--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp",
-             "--cap-drop", "all", "--security-opt", "no-new-privileges", *options, image, *command)
+        # Cgroups are those of the trial itself; without systemd nobody calls the health check at intervals.
+        self("run", "-d", "--name", name, "--cgroups=disabled", "--health-interval=disable", "--read-only", "--read-only-tmpfs=false",
+             "--tmpfs", "/tmp", "--cap-drop", "all", "--security-opt", "no-new-privileges", *options, image, *command)
 
     def remove(self, name):
         self("rm", "-f", "-t", "2", name, check=False)

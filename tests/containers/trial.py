@@ -4,7 +4,7 @@ buildah, and a Debian mirror and PyPI for the build.
 
 Real: the Containerfile, the build, the container (crun: namespaces, seccomp, no capabilities, a file system that can't be
 written to), the health check's command, signals, the volume that nginx and the application share. Stands in: Debian's Python and
-nginx for the images of a registry, and, if `make dist` has made no wheel, one packed from target/release.
+nginx for the images of a registry, podman's `kube play` for a cluster, and, if `make dist` has made no wheel, one packed from target/release.
 """
 
 import argparse
@@ -16,6 +16,8 @@ import sys
 import tempfile
 import threading
 import time
+
+import yaml
 
 from podman import Podman, run, until
 from wheel import pack
@@ -39,6 +41,7 @@ def main():
         alone(podman)
         stopped_gracefully(podman)
         behind_nginx(podman)
+        as_kubernetes_has_it(podman)
     finally:
         podman.clean()
 
@@ -179,6 +182,67 @@ def behind_nginx(podman):
     said("both stopped in turn while a page was made: it arrives, exit codes 0 and 0")
     podman("rm", "-f", app, web)
     podman("volume", "rm", "-f", "wsgi-fpm-socket")
+
+
+def as_kubernetes_has_it(podman):
+    """The Deployment of deploy/kubernetes/example.yaml by `podman kube play`.
+
+    Changed for that: images; nginx's group and the socket's directory, since podman knows no fsGroup: they are what Kubernetes
+    makes of it; the files of the ConfigMap, which podman lets nobody but root read; ports and their probes, since the pod has no
+    network but its loopback.
+    """
+    with open(os.path.join(TOP, "deploy/kubernetes/example.yaml")) as file:
+        documents = {document["kind"]: document for document in yaml.safe_load_all(file)}
+    deployment = documents["Deployment"]
+    pod = deployment["spec"]["template"]["spec"]
+    app, web = pod["containers"]
+    for container, image in ((app, EXAMPLE), (web, NGINX)):
+        podman("tag", image, image + ":1")
+        container["image"] = image + ":1"
+    web["securityContext"]["runAsGroup"] = 10001
+    for key in ("ports", "livenessProbe", "readinessProbe"):
+        del web[key]
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        for name, text in documents["ConfigMap"]["data"].items():
+            with open(os.path.join(directory, name), "w") as file:
+                file.write(text)
+        shared = os.path.join(directory, "socket")
+        os.mkdir(shared)
+        os.chown(shared, 0, 10001)
+        os.chmod(shared, 0o2777)
+        for volume in pod["volumes"]:
+            name = volume["name"]
+            if name in ("nginx", "socket"):
+                volume.clear()
+                volume.update(name=name, hostPath={"path": shared if name == "socket" else directory})
+        manifest = os.path.join(directory, "manifest.yaml")
+        with open(manifest, "w") as file:
+            yaml.safe_dump(deployment, file)
+        played(podman, manifest)
+
+
+def played(podman, manifest):
+    name = "example-pod-0"
+    try:
+        podman("kube", "play", "--network", "none", manifest)
+        pid = str(podman.pid(name + "-nginx"))
+        page = ["nsenter", "-t", pid, "-n", "curl", "-sS", "-m", "10", "http://127.0.0.1:8080/"]
+        until(lambda: run(*page, check=False).stdout == "well\n", "a page of the pod: " + podman.logs(name + "-nginx")
+              + podman.logs(name + "-app")[-2000:])
+        said("podman plays the Deployment for Kubernetes, and its nginx gets a page")
+        for container, words in (("app", "startupProbe"), ("app", "livenessProbe"), ("app", "readinessProbe")):
+            podman("exec", name + "-" + container, *probe(manifest, words))
+        said("the commands of its three probes are content")
+    finally:
+        podman("kube", "down", manifest, check=False)
+        for volume in ("app-tmp", "nginx-tmp"):
+            podman("volume", "rm", "-f", volume, check=False)
+
+
+def probe(manifest, name):
+    with open(manifest) as file:
+        return yaml.safe_load(file)["spec"]["template"]["spec"]["containers"][0][name]["exec"]["command"]
 
 
 if __name__ == "__main__":
