@@ -24,6 +24,7 @@ use crate::preview::kinds::is_python;
 use crate::preview::watch::Change;
 use crate::preview::{self, Preview};
 use crate::python::{Interpreter, PythonError, Wanted};
+use crate::service::Service;
 
 pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let (address, reloads) = (args.bind.0, !args.no_reload);
@@ -62,7 +63,7 @@ async fn serve(
         listener.local_addr().context("the preview has no address")?
     );
     let app = pool.settings.app.clone();
-    let mut manager = Manager::new(signals, log, pool.settings.log.clone())?;
+    let mut manager = Manager::new(signals, log, pool.settings.log.clone(), Service::default())?;
     // A reload waits here while the supervisor is busy with the last event, which takes no time worth naming.
     let (requests, received) = mpsc::channel(1);
     let definition = Definition::Made(Box::new(pool));

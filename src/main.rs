@@ -7,6 +7,7 @@ mod config;
 mod dev;
 mod engine;
 mod host;
+mod inherited;
 mod manager;
 mod pages;
 mod ping;
@@ -14,6 +15,7 @@ mod pool;
 mod preview;
 mod python;
 mod script;
+mod service;
 mod users;
 mod writer;
 
@@ -39,6 +41,7 @@ use ping::RequestError;
 use pool::{OnFailure, Outcome};
 use python::PythonError;
 use script::BlockError;
+use service::{Kept, Service};
 use writer::WriterError;
 
 /// What was typed, or the Python that was named, can't be used.
@@ -99,17 +102,21 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 
 /// What a supervisor has before anything else: a signal that comes from here on is obeyed, however far the start has got.
 struct Early {
+    /// By the service manager, from the last run.
+    kept: Kept,
     runtime: tokio::runtime::Runtime,
     signals: Signals,
 }
 
 impl Early {
     fn new() -> anyhow::Result<Self> {
+        // Before other descriptors get their numbers.
+        let kept = service::kept();
         let runtime = runtime()?;
         let inside = runtime.enter();
         let signals = Signals::new().context("signal handlers can't be set")?;
         drop(inside);
-        Ok(Self { runtime, signals })
+        Ok(Self { kept, runtime, signals })
     }
 }
 
@@ -155,11 +162,11 @@ fn supervise(
     log_settings: LogSettings,
     start: impl FnOnce(&mut Manager) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
-    let Early { runtime, signals } = early;
+    let Early { kept, runtime, signals } = early;
     python::keep_own_path();
     let log = start_log(&log_settings)?;
     runtime.block_on(async {
-        let mut manager = Manager::new(signals, &log, log_settings)?;
+        let mut manager = Manager::new(signals, &log, log_settings, Service::new(kept))?;
         start(&mut manager)?;
         // Nobody but signals asks for anything.
         let (_, requests) = mpsc::channel(1);

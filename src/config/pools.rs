@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use contract::log::LogSettings;
-use settings::sections::Log;
-use settings::values::PoolName;
+use settings::sections::{Listen, Log};
+use settings::values::{Address, PoolName};
 use settings::{Layers, Mistake};
 
 use super::file::{self, Described};
@@ -160,6 +160,14 @@ impl Definition {
         match self {
             Self::Made(pool) => &pool.settings.pool,
             Self::File(pool) => pool.name.as_str(),
+        }
+    }
+
+    /// Where it is to listen.
+    pub fn listen(&self) -> Vec<Address> {
+        match self {
+            Self::Made(pool) => pool.listen.to_vec(),
+            Self::File(pool) => Listen::take(&mut pool.layers()).listen.to_vec(),
         }
     }
 

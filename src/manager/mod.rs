@@ -19,8 +19,9 @@ use tracing::{error, info, warn};
 
 use crate::config::pools::{self, Configuration, Definition};
 use crate::pool::starts::Starts;
-use crate::pool::{Command, OnFailure, Order, Outcome, Running, Status};
+use crate::pool::{Command, OnFailure, Order, Outcome, Running, Status, kept};
 use crate::python::Interpreter;
+use crate::service::Service;
 use orphans::Orphans;
 use relay::Relay;
 use signals::{Signals, Wish};
@@ -48,6 +49,7 @@ pub struct Manager {
     starts: Starts,
     log: Arc<OwnedFd>,
     log_settings: LogSettings,
+    service: Arc<Service>,
     signals: Signals,
     orphans: Orphans,
     /// A terminal that hangs up ends it.
@@ -63,7 +65,7 @@ struct Entry {
 impl Manager {
     /// # Errors
     /// A signal handler can't be set, or the log can't be shared.
-    pub fn new(signals: Signals, log: &Relay, log_settings: LogSettings) -> anyhow::Result<Self> {
+    pub fn new(signals: Signals, log: &Relay, log_settings: LogSettings, service: Service) -> anyhow::Result<Self> {
         let log = log.sending().try_clone_to_owned().context("the log can't be shared")?;
         Ok(Self {
             file: None,
@@ -73,6 +75,7 @@ impl Manager {
             starts: Starts::new(),
             log: Arc::new(log),
             log_settings,
+            service: Arc::new(service),
             signals,
             orphans: Orphans::new().context("signal handlers can't be set")?,
             is_in_terminal: false,
@@ -92,7 +95,9 @@ impl Manager {
     ) -> anyhow::Result<watch::Receiver<Status>> {
         contract::title::set(&format!("wsgi-fpm: supervisor ({})", definition.name()));
         self.is_in_terminal = on_failure == OnFailure::Wait;
-        self.start(definition, interpreter, on_failure)
+        let status = self.start(definition, interpreter, on_failure)?;
+        kept::forget_others(&self.service);
+        Ok(status)
     }
 
     /// Starts the pools of the file at `path`.
@@ -101,10 +106,13 @@ impl Manager {
     /// The system's.
     pub fn start_all(&mut self, path: PathBuf, configuration: Configuration) -> anyhow::Result<()> {
         self.file = Some(path);
+        let all = self.service.starts();
         for pool in configuration.pools.into_values() {
             self.start(Definition::File(Box::new(pool)), None, OnFailure::Retry)?;
         }
+        kept::forget_others(&self.service);
         self.set_title();
+        all.over();
         Ok(())
     }
 
@@ -114,6 +122,7 @@ impl Manager {
             number => format!("{number} pools"),
         };
         contract::title::set(&format!("wsgi-fpm: supervisor ({title})"));
+        self.service.describe(&title);
     }
 
     fn start(
@@ -123,7 +132,7 @@ impl Manager {
         on_failure: OnFailure,
     ) -> anyhow::Result<watch::Receiver<Status>> {
         let (log, starts) = (Arc::clone(&self.log), self.starts.clone());
-        let pool = Running::new(definition.clone(), interpreter, on_failure, log, starts)?;
+        let pool = Running::new(definition.clone(), interpreter, on_failure, log, starts, &self.service)?;
         let status = pool.status();
         let (commands, received) = mpsc::unbounded_channel();
         let name = definition.name().to_owned();
@@ -137,6 +146,7 @@ impl Manager {
     /// # Errors
     /// The only pool can't be started.
     pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<Outcome> {
+        tokio::spawn(Arc::clone(&self.service).be_ready_at_the_latest());
         loop {
             tokio::select! {
                 (signal, wish) = self.signals.next() => self.signal(signal, wish),
@@ -193,6 +203,7 @@ impl Manager {
 
     fn stop(&mut self, order: Order, reason: &str) {
         self.stopping = Some(order);
+        self.service.stops();
         for pool in self.pools.values().chain(&self.leaving) {
             pool.tell(Command::Stop {
                 order,

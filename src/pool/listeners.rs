@@ -19,9 +19,10 @@ use settings::values::Address;
 use tracing::warn;
 
 use crate::config::SocketOptions;
-use crate::pool::inherited;
+use crate::inherited;
 use crate::pool::reach::warn_of_closed_directories;
 use crate::pool::socket_file::{BindError, Inode, Place, SocketFile};
+use crate::service::Deposit;
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
@@ -62,14 +63,16 @@ pub enum ListenError {
     System { address: String, error: io::Error },
 }
 
-/// A bound and listening socket: non-blocking, closed on exec. Dropping it removes the file that it made.
+/// A bound and listening socket: non-blocking, closed on exec. Dropping it removes the file that it made, unless the service
+/// manager keeps it for the next start.
 #[derive(Debug)]
 pub struct Listener {
-    socket: OwnedFd,
-    kind: ListenerKind,
+    pub(super) socket: OwnedFd,
+    pub(super) kind: ListenerKind,
     /// For messages; the port is the real one where 0 was asked for.
-    address: String,
-    file: Option<SocketFile>,
+    pub(super) address: String,
+    pub(super) file: Option<SocketFile>,
+    pub(super) deposit: Option<Deposit>,
 }
 
 impl Listener {
@@ -127,6 +130,16 @@ impl Listener {
     /// Whether its address leads to it. That of a unix socket may have been removed, or be another program's by now.
     pub fn is_reachable(&self) -> bool {
         self.file.as_ref().is_none_or(SocketFile::is_there)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.deposit.as_ref().is_some_and(Deposit::stays)
+            && let Some(file) = &mut self.file
+        {
+            file.leave();
+        }
     }
 }
 
@@ -208,6 +221,7 @@ fn unix(path: &Path, address: String, options: &SocketOptions) -> Result<Listene
         kind: ListenerKind::Unix,
         address,
         file: Some(file),
+        deposit: None,
     })
 }
 
@@ -279,6 +293,7 @@ fn tcp(tcp: SocketAddr, options: &SocketOptions) -> Result<Listener, ListenError
         kind: ListenerKind::Tcp,
         address: address.to_string(),
         file: None,
+        deposit: None,
     })
 }
 
@@ -290,16 +305,7 @@ fn inherited(fd: i32, address: String) -> Result<Listener, ListenError> {
         }
         Err(error) => return Err(ListenError::System { address, error }),
     };
-    let kind = match getsockname(&socket) {
-        Ok(name) if name.address_family() == AddressFamily::UNIX => Some(ListenerKind::Unix),
-        Ok(name) if [AddressFamily::INET, AddressFamily::INET6].contains(&name.address_family()) => {
-            Some(ListenerKind::Tcp)
-        }
-        Ok(_) | Err(_) => None,
-    };
-    let listens = sockopt::socket_acceptconn(&socket).unwrap_or(false);
-    let streams = sockopt::socket_type(&socket).is_ok_and(|kind| kind == SocketType::STREAM);
-    let Some(kind) = kind.filter(|_| listens && streams) else {
+    let Some(kind) = kind(&socket) else {
         return Err(ListenError::NotListening { address, fd });
     };
     rustix::io::ioctl_fionbio(&socket, true).map_err(|error| ListenError::System {
@@ -312,7 +318,20 @@ fn inherited(fd: i32, address: String) -> Result<Listener, ListenError> {
         kind,
         address: name.map_or(address.clone(), |name| format!("{address} ({name})")),
         file: None,
+        deposit: None,
     })
+}
+
+/// `None` if it is none that can be served.
+pub(super) fn kind(socket: &OwnedFd) -> Option<ListenerKind> {
+    let kind = match getsockname(socket).ok()?.address_family() {
+        AddressFamily::UNIX => ListenerKind::Unix,
+        AddressFamily::INET | AddressFamily::INET6 => ListenerKind::Tcp,
+        _ => return None,
+    };
+    let listens = sockopt::socket_acceptconn(socket).unwrap_or(false);
+    let streams = sockopt::socket_type(socket).is_ok_and(|kind| kind == SocketType::STREAM);
+    (listens && streams).then_some(kind)
 }
 
 fn display(name: &SocketAddrAny) -> Option<String> {

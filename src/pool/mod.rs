@@ -2,7 +2,7 @@
 //! leaders there are. Never loads Python and never sees a request; knows nothing of other pools.
 
 pub mod generation;
-mod inherited;
+pub mod kept;
 pub mod listeners;
 mod nofile;
 mod output;
@@ -29,6 +29,7 @@ use tracing::{debug, error, info, warn};
 use crate::config::Pool;
 use crate::config::pools::Definition;
 use crate::python::Interpreter;
+use crate::service::{Service, Start};
 use crate::users::Identity;
 pub use generation::Order;
 use generation::{Event, Generation, Plan, What};
@@ -110,6 +111,8 @@ pub struct Running {
     /// Through it they log.
     log: Arc<OwnedFd>,
     starts: Starts,
+    /// Until its sockets are there, or can't be.
+    begins: Option<Start>,
     /// What comes before a generation can be started.
     preparing: Option<Preparing>,
     /// Held while a generation starts.
@@ -139,10 +142,13 @@ impl Running {
         on_failure: OnFailure,
         log: Arc<OwnedFd>,
         starts: Starts,
+        service: &Arc<Service>,
     ) -> anyhow::Result<Self> {
         let (reports, events) = mpsc::channel(EVENTS);
         Ok(Self {
             name: definition.name().to_owned(),
+            sockets: Sockets::new(&definition.listen(), Arc::clone(service)),
+            begins: Some(service.starts()),
             definition,
             pool: None,
             // Who names his Python beforehand runs it himself.
@@ -150,7 +156,6 @@ impl Running {
                 .map(|python| Found::new(python, &Identity::default()))
                 .transpose()?,
             on_failure,
-            sockets: Sockets::default(),
             handover: Handover::new().context("the handover can't be made")?,
             log,
             starts,
@@ -260,12 +265,17 @@ impl Running {
     /// Everything is there, or something is not.
     fn start(&mut self, prepared: anyhow::Result<Prepared>) -> anyhow::Result<()> {
         self.preparing = None;
-        let Err(error) = prepared.and_then(|prepared| self.start_generation(prepared)) else {
+        let started = prepared.and_then(|prepared| self.start_generation(prepared));
+        let is_the_end = self.last_number == 0 && self.on_failure != OnFailure::Retry;
+        if let Some(begins) = self.begins.take().filter(|_| started.is_ok() || !is_the_end) {
+            begins.over();
+        }
+        let Err(error) = started else {
             return Ok(());
         };
         self.turn = None;
         self.sockets.has_failed();
-        if self.last_number == 0 && self.on_failure != OnFailure::Retry {
+        if is_the_end {
             return Err(error);
         }
         let reason = format!("{error:#}");

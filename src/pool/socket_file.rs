@@ -2,6 +2,7 @@
 //! whenever, nothing but a socket of ours gets our owner, is listened on, or is removed.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -23,6 +24,8 @@ pub struct SocketFile {
     path: PathBuf,
     place: Place,
     inode: Inode,
+    /// Dropping it leaves the file where it is.
+    is_left: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +83,12 @@ impl Inode {
     }
 }
 
+impl fmt::Display for Inode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}.{:x}", self.device, self.number)
+    }
+}
+
 /// Why a socket has no file.
 #[derive(Debug)]
 pub enum BindError {
@@ -123,6 +132,7 @@ impl SocketFile {
             path: path.to_owned(),
             inode: Inode::of(&found),
             place,
+            is_left: false,
         };
         let (owner, group) = (options.owner.map(Uid::from_raw), options.group.map(Gid::from_raw));
         if owner.is_some() || group.is_some() {
@@ -153,6 +163,28 @@ impl SocketFile {
         Ok(())
     }
 
+    /// That of a socket which is there already.
+    pub fn find(path: &Path) -> Option<Self> {
+        let place = Place::new(path).ok()?;
+        let found = place.find().ok()?;
+        let is_socket = FileType::from_raw_mode(found.st_mode) == FileType::Socket;
+        is_socket.then(|| Self {
+            path: path.to_owned(),
+            inode: Inode::of(&found),
+            place,
+            is_left: false,
+        })
+    }
+
+    pub fn inode(&self) -> Inode {
+        self.inode
+    }
+
+    /// It stays when this is dropped.
+    pub fn leave(&mut self) {
+        self.is_left = true;
+    }
+
     /// Whether its path still leads to it.
     pub fn is_there(&self) -> bool {
         let found = self.path.symlink_metadata();
@@ -162,6 +194,9 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
         if let Err(error) = self.place.remove(self.inode) {
             let error = io::Error::from(error);
             warn!(path = %self.path.display(), %error, "the socket's file can't be removed");

@@ -11,9 +11,11 @@ use tracing::{error, info};
 
 use super::listeners::{ListenError, Listener, NamedError};
 use crate::config::SocketOptions;
+use crate::service::Service;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sockets {
+    service: Arc<Service>,
     /// Of the generation that serves, in the order of its addresses.
     serving: Vec<Bound>,
     /// Of the one that starts; the same listeners where the addresses are the same.
@@ -23,7 +25,8 @@ pub struct Sockets {
 #[derive(Debug, Clone)]
 struct Bound {
     address: Address,
-    options: SocketOptions,
+    /// `None`: whatever they were in the last run of the program.
+    options: Option<SocketOptions>,
     listener: Arc<Listener>,
 }
 
@@ -34,6 +37,22 @@ impl Bound {
 }
 
 impl Sockets {
+    /// With what the service manager has kept for these addresses: connections may wait there.
+    pub fn new(listen: &[Address], service: Arc<Service>) -> Self {
+        let resume = |address: &Address| {
+            Some(Bound {
+                address: address.clone(),
+                options: None,
+                listener: Arc::new(Listener::resume(address, &service)?),
+            })
+        };
+        Self {
+            serving: listen.iter().filter_map(resume).collect(),
+            starting: Vec::new(),
+            service,
+        }
+    }
+
     /// Has a listener for each of these addresses. If one can't be had, everything stays as it was.
     ///
     /// # Errors
@@ -56,7 +75,7 @@ impl Sockets {
             let known: Vec<&Bound> = self.starting.iter().chain(&self.serving).filter(is_free).collect();
             let bound = match known.iter().find(|bound| bound.listener.is_reachable()) {
                 Some(bound) => bound.with(options)?,
-                None => Self::open(&addresses[i], options, known.last().copied())?,
+                None => self.open(&addresses[i], options, known.last().copied())?,
             };
             next.push((i, bound));
         }
@@ -66,7 +85,7 @@ impl Sockets {
     }
 
     /// `lost`: what can't be reached by its path any more.
-    fn open(address: &Address, options: &SocketOptions, lost: Option<&Bound>) -> Result<Bound, ListenError> {
+    fn open(&self, address: &Address, options: &SocketOptions, lost: Option<&Bound>) -> Result<Bound, ListenError> {
         match (Listener::open(address, options), lost) {
             (Ok(listener), lost) => {
                 if lost.is_some() {
@@ -77,8 +96,8 @@ impl Sockets {
                 }
                 Ok(Bound {
                     address: address.clone(),
-                    options: options.clone(),
-                    listener: Arc::new(listener),
+                    options: Some(options.clone()),
+                    listener: Arc::new(listener.kept_by(&self.service)),
                 })
             }
             (Err(error), Some(lost)) => {
@@ -140,11 +159,11 @@ impl Sockets {
 impl Bound {
     /// The same listener, with these options.
     fn with(&self, options: &SocketOptions) -> Result<Self, ListenError> {
-        if self.options != *options {
+        if self.options.as_ref() != Some(options) {
             self.listener.set(options)?;
         }
         Ok(Self {
-            options: options.clone(),
+            options: Some(options.clone()),
             ..self.clone()
         })
     }
@@ -182,7 +201,7 @@ mod tests {
     fn listeners_stay_where_their_addresses_do() {
         let directory = tempfile::tempdir().unwrap();
         let address = |name: &str| Address::Unix(directory.path().join(name));
-        let mut sockets = Sockets::default();
+        let mut sockets = Sockets::new(&[], Arc::default());
         sockets
             .prepare(&named([address("a"), address("b")]), &options(0o660))
             .unwrap();
@@ -202,7 +221,7 @@ mod tests {
     fn start_that_fails_leaves_the_listeners_of_what_serves() {
         let directory = tempfile::tempdir().unwrap();
         let address = |name: &str| Address::Unix(directory.path().join(name));
-        let mut sockets = Sockets::default();
+        let mut sockets = Sockets::new(&[], Arc::default());
         sockets.prepare(&named([address("a")]), &options(0o660)).unwrap();
         sockets.is_ready();
         sockets.prepare(&named([address("b")]), &options(0o660)).unwrap();
@@ -217,7 +236,7 @@ mod tests {
     fn listener_that_stays_gets_the_new_mode() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
-        let mut sockets = Sockets::default();
+        let mut sockets = Sockets::new(&[], Arc::default());
         for mode in [0o660, 0o600, 0o666] {
             sockets
                 .prepare(&named([Address::Unix(path.clone())]), &options(mode))
@@ -229,7 +248,7 @@ mod tests {
 
     #[test]
     fn ports_that_are_new_each_time_are_two() {
-        let mut sockets = Sockets::default();
+        let mut sockets = Sockets::new(&[], Arc::default());
         let any = || Address::Tcp("127.0.0.1:0".parse().unwrap());
         sockets.prepare(&named([any(), any()]), &options(0)).unwrap();
         let first = descriptors(&sockets);

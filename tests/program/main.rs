@@ -18,6 +18,7 @@ mod pages;
 mod ping;
 mod pythons;
 mod run;
+mod service_manager;
 mod steering;
 mod supervisor;
 mod users;

@@ -144,24 +144,15 @@ fn head(text: &mut Text, unit: &FileUnit, pools: &[Pool], is_root: bool) {
     }
 }
 
-/// Which sockets systemd holds, and what becomes of those that it doesn't.
+/// Which sockets systemd has to open.
 fn sockets_from_systemd(text: &mut Text, pools: &[Pool]) -> Result<(), WriterError> {
     let mut inherited = Vec::new();
-    let mut is_own = false;
     for pool in pools {
         for address in pool.site.listen.iter() {
-            match address {
-                Address::Fd(number) => inherited.push((*number, &pool.site.name)),
-                Address::Unix(_) | Address::Tcp(_) => is_own = true,
+            if let Address::Fd(number) = address {
+                inherited.push((*number, &pool.site.name));
             }
         }
-    }
-    if is_own {
-        text.comment(
-            "Sockets that the file names by path or port are kept while it is reloaded, and closed while the service is restarted: \
-             the web server answers 502 meanwhile. Those of a socket unit stay: listen = \"fd:3\" in the file, for the first \
-             ListenStream= there, \"fd:4\" for the second (docs/systemd.md).",
-        );
     }
     if !inherited.is_empty() {
         inherited.sort_unstable();

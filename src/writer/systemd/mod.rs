@@ -38,6 +38,9 @@ fn setting(text: &str) -> String {
     word.replace('%', "%%")
 }
 
+/// Sockets that systemd keeps while the service is started again; further ones would be closed then.
+const KEPT_SOCKETS: u32 = 512;
+
 /// How the service is stopped and started again. `stop`: the longest time that running requests may take; `None`: any.
 fn lifetime(text: &mut Text, stop: Option<Duration>, open_files: Option<u64>) {
     text.line("KillMode=mixed");
@@ -48,6 +51,10 @@ fn lifetime(text: &mut Text, stop: Option<Duration>, open_files: Option<u64>) {
             times::seconds(ours) + STOP_MARGIN_SECONDS
         )),
     }
+    text.blank();
+    text.comment("Connections wait in the sockets while the service is started again.");
+    text.line("Type=notify");
+    text.line(format_args!("FileDescriptorStoreMax={KEPT_SOCKETS}"));
     text.blank();
     text.line("Restart=on-failure");
     text.line("RestartSec=2");
@@ -75,8 +82,9 @@ fn runtime_directories<'a>(
         }
     }
     if !directories.is_empty() {
-        text.comment("In /run, made for this user and removed at the end.");
+        text.comment("In /run, made for this user and removed at the end, but not where a start follows.");
         text.line(format_args!("RuntimeDirectory={}", directories.join(" ")));
+        text.line("RuntimeDirectoryPreserve=restart");
     }
     Ok(())
 }

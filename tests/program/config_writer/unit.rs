@@ -47,7 +47,7 @@ fn web_servers_connect_where_the_service_listens() {
     );
     // Without --listen all of them have the same default.
     let unit = config("systemd", &["--name", "b.l-o_g"]);
-    assert_eq!(setting(&unit, "RuntimeDirectory"), "wsgi-fpm-b.l-o_g");
+    assert_eq!(setting(&unit, "RuntimeDirectory="), "wsgi-fpm-b.l-o_g");
     assert_eq!(setting(&unit, "--listen "), "/run/wsgi-fpm-b.l-o_g/wsgi.sock \\");
     let site = config("nginx", &["--name", "b.l-o_g"]);
     assert_eq!(setting(&site, "server unix:"), "/run/wsgi-fpm-b.l-o_g/wsgi.sock");
@@ -230,7 +230,7 @@ fn unit_makes_the_directories_of_its_sockets() {
         "--listen",
         "/srv/g.sock",
     ];
-    assert_eq!(setting(&unit(&two), "RuntimeDirectory"), "a/b \"d e\"");
+    assert_eq!(setting(&unit(&two), "RuntimeDirectory="), "a/b \"d e\"");
     for elsewhere in [["--listen", "/srv/g.sock"], ["--listen", ":9000"], ["--listen", "fd:3"]] {
         assert!(!unit(&elsewhere).contains("RuntimeDirectory"));
     }

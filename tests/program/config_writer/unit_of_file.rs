@@ -51,7 +51,7 @@ fn unit_serves_the_file_as_root_where_pools_have_users() {
         format!("/usr/local/bin/wsgi-fpm serve --config {}", file.display())
     );
     assert_eq!(setting(&unit, "User"), "root");
-    assert_eq!(setting(&unit, "RuntimeDirectory"), "blog shops/one");
+    assert_eq!(setting(&unit, "RuntimeDirectory="), "blog shops/one");
     assert_eq!(setting(&unit, "ExecReload"), "/bin/kill -HUP $MAINPID");
     assert_eq!(setting(&unit, "KillMode"), "mixed");
     // The longest of all.
@@ -66,7 +66,9 @@ fn unit_serves_the_file_as_root_where_pools_have_users() {
         !said.contains("Not served as root") && !said.contains("No web server can"),
         "{said}"
     );
-    assert!(said.contains("closed while the service is restarted"), "{said}");
+    assert_eq!(setting(&unit, "Type"), "notify");
+    assert_eq!(setting(&unit, "FileDescriptorStoreMax"), "512");
+    assert_eq!(setting(&unit, "RuntimeDirectoryPreserve"), "restart");
 }
 
 #[test]
