@@ -2,37 +2,34 @@
 
 mod app;
 pub mod environment;
+mod error;
 mod file;
+mod listen;
 pub mod pools;
 pub mod report;
 pub mod words;
 
-use std::ffi::OsStr;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use contract::denied::Denied;
 use contract::log::LogSettings;
 use contract::settings::{Entry, ListenerKind, Settings};
 use settings::sections::{App, Front, Limits, Listen, Log, Processes, RunAs};
 use settings::values::{Address, AppName, Format, PoolName, Preload};
-use settings::{Entries, Layers, Mistake, Origin, Said, Setting};
+use settings::{Entries, Layers, Origin, Said, Setting};
 
-use crate::users::{self, Identity, UserError};
+use crate::users::Identity;
 use environment::{Environment, Inherited};
 
 pub use app::file_part;
 use app::{app_file, pool_name};
+pub use error::ConfigError;
 pub use file::{is_of_pools, is_of_server};
+pub use listen::SocketOptions;
+use listen::{allowed_peers_from_environment, listen};
 
-/// SPEC A31, FastCGI 1.0 section 3.2.
-const ALLOWED_PEERS: &str = "FCGI_WEB_SERVER_ADDRS";
 /// What `flask run --debug` sets: errors are raised, and templates looked up anew.
 const FLASK_DEBUG: &str = "FLASK_DEBUG";
-/// The log and the scoreboard travel with the listeners.
-const MAX_LISTENERS: usize = contract::control::MAX_FDS - contract::control::OWN_FDS;
-
 /// One application and how it is to be served.
 #[derive(Debug, Clone)]
 pub struct Pool {
@@ -51,77 +48,6 @@ pub struct Pool {
 pub struct Bind {
     pub address: std::net::SocketAddr,
     pub allow_remote: bool,
-}
-
-/// How sockets are made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SocketOptions {
-    pub mode: u32,
-    pub owner: Option<u32>,
-    pub group: Option<u32>,
-    pub backlog: i32,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    #[error("{}", lines(.0))]
-    Mistakes(Vec<Mistake>),
-    #[error("the current directory is unknown, name one with {0}: {1}")]
-    CurrentDirectory(String, io::Error),
-    #[error("{0} {path}: {2}", path = .1.display())]
-    Denied(String, PathBuf, Denied),
-    #[error("{0} {path}: {2}", path = .1.display())]
-    Path(String, PathBuf, io::Error),
-    #[error("{0} {path}: not a directory", path = .1.display())]
-    NotADirectory(String, PathBuf),
-    #[error("the application {app}: the file {} does not exist", .path.display())]
-    NoSuchFile { app: String, path: PathBuf },
-    #[error("{0} {path}: the name is not UTF-8, which Python and the log need it to be; rename it", path = .1.display())]
-    NotUtf8(String, PathBuf),
-    #[error(
-        "--listen is missing: where a web server is to connect; wsgi-fpm serve {0} --listen 127.0.0.1:9000; to open it in a \
-             browser: wsgi-fpm dev {0}"
-    )]
-    NoListen(String),
-    #[error("{0} has no meaning beside a configuration file: write it there, or leave --config out")]
-    BesideAFile(String),
-    #[error(
-        "APP is missing: the application, such as mysite.wsgi:application; or write its options into a configuration file and \
-             name that with --config"
-    )]
-    NoApp,
-    #[error(
-        "what is to be served? An application: wsgi-fpm serve APP --listen ADDRESS; or the pools of a configuration file: wsgi-fpm \
-             serve --config FILE, by default {0}, which does not exist"
-    )]
-    NothingToServe(&'static str),
-    #[error(transparent)]
-    User(#[from] UserError),
-    #[error("{0}: at most {MAX_LISTENERS} addresses are possible")]
-    TooManyListeners(String),
-    #[error("{0} {1}: named twice")]
-    ListenTwice(String, Address),
-    #[error(
-        "{ALLOWED_PEERS}: {0:?} is not an IP address; write the addresses of the web servers with commas between \
-             them, or unset the variable"
-    )]
-    AllowedPeers(String),
-    #[error(
-        "standard input is no listening socket: a web server starts this command (mod_fcgid, lighttpd's bin-path, \
-             spawn-fcgi); to listen here, use serve"
-    )]
-    NoListenerOnStdin,
-    #[error(
-        "REQUEST_METHOD is not set, so this is no CGI request: a web server starts this command; to try the \
-             application, use dev"
-    )]
-    NoCgiRequest,
-    #[error(
-        "--bind {0}: the preview shows tracebacks and code to whoever reaches it, so it listens on loopback addresses alone; \
-             where others are meant, as in a container, add --allow-remote"
-    )]
-    NotLoopback(std::net::SocketAddr),
 }
 
 impl Pool {
@@ -339,28 +265,12 @@ fn environment(layers: &Layers, identity: &Identity, app: &App) -> Environment {
     }
 }
 
-fn lines(mistakes: &[Mistake]) -> String {
-    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
 /// Where an application runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Runs {
     /// On this machine, as this user.
     Here,
     Elsewhere,
-}
-
-impl SocketOptions {
-    /// For this user alone.
-    fn private() -> Self {
-        Self {
-            mode: 0o600,
-            owner: None,
-            group: None,
-            backlog: 1024,
-        }
-    }
 }
 
 fn log_settings(log: &Log) -> LogSettings {
@@ -375,54 +285,6 @@ fn log_settings(log: &Log) -> LogSettings {
         ansi: terminal && colours && format == Format::Text,
         pool: None,
     }
-}
-
-fn listen(options: Listen, runs: Runs) -> Result<(Setting<Vec<Address>>, SocketOptions), ConfigError> {
-    let addresses = &options.listen[..];
-    let name = || options.listen.name().to_owned();
-    if addresses.len() > MAX_LISTENERS {
-        return Err(ConfigError::TooManyListeners(name()));
-    }
-    for (i, address) in addresses.iter().enumerate() {
-        // Port 0 is a new port each time.
-        let new_port = matches!(address, Address::Tcp(address) if address.port() == 0);
-        if addresses[..i].contains(address) && !new_port {
-            return Err(ConfigError::ListenTwice(name(), address.clone()));
-        }
-    }
-    let is_here = runs == Runs::Here;
-    let (owner, group) = (&options.listen_owner, &options.listen_group);
-    let socket = SocketOptions {
-        mode: options.listen_mode.bits(),
-        owner: owner
-            .as_ref()
-            .filter(|_| is_here)
-            .map(|named| users::user_number(owner.name(), named))
-            .transpose()?,
-        group: group
-            .as_ref()
-            .filter(|_| is_here)
-            .map(|named| users::group_number(group.name(), named))
-            .transpose()?,
-        backlog: i32::try_from(options.backlog.get()).unwrap_or(i32::MAX),
-    };
-    Ok((options.listen, socket))
-}
-
-fn allowed_peers_from_environment() -> Result<Option<Vec<IpAddr>>, ConfigError> {
-    std::env::var_os(ALLOWED_PEERS)
-        .map(|list| allowed_peers(&list))
-        .transpose()
-}
-
-fn allowed_peers(list: &OsStr) -> Result<Vec<IpAddr>, ConfigError> {
-    let list = list.to_string_lossy();
-    list.split(',')
-        .map(|address| {
-            let address = address.trim();
-            address.parse().map_err(|_| ConfigError::AllowedPeers(address.into()))
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -498,17 +360,5 @@ mod tests {
             (SizeLimit::NONE, CountLimit::NONE)
         );
         assert_eq!(*limits.request_timeout, Timeout::NONE);
-    }
-
-    #[test]
-    fn allowed_peers_are_addresses_with_commas() {
-        let peers = |list: &str| allowed_peers(OsStr::new(list)).ok();
-        assert_eq!(
-            peers("10.0.0.1, ::1"),
-            Some(vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()])
-        );
-        for wrong in ["", "1.2.3", "10.0.0.1,", "localhost"] {
-            assert_eq!(peers(wrong), None, "{wrong:?}");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! One pool: its sockets, its Python and the generations that serve it. `generation` runs one leader, this module decides which
-//! leaders there are. Never loads Python and never sees a request; knows nothing of other pools.
+//! leaders there are, `events` what follows from what they report. Never loads Python and never sees a request; knows nothing of other pools.
 
+mod events;
 pub mod generation;
 pub mod kept;
 pub mod listeners;
@@ -14,7 +15,6 @@ pub mod starts;
 mod status;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use contract::handover::Handover;
 use settings::values::Address;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use crate::config::Pool;
 use crate::config::pools::Definition;
@@ -32,7 +32,7 @@ use crate::python::Interpreter;
 use crate::service::{Service, Start};
 use crate::users::Identity;
 pub use generation::Order;
-use generation::{Event, Generation, Plan, What};
+use generation::{Event, Generation, Plan};
 use sockets::Sockets;
 use start::{Found, Prepared, Preparing};
 use starts::{Starts, Turn};
@@ -331,139 +331,6 @@ impl Running {
             self.status.send_replace(Status::Starting);
         }
         Ok(())
-    }
-
-    fn event(&mut self, event: Event) {
-        let number = event.generation;
-        let Some(i) = self
-            .members
-            .iter()
-            .position(|member| member.generation.number == number)
-        else {
-            return;
-        };
-        match event.what {
-            What::Ready { python } => self.ready(i, &python),
-            What::Failed { reason, detail } => self.failed(i, reason, detail),
-            What::NotPreloadable { reason } => self.not_preloadable(i, &reason),
-            What::WorkerDied { pid, how, backoff_ms } => {
-                // The leader has logged it, with the request that the worker ran.
-                debug!(generation = number, worker = pid, how, backoff_ms, "worker died");
-            }
-            What::Exited(status) => self.exited(i, status),
-        }
-    }
-
-    fn ready(&mut self, i: usize, python: &str) {
-        if self.members[i].stage != Stage::Starting {
-            return;
-        }
-        self.retire(Stage::Serving, Order::Retire);
-        // Once, and not to a developer, whose own files these are.
-        if let (false, OnFailure::Exit | OnFailure::Retry, Some(pool)) = (self.ever_ready, self.on_failure, &self.pool)
-        {
-            pool.identity.warn_of_root(&self.name);
-        }
-        let member = &mut self.members[i];
-        member.stage = Stage::Serving;
-        self.ever_ready = true;
-        self.restart_at = None;
-        self.turn = None;
-        self.sockets.is_ready();
-        let settings = self.pool.as_ref().map(|pool| &pool.settings);
-        info!(
-            pool = self.name,
-            app = settings.map(|settings| settings.app.as_str()),
-            listen = self.sockets.addresses(),
-            python,
-            workers = settings.map(|settings| settings.workers),
-            threads = settings.map(|settings| settings.threads.get()),
-            generation = member.generation.number,
-            leader = member.generation.pid,
-            "ready"
-        );
-        self.status.send_replace(Status::Ready);
-    }
-
-    fn failed(&mut self, i: usize, reason: String, detail: String) {
-        self.members[i].failed = true;
-        let member = &self.members[i];
-        if member.stage != Stage::Starting {
-            return;
-        }
-        let traceback = Some(contract::log::block(&detail)).filter(|text| !text.is_empty());
-        error!(
-            pool = self.name,
-            app = self.app(),
-            python = self.python(),
-            generation = member.generation.number,
-            traceback = traceback.as_deref().map(tracing::field::display),
-            "the application can't start: {reason}"
-        );
-        // It ends by itself; this is for one that does not.
-        member.generation.order(Order::Quit);
-        self.turn = None;
-        self.status.send_replace(Status::Failed { reason, detail });
-    }
-
-    /// The same again, with the application loaded by each worker.
-    fn not_preloadable(&mut self, i: usize, reason: &str) {
-        let member = &mut self.members[i];
-        if member.stage != Stage::Starting {
-            return;
-        }
-        member.stage = Stage::Retiring;
-        member.generation.order(Order::Quit);
-        info!(
-            pool = self.name,
-            app = self.app(),
-            reason,
-            "each worker imports the application itself (the option preload says so from the start: off)"
-        );
-        self.not_preloadable = true;
-        self.prepare();
-    }
-
-    fn exited(&mut self, i: usize, status: ExitStatus) {
-        let Member {
-            generation,
-            stage,
-            failed,
-        } = self.members.remove(i);
-        let (number, lived) = (generation.number, generation.started.elapsed());
-        if self.stopping.is_some() || stage == Stage::Retiring {
-            debug!(pool = self.name, generation = number, %status, "leader ended");
-            return;
-        }
-        if !self.is_any(Stage::Starting) {
-            self.turn = None;
-            self.sockets.has_failed();
-        }
-        let how = format!("the leader ended with {status}");
-        match stage {
-            Stage::Starting if failed => {}
-            Stage::Starting | Stage::Retiring => {
-                let reason = format!("{how} before it could serve");
-                error!(
-                    pool = self.name,
-                    app = self.app(),
-                    python = self.python(),
-                    generation = number,
-                    "the application can't start: {reason}"
-                );
-                let detail = String::new();
-                self.status.send_replace(Status::Failed { reason, detail });
-            }
-            Stage::Serving => {
-                error!(pool = self.name, generation = number, %status, "the leader died");
-                self.status.send_replace(Status::Starting);
-            }
-        }
-        if self.is_any(Stage::Serving) {
-            warn!(pool = self.name, "the previous generation goes on");
-        } else if self.is_tried_again() && !self.is_any(Stage::Starting) && !self.waits_after(stage) {
-            self.schedule_restart(lived);
-        }
     }
 
     /// Of the last generation, for messages.

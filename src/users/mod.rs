@@ -1,7 +1,10 @@
 //! As whom, and within which bounds, a pool's processes run: found out by the supervisor, put on by the leader's process before
 //! its Python starts.
 
-use std::ffi::{CString, OsStr};
+mod accounts;
+mod limits;
+
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -9,9 +12,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context, bail};
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist, getgroups, setfsgid, setfsuid, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, User, setfsgid, setfsuid, setgid, setgroups, setuid};
 use rustix::fs::{FileType, Mode, fchown, fstat};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Rlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities, set_thread_groups,
 };
@@ -20,6 +23,10 @@ use settings::sections::RunAs;
 use settings::values::{Account, ResourceLimit};
 use settings::{Entries, Setting};
 use tracing::{info, warn};
+
+pub use accounts::{Home, group_number, user_number};
+use accounts::{groups_of, owner};
+use limits::{Shown, check_limit, resource};
 
 /// What a pool's processes put on. What is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,14 +46,6 @@ pub struct Owner {
     groups: Vec<u32>,
     /// `None` for a number that no account has.
     pub account: Option<Home>,
-}
-
-/// What the system's accounts say of a user, for his environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Home {
-    pub name: String,
-    pub directory: String,
-    pub shell: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -258,22 +257,6 @@ impl fmt::Display for Owner {
     }
 }
 
-impl Home {
-    /// Of the user that this process is.
-    pub fn own() -> Option<Self> {
-        let user = User::from_uid(Uid::effective()).ok().flatten();
-        user.as_ref().map(Self::of)
-    }
-
-    fn of(user: &User) -> Self {
-        Self {
-            name: user.name.clone(),
-            directory: user.dir.to_string_lossy().into_owned(),
-            shell: user.shell.to_string_lossy().into_owned(),
-        }
-    }
-}
-
 /// Of this program, as it was when it was first asked for: an update may have put another one into its place since.
 pub fn program() -> io::Result<PathBuf> {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -290,153 +273,6 @@ fn must_be_named(user: &Setting<Option<Account>>, entry: Entries, is_root: bool)
         None if is_root && entry == Entries::POOL => Err(UserError::Missing(user.name().to_owned())),
         _ => Ok(()),
     }
-}
-
-/// Who is not root may lower hard limits alone.
-fn check_limit(name: &str, limit: &ResourceLimit) -> Result<(), UserError> {
-    let hard = resource(&limit.resource).and_then(|resource| getrlimit(resource).maximum);
-    match hard {
-        Some(hard) if limit.value.is_none_or(|value| value > hard) && !Uid::effective().is_root() => {
-            Err(UserError::OverHard {
-                name: name.to_owned(),
-                limit: limit.to_string(),
-                hard,
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// `None` if it is who this process is already.
-fn owner(options: &RunAs) -> Result<Option<Owner>, UserError> {
-    let RunAs {
-        user,
-        group,
-        groups: further,
-        ..
-    } = options;
-    if user.is_none() && group.is_none() && further.is_empty() {
-        return Ok(None);
-    }
-    let account = match &**user {
-        Some(named) => account(user.name(), named)?,
-        None => User::from_uid(Uid::effective()).ok().flatten(),
-    };
-    let uid = match (&account, user.as_ref().and_then(number)) {
-        (Some(account), _) => account.uid.as_raw(),
-        (None, Some(number)) => number,
-        (None, None) => Uid::effective().as_raw(),
-    };
-    let gid = match (&**group, &account) {
-        (Some(named), _) => group_number(group.name(), named)?,
-        (None, Some(_)) if user.is_none() => Gid::effective().as_raw(),
-        (None, Some(account)) => account.gid.as_raw(),
-        (None, None) => return Err(UserError::NoAccount(user.name().to_owned(), uid)),
-    };
-    let mut groups = further
-        .iter()
-        .map(|named| group_number(further.name(), named))
-        .collect::<Result<Vec<_>, _>>()?;
-    if let (true, Some(account)) = (further.is_empty(), &account) {
-        groups = groups_of(user.name(), account, gid)?;
-    }
-    groups.push(gid);
-    groups.sort_unstable();
-    groups.dedup();
-    if !Uid::effective().is_root() {
-        return is_this(options, uid, gid).map(|()| None);
-    }
-    Ok(Some(Owner {
-        uid,
-        gid,
-        groups,
-        account: account.as_ref().map(Home::of),
-    }))
-}
-
-/// Who is not root can say nothing but who he is.
-fn is_this(options: &RunAs, uid: u32, gid: u32) -> Result<(), UserError> {
-    let not_root = |setting: &str, named: &Account| Err(UserError::NotRoot(setting.to_owned(), named.clone()));
-    match (&*options.user, &*options.group) {
-        (Some(user), _) if uid != Uid::effective().as_raw() => return not_root(options.user.name(), user),
-        (_, Some(group)) if gid != Gid::effective().as_raw() => return not_root(options.group.name(), group),
-        _ => {}
-    }
-    let own = getgroups().unwrap_or_default();
-    let name = options.groups.name();
-    for named in options.groups.iter() {
-        if !own.contains(&Gid::from_raw(group_number(name, named)?)) {
-            return not_root(name, named);
-        }
-    }
-    Ok(())
-}
-
-fn number(named: &Account) -> Option<u32> {
-    // The last one stands for nobody.
-    named.as_str().parse().ok().filter(|&number| number != u32::MAX)
-}
-
-/// `None` for a number without one.
-fn account(option: &str, named: &Account) -> Result<Option<User>, UserError> {
-    let found = match number(named) {
-        Some(number) => return Ok(User::from_uid(Uid::from_raw(number)).ok().flatten()),
-        None => User::from_name(named.as_str()),
-    };
-    match found {
-        Ok(Some(user)) => Ok(Some(user)),
-        Ok(None) | Err(_) => Err(UserError::NoUser(option.to_owned(), named.clone())),
-    }
-}
-
-/// # Errors
-/// There is no such user.
-pub fn user_number(option: &str, named: &Account) -> Result<u32, UserError> {
-    match (account(option, named)?, number(named)) {
-        (Some(user), _) => Ok(user.uid.as_raw()),
-        (None, Some(number)) => Ok(number),
-        (None, None) => Err(UserError::NoUser(option.to_owned(), named.clone())),
-    }
-}
-
-/// # Errors
-/// There is no such group.
-pub fn group_number(option: &str, named: &Account) -> Result<u32, UserError> {
-    if let Some(number) = number(named) {
-        return Ok(number);
-    }
-    match Group::from_name(named.as_str()) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) | Err(_) => Err(UserError::NoGroup(option.to_owned(), named.clone())),
-    }
-}
-
-fn groups_of(option: &str, account: &User, gid: u32) -> Result<Vec<u32>, UserError> {
-    let unknown = |error| UserError::Groups(option.to_owned(), account.name.clone(), error);
-    let name = CString::new(account.name.as_str()).map_err(|_| unknown(nix::Error::EINVAL))?;
-    let groups = getgrouplist(&name, Gid::from_raw(gid)).map_err(unknown)?;
-    Ok(groups.into_iter().map(Gid::as_raw).collect())
-}
-
-fn resource(name: &str) -> Option<Resource> {
-    Some(match name {
-        "as" => Resource::As,
-        "core" => Resource::Core,
-        "cpu" => Resource::Cpu,
-        "data" => Resource::Data,
-        "fsize" => Resource::Fsize,
-        "memlock" => Resource::Memlock,
-        "msgqueue" => Resource::Msgqueue,
-        "nice" => Resource::Nice,
-        "nofile" => Resource::Nofile,
-        "nproc" => Resource::Nproc,
-        "rss" => Resource::Rss,
-        "rtprio" => Resource::Rtprio,
-        "rttime" => Resource::Rttime,
-        "sigpending" => Resource::Sigpending,
-        "stack" => Resource::Stack,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -501,13 +337,6 @@ mod tests {
             (Entries::SERVE, vec![], true),
         ] {
             assert_eq!(asked(entry, &said, is_root), Ok(()));
-        }
-    }
-
-    #[test]
-    fn every_resource_has_its_limit() {
-        for name in settings::values::RESOURCES {
-            assert!(resource(name).is_some(), "{name}");
         }
     }
 
