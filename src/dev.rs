@@ -115,11 +115,11 @@ async fn find_python(pool: &Pool, signals: &mut Signals) -> Result<Option<Interp
             asked = signals.next() => asked,
         };
         if wish != Wish::Reload {
-            info!(pool = pool.settings.pool, signal, "stopping");
+            info!(pool = pool.settings.name, signal, "stopping");
             return Ok(None);
         }
         info!(
-            pool = pool.settings.pool,
+            pool = pool.settings.name,
             signal, "no reload: the start is still under way, nothing is loaded yet"
         );
     }

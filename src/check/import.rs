@@ -17,9 +17,8 @@ use tokio::time::{Instant, interval, sleep_until};
 use super::sockets;
 use crate::config::Pool;
 use crate::config::pools::FilePool;
-use crate::host::Host;
+use crate::pool::Found;
 use crate::pool::generation::{Event, Generation, Order, Plan, What};
-use crate::python::Wanted;
 
 /// Of what an application has printed before it failed: the last lines, which say most.
 const PRINTED_LINES: usize = 20;
@@ -112,13 +111,12 @@ impl Import {
     }
 
     async fn run(&mut self, pool: &Pool, limit: Timeout, mut stopped: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir, &pool.identity);
-        let interpreter = tokio::select! {
-            interpreter = wanted.find() => interpreter?,
+        let found = tokio::select! {
+            found = Found::of(pool) => found?,
             () = is_stopped(&mut stopped) => return Ok(()),
         };
-        self.python = Some(interpreter.to_string());
-        self.untested = interpreter.untested();
+        self.python = Some(found.python);
+        self.untested = found.untested;
         let mut settings = pool.settings.clone();
         settings.workers = 1;
         // One import is enough to know, and what it leaves behind ends with the worker.
@@ -139,12 +137,7 @@ impl Import {
             printed: Some(printed),
         };
         let begun = Instant::now();
-        let generation = Generation::start(
-            1,
-            Host::new(&interpreter, &pool.identity)?.launch(&pool.identity)?,
-            &plan,
-            events,
-        )?;
+        let generation = Generation::start(1, found.host.launch(&pool.identity)?, &plan, events)?;
         let heard = Heard {
             events: received,
             printed: lines,

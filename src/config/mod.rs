@@ -74,7 +74,7 @@ impl Pool {
     pub fn for_file(name: &PoolName, mut layers: Layers) -> Result<Self, ConfigError> {
         add_defaults(&mut layers);
         let mut pool = Self::new(layers, Runs::Here)?;
-        pool.settings.pool = name.as_str().to_owned();
+        pool.settings.name = name.as_str().to_owned();
         pool.settings.log.pool = Some(name.as_str().to_owned());
         pool.settings.allowed_peers = allowed_peers_from_environment()?;
         Ok(pool)
@@ -86,7 +86,7 @@ impl Pool {
     /// Names the option that can't be as it was said.
     pub fn for_file_elsewhere(name: &PoolName, layers: Layers) -> Result<Self, ConfigError> {
         let mut pool = Self::new(layers, Runs::Elsewhere)?;
-        pool.settings.pool = name.as_str().to_owned();
+        pool.settings.name = name.as_str().to_owned();
         Ok(pool)
     }
 
@@ -202,7 +202,7 @@ impl Pool {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         let usual = if layers.entry() == Entries::DEV { 1 } else { cores };
         let settings = Settings {
-            pool: app
+            name: app
                 .name
                 .as_ref()
                 .map_or_else(|| pool_name(&name), |name| PoolName::as_str(name).to_owned()),
@@ -314,7 +314,7 @@ mod tests {
         let pool = listening(&[]).unwrap();
         assert_eq!(pool.settings.limits, Limits::default());
         assert_eq!(
-            (pool.settings.pool.as_str(), pool.settings.threads.get()),
+            (pool.settings.name.as_str(), pool.settings.threads.get()),
             ("mysite", 4)
         );
         assert_eq!((pool.settings.front, pool.socket.mode), (Front::default(), 0o660));

@@ -158,7 +158,7 @@ impl Definition {
     /// Of the pool.
     pub fn name(&self) -> &str {
         match self {
-            Self::Made(pool) => &pool.settings.pool,
+            Self::Made(pool) => &pool.settings.name,
             Self::File(pool) => pool.name.as_str(),
         }
     }
@@ -238,7 +238,7 @@ mod tests {
                     [pool.blog]\napp = \"mysite.wsgi:application\"\nlisten = \":0\"\n";
         let configuration = loaded(text).unwrap();
         let pool = configuration.pools[&"blog".parse().unwrap()].pool().unwrap();
-        assert_eq!((pool.settings.pool.as_str(), pool.settings.threads.get()), ("blog", 2));
+        assert_eq!((pool.settings.name.as_str(), pool.settings.threads.get()), ("blog", 2));
         assert_eq!(*pool.settings.chdir, Path::new("/"));
     }
 

@@ -4,6 +4,7 @@
 pub mod orphans;
 pub mod relay;
 pub mod signals;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use anyhow::Context;
 use contract::log::LogSettings;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::config::pools::{self, Configuration, Definition};
@@ -25,6 +25,7 @@ use crate::service::Service;
 use orphans::Orphans;
 use relay::Relay;
 use signals::{Signals, Wish};
+use tasks::Tasks;
 
 /// What another part of the program may ask.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub struct Manager {
     pools: BTreeMap<String, Entry>,
     /// Were taken out of the file, and may still have requests to finish.
     leaving: Vec<Entry>,
-    running: JoinSet<anyhow::Result<Outcome>>,
+    tasks: Tasks,
     starts: Starts,
     log: Arc<OwnedFd>,
     log_settings: LogSettings,
@@ -71,7 +72,7 @@ impl Manager {
             file: None,
             pools: BTreeMap::new(),
             leaving: Vec::new(),
-            running: JoinSet::new(),
+            tasks: Tasks::default(),
             starts: Starts::new(),
             log: Arc::new(log),
             log_settings,
@@ -136,7 +137,7 @@ impl Manager {
         let status = pool.status();
         let (commands, received) = mpsc::unbounded_channel();
         let name = definition.name().to_owned();
-        self.running.spawn(pool.run(received));
+        self.tasks.spawn(&name, pool.run(received));
         self.pools.insert(name, Entry { definition, commands });
         Ok(status)
     }
@@ -152,18 +153,9 @@ impl Manager {
                 (signal, wish) = self.signals.next() => self.signal(signal, wish),
                 () = self.orphans.next() => self.orphans.reap(),
                 request = next_request(&mut requests) => self.request(request),
-                ended = self.running.join_next() => {
-                    let outcome = match ended {
-                        Some(ended) => ended.context("a pool's task has failed").and_then(|outcome| outcome),
-                        None => Ok(Outcome::Stopped),
-                    };
-                    if self.running.is_empty() {
-                        return outcome;
-                    }
-                    if let Err(error) = outcome {
-                        error!("the other pools go on: {error:#}");
-                    }
-                }
+                end = self.tasks.next_end() => if let Some(outcome) = end {
+                    return outcome;
+                },
             }
         }
     }
@@ -260,7 +252,9 @@ impl Manager {
         }
         info!(file = %path.display(), signal, pools = new.len(), "the file was read again");
         for (name, definition) in new {
-            if let Some(pool) = self.pools.get_mut(&name) {
+            // One that has ended by itself starts anew.
+            let pool = self.pools.get_mut(&name).filter(|pool| !pool.commands.is_closed());
+            if let Some(pool) = pool {
                 pool.become_it(definition, signal, wish);
             } else if let Err(error) = self.start(definition, None, OnFailure::Retry) {
                 error!(pool = name, "it can't be started: {error:#}");

@@ -34,7 +34,8 @@ use crate::users::Identity;
 pub use generation::Order;
 use generation::{Event, Generation, Plan};
 use sockets::Sockets;
-use start::{Found, Prepared, Preparing};
+pub use start::Found;
+use start::{Prepared, Preparing};
 use starts::{Starts, Turn};
 pub use status::Status;
 

@@ -20,6 +20,8 @@ pub struct Found {
     pub host: Host,
     /// Version and path, for messages.
     pub python: String,
+    /// What is to be said of one that is newer than those tested.
+    pub untested: Option<String>,
 }
 
 /// Everything that a generation needs but for its sockets.
@@ -32,6 +34,15 @@ pub struct Prepared {
 pub type Preparing = Pin<Box<dyn Future<Output = anyhow::Result<Prepared>> + Send>>;
 
 impl Found {
+    /// Looks for the Python of this pool.
+    ///
+    /// # Errors
+    /// There is none that fits, or the engine is missing.
+    pub async fn of(pool: &Pool) -> anyhow::Result<Self> {
+        let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir, &pool.identity);
+        Ok(Self::new(&wanted.find().await?, &pool.identity)?)
+    }
+
     /// # Errors
     /// The engine is missing.
     pub fn new(interpreter: &Interpreter, identity: &Identity) -> Result<Self, HostError> {
@@ -43,7 +54,6 @@ impl Found {
             shared = interpreter.shared,
             "Python found"
         );
-        tell_of_untested(interpreter);
         let host = Host::new(interpreter, identity)?;
         match host.hosting() {
             Hosting::Embedded { libpython } => debug!(libpython = %libpython.display(), "Python is embedded"),
@@ -52,17 +62,18 @@ impl Found {
         Ok(Self {
             host,
             python: interpreter.to_string(),
+            untested: interpreter.untested(),
         })
     }
-}
 
-/// Once, however many pools it runs and however often they start.
-fn tell_of_untested(interpreter: &Interpreter) {
-    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let Some(text) = interpreter.untested() else { return };
-    let is_news = TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone());
-    if is_news {
-        info!(python = %interpreter, "{text}");
+    /// Once, however many pools it runs and however often they start.
+    fn tell_if_untested(&self) {
+        static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+        let Some(text) = &self.untested else { return };
+        let is_news = TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone());
+        if is_news {
+            info!(python = self.python, "{text}");
+        }
     }
 }
 
@@ -73,11 +84,9 @@ pub fn prepare(definition: Definition, found: Option<Found>, starts: Starts) -> 
         let pool = definition.pool()?;
         let found = match found {
             Some(found) => found,
-            None => {
-                let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir, &pool.identity);
-                Found::new(&wanted.find().await?, &pool.identity)?
-            }
+            None => Found::of(&pool).await?,
         };
+        found.tell_if_untested();
         Ok(Prepared { turn, pool, found })
     })
 }

@@ -1,21 +1,10 @@
 //! Resource limits: their names, and which of them this process may set.
 
-use std::fmt;
-
 use nix::unistd::Uid;
 use rustix::process::{Resource, getrlimit};
 use settings::values::ResourceLimit;
 
 use super::UserError;
-
-/// `nofile=4096`.
-pub struct Shown<'a>(pub &'a ResourceLimit);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&settings::values::Value::write(self.0).to_string_lossy())
-    }
-}
 
 /// Who is not root may lower hard limits alone.
 ///

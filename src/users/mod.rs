@@ -26,7 +26,7 @@ use tracing::{info, warn};
 
 pub use accounts::{Home, group_number, user_number};
 use accounts::{groups_of, owner};
-use limits::{Shown, check_limit, resource};
+use limits::{check_limit, resource};
 
 /// What a pool's processes put on. What is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -234,7 +234,7 @@ fn served(server: WebServer, servers: &Servers, command: &Command) -> Result<Tex
 
 impl Site {
     fn new(pool: &Pool, options: SiteOptions, accounts: Accounts) -> Result<Self, anyhow::Error> {
-        let name = ascii_name(&pool.settings.pool);
+        let name = ascii_name(&pool.settings.name);
         let listen = pool.listen.clone().map(|listen| match listen.as_slice() {
             [] => vec![Address::Unix(default_socket(&name))],
             _ => listen,

@@ -27,7 +27,7 @@ fn leader_gets_settings_variables_and_descriptors() {
     ]));
     let settings = running.line("settings ");
     for expected in [
-        r#""pool": "blog""#,
+        r#""name": "blog""#,
         r#""app": "app:application""#,
         r#""mount": ["/app", "--mount"]"#,
         r#""pythonpath": ["/srv/lib"]"#,

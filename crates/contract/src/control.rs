@@ -180,7 +180,7 @@ mod tests {
     fn settings(app: String) -> ToLeader {
         let layers = &mut Layers::new(Entries::SERVE);
         ToLeader::Settings(Box::new(Settings {
-            pool: "blog".into(),
+            name: "blog".into(),
             entry: Entry::Pool,
             app,
             chdir: Setting::new("/srv/blog".into(), "--chdir"),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Name of the pool, for logs and process titles.
-    pub pool: String,
+    pub name: String,
     pub entry: Entry,
     /// The application as the administrator typed it: `module:callable`, `module`, `path/to/file.py[:callable]` or
     /// `module:factory()`.

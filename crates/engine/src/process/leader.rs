@@ -98,7 +98,7 @@ impl Leader {
         contract::log::start(&settings.log, contract::log::channel::Sender::new(log));
         // A name for ps and top; nothing depends on it.
         let _ = rustix::thread::set_name(c"wsgi-fpm leader");
-        contract::title::set(&format!("wsgi-fpm: pool {}, leader", settings.pool));
+        contract::title::set(&format!("wsgi-fpm: pool {}, leader", settings.name));
         // Importing the application may take for ever: the supervisor's end must not go unnoticed.
         set_parent_process_death_signal(Some(Signal::KILL))?;
         worker::prepare_paths(py, &settings)?;

@@ -62,7 +62,7 @@ pub fn stillborn(error: &dyn Display) -> ! {
 /// Runs the worker in the process that was forked for it; returns its exit code.
 pub fn run(py: Python<'_>, birth: Birth) -> i32 {
     let number = birth.index + 1;
-    contract::title::set(&format!("wsgi-fpm: pool {}, worker {number}", birth.settings.pool));
+    contract::title::set(&format!("wsgi-fpm: pool {}, worker {number}", birth.settings.name));
     let link = match birth.link.try_clone() {
         Ok(link) => link,
         Err(error) => {
