@@ -20,7 +20,7 @@ bin := "$$DESTDIR$$PREFIX/bin"
 library := "$$DESTDIR$$PREFIX/lib/wsgi-fpm"
 share := "$$DESTDIR$$PREFIX/share/wsgi-fpm"
 
-.PHONY: help run build install install-share dist docs test test-compat test-dist test-containers mutants lint bench clean
+.PHONY: help run build install deb install-share dist docs test test-compat test-dist test-containers mutants lint bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 17
@@ -43,6 +43,8 @@ install: ## install what `make build` made, with manual pages and completions (P
 	ln -sf ../lib/wsgi-fpm/wsgi-fpm $(bin)/wsgi-fpm
 	scripts/pages.sh "$$DESTDIR$$PREFIX/share" $(built)/wsgi-fpm
 	@$(MAKE) --no-print-directory install-share
+# Only where systemd looks for it.
+	@case "$$PREFIX" in /usr | /usr/local) packaging/files.sh "$$DESTDIR" "$$PREFIX" ;; esac
 
 # What is the same on every machine.
 install-share: export DESTDIR := $(DESTDIR)
@@ -62,8 +64,18 @@ install-share:
 # The linker comes from PyPI, so that the program runs with an older C library than this machine's.
 dist: ## make what a release consists of: one file that runs everywhere, in dist/
 	@scripts/tools.sh
-	@scripts/venv.sh $(cache)/dist-venv scripts/dist-requirements.txt
+	@scripts/venv.sh $(cache)/dist-venv scripts/dist-requirements.txt packaging/requirements.txt
 	@scripts/dist.sh $(cache)/dist-venv
+
+# Of the program that `make build` made, for this machine's C library and newer ones; `make dist` makes those for all.
+deb: build ## make packages for Debian and Fedora of what `make build` made, in target/packages/
+	@scripts/venv.sh $(cache)/package-venv packaging/requirements.txt
+	@rm -rf "$$CARGO_TARGET_DIR/packages" && mkdir -p "$$CARGO_TARGET_DIR/packages"
+	@strip --strip-all -o "$$CARGO_TARGET_DIR/packages/wsgi-fpm" $(built)/wsgi-fpm
+	@strip --strip-all -o "$$CARGO_TARGET_DIR/packages/libwsgi_fpm_engine.so" $(built)/libwsgi_fpm_engine.so
+	@scripts/package.sh $(cache)/package-venv "$$CARGO_TARGET_DIR/packages/wsgi-fpm" "$$CARGO_TARGET_DIR/packages" \
+		"$$CARGO_TARGET_DIR/packages/libwsgi_fpm_engine.so"
+	@rm "$$CARGO_TARGET_DIR/packages/wsgi-fpm" "$$CARGO_TARGET_DIR/packages/libwsgi_fpm_engine.so"
 
 # Always all of it: a page that has not changed may link to one that has.
 docs: ## make a site of the documentation; a link that leads nowhere is an error
@@ -111,7 +123,7 @@ lint: ## check formatting, clippy and the examples' syntax
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --test compat --test dist --locked -- -D warnings
 	python3 scripts/check_syntax.py benches examples scripts tests/compat tests/containers
-	for script in scripts/*.sh .ci/run; do bash -n "$$script"; done
+	for script in scripts/*.sh packaging/*.sh packaging/tests/*.sh packaging/deb/* packaging/rpm/* .ci/run; do bash -n "$$script"; done
 
 # Six minutes on a quiet machine; numbers of a busy one mean nothing.
 bench: build ## measure against other servers, in the cases of docs/comparison.md

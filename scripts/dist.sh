@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # dist.sh VENV: makes in dist/ what a release consists of. Whoever builds the same commit gets the same bytes, in whatever folder.
 #
-# VENV has zig, which links against the symbols of an older C library than this machine's (scripts/dist-requirements.txt).
+# VENV has zig, which links against the symbols of an older C library than this machine's (scripts/dist-requirements.txt), and nfpm, which makes packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 022
@@ -108,6 +108,7 @@ mkdir -p "$work"
 program
 tarball
 debug_tarball
+scripts/package.sh "$venv" "$work/wsgi-fpm" "$out"
 checksums
 rm -rf "$work"
 cat "$out/SHA256SUMS"

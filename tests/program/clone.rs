@@ -37,7 +37,7 @@ impl Clone {
         let path = outer.path().join(name).join("clone");
         fs::create_dir_all(&path).unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for part in ["Makefile", "scripts", ".ci", "nginx", "deploy", "apache"] {
+        for part in ["Makefile", "scripts", "packaging", ".ci", "nginx", "deploy", "apache"] {
             let status = Command::new("cp").arg("-R").arg(source.join(part)).arg(&path).status();
             assert!(status.unwrap().success());
         }
@@ -212,6 +212,31 @@ fn installation_goes_into_any_directory() {
     assert!(place.join("share/wsgi-fpm/wsgi_fpm_params").is_file());
     assert!(place.join("share/wsgi-fpm/apache/fcgid.conf").is_file());
     assert!(!clone.path.join("opt").exists() && !clone.outer.path().join("root").exists());
+    assert!(!root.join("etc").exists(), "systemd does not look there");
+
+    // What the administrator has written stays.
+    let file = root.join("etc/wsgi-fpm/wsgi-fpm.toml");
+    let mut text = String::new();
+    for _ in 0..2 {
+        let mut command = clone.command("make");
+        command
+            .args(["install", "PREFIX=/usr/local"])
+            .arg(format!("DESTDIR={}", root.display()));
+        Clone::succeed(command.env("CARGO_TARGET_DIR", &target));
+        let unit = fs::read_to_string(root.join("usr/local/lib/systemd/system/wsgi-fpm.service")).unwrap();
+        assert!(
+            unit.contains("ExecStart=/usr/local/bin/wsgi-fpm serve --config /etc/wsgi-fpm/wsgi-fpm.toml\n"),
+            "{unit}"
+        );
+        let found = fs::read_to_string(&file).unwrap();
+        assert!(
+            found.contains("include = ") && (text.is_empty() || found == text),
+            "{found}"
+        );
+        text = found + "# mine\n";
+        fs::write(&file, &text).unwrap();
+    }
+    assert!(root.join("etc/wsgi-fpm/pools.d/example.toml.disabled").is_file());
 }
 
 /// What pip installs has the interpreter's path in its first line, which can't have a space there.
