@@ -47,6 +47,7 @@ const ENGINE: &[&str] = &[
     "wsgi::input",
     "wsgi::environ",
     "wsgi::respond",
+    "wsgi::admission",
     "wsgi::call",
     "wsgi::app",
     "wsgi",
@@ -138,7 +139,7 @@ const NEVER: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "crates/engine/src/request/exchange.rs",
+        "crates/engine/src/request/exchange",
         &["fastcgi", "crate::connection", "crate::reactor", "crate::wsgi"],
     ),
     (

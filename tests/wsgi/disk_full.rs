@@ -149,6 +149,18 @@ fn upload_is_answered_with_500_when_there_is_no_directory_for_it() {
     expect_failed_read(&gateway, "nowhere", &["/nowhere/at/all", "TMPDIR"]);
 }
 
+#[test]
+fn upload_that_could_not_be_kept_has_failed_for_the_access_log() {
+    let gateway = Gateway::app("input")
+        .flag("--access-log")
+        .variable("TMPDIR", "/nowhere/at/all")
+        .start();
+    gateway.send(&unsized_upload(TOO_MUCH)).error_page(500);
+    gateway
+        .log
+        .wait_for_line(&[" access: ", "path=/echo_all", "status=500", "outcome=Failed"]);
+}
+
 /// Nobody reads the body: that it is lost is nobody's business.
 #[test]
 fn response_is_whole_although_the_body_that_nobody_reads_is_lost() {

@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use contract::log::{Direct, escape, escape_bytes};
 use contract::own::{Own, OwnFd};
@@ -26,21 +26,20 @@ use crate::base::crash::Answers;
 use crate::base::request_id::RequestId;
 use crate::process::access::Access;
 use crate::process::worker;
-use crate::request::carrier::CarrierError;
+use crate::request::carrier::{Carrier, CarrierError};
 use crate::request::exchange::{Exchange, Failure};
+use crate::wsgi::admission::{self, Admitted, Arrived, Known};
 use crate::wsgi::call::{Caller, constants};
 use crate::wsgi::environ::EnvironBuilder;
 use crate::wsgi::errors::Errors;
-use crate::wsgi::forwarded;
-use crate::wsgi::reject::{self, Rejection};
-use crate::wsgi::respond::Outcome;
+use crate::wsgi::reject::Rejection;
+use crate::wsgi::respond::{Answered, Outcome};
 use collector::Collector;
 use streams::{Output, Streams, take_standard_streams};
 use time_limit::TimeLimit;
 use variables::Variables;
 
 const FAILURE: i32 = 1;
-const INTERNAL_ERROR: &str = "500 Internal Server Error";
 
 /// Answers the one request of this process; its exit code (SPEC D8).
 pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
@@ -73,7 +72,7 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     limit.end(py);
     let answered = answered.unwrap_or_else(|refusal| refuse(&output, &request, &refusal));
     if let Some(access) = access {
-        access.log(answered.status, answered.bytes, answered.outcome);
+        access.log(&answered);
     }
     // mod_cgid gives both streams as one socket, and may still be sending a body that nobody has read.
     let (most, longest) = (*settings.limits.drain_bytes, *settings.limits.drain_timeout);
@@ -152,13 +151,6 @@ impl Request {
     }
 }
 
-/// What became of the request.
-struct Answered {
-    status: u16,
-    bytes: u64,
-    outcome: Outcome,
-}
-
 /// Why the request does not reach the application. It was logged.
 enum Refusal {
     /// This side fails.
@@ -204,80 +196,60 @@ fn answer(
         .map(|(name, value)| Ok::<_, Infallible>((name.as_slice(), value.as_slice())));
     let streams = Streams::new(input, Arc::clone(output), &settings.limits, Arc::clone(unread));
     let mut streams = streams.map_err(failed)?;
-    // A body without a length is collected first, so that the application can be told its length (SPEC C46).
-    let collected = match variables::is_chunked(&request.variables) {
-        true => Some(streams.collect(py, &settings.limits.body_timeout)),
-        false => None,
-    };
-    let length = collected
-        .as_ref()
-        .and_then(|collected| collected.as_ref().ok())
-        .copied();
-    let built = environs.build(py, pairs, length);
-    let refused = |rejection: Rejection, path: &[u8]| {
-        rejection.log(&request.name(path), settings);
-        Refusal::Rejected(rejection)
-    };
-    let (environ, facts) = built.map_err(|rejection| refused(rejection, &sent_path))?;
-    let (script_name, path_info) = environs.path();
-    let path = [script_name, path_info].concat();
-    if let Some(access) = &mut access {
-        access.asks_for(facts.method, &path);
-        access.comes_from(&forwarded::remote_address(&environ));
-        access.sent_at(facts.request_start, Duration::ZERO);
-    }
-    match collected {
-        Some(Err(Failure::Carrier(CarrierError::BodyStall(_)))) => return Err(refused(Rejection::BodyTimeout, &path)),
-        Some(Err(Failure::Carrier(CarrierError::Spool(error)))) => {
-            return Err(refused(Rejection::BodyUnkept(error), &path));
+    let mut stalled = false;
+    if variables::is_chunked(&request.variables) {
+        // First, so that the application can be told its length (SPEC C46).
+        match streams.collect(py, &settings.limits.body_timeout) {
+            Ok(()) => {}
+            Err(Failure::Carrier(CarrierError::BodyStall(_))) => stalled = true,
+            Err(Failure::Carrier(error)) => return Err(request.failed(&error)),
+            Err(Failure::App(error)) => return Err(request.failed(&error)),
         }
-        Some(Err(Failure::Carrier(error))) => return Err(request.failed(&error)),
-        Some(Err(Failure::App(error))) => return Err(request.failed(&error)),
-        _ => {}
     }
-    let length = facts.content_length.unwrap_or(0);
-    if settings.limits.body_max.is_exceeded_by(length) {
-        return Err(refused(Rejection::BodyTooLarge, &path));
+    let mut arrived = Arrived::with(streams.body());
+    if stalled {
+        arrived.body_fault = Some(Rejection::BodyTimeout);
     }
-    streams.set_length(length);
-    let exchange = Exchange::new(&settings.limits, 0, Answers::unused());
-    let is_head = facts.method == b"HEAD";
-    let ticket = exchange.begin(Box::new(streams), is_head);
-    limit.runs(&exchange);
+    let mut path = sent_path;
+    let tell = |known: Known<'_, '_>| {
+        if let Some(access) = &mut access {
+            access.knows(&known);
+        }
+        path = known.path.into_owned();
+    };
+    let admitted = admission::admit(py, &mut environs, pairs, arrived, &settings.limits, tell);
     let name = || request.name(&path);
+    let admitted = admitted.map_err(|rejection| {
+        rejection.log(&name(), settings);
+        Refusal::Rejected(rejection)
+    })?;
+    let Admitted { environ, is_head, .. } = &admitted;
+    streams.set_length(admitted.content_length.unwrap_or(0));
+    let exchange = Exchange::new(&settings.limits, 0, Answers::unused());
+    let ticket = exchange.begin(Box::new(streams), *is_head);
+    limit.runs(&exchange);
     let called_at = Instant::now();
-    let called = Caller::new(py, app, settings, None)
-        .call(&environ, ticket, is_head, &name)
+    let answered = Caller::new(py, app, settings, None)
+        .call(environ, ticket, *is_head, &name)
         .map_err(python)?;
     if let Some(access) = access {
         access.called_at(called_at);
     }
     errors.get().flush_partial();
-    Ok(Answered {
-        status: called.status,
-        bytes: called.bytes,
-        outcome: called.outcome,
-    })
+    Ok(answered)
 }
 
 /// Sends a page of the gateway's own.
 fn refuse(output: &Output, request: &Request, refusal: &Refusal) -> Answered {
-    let (status, outcome) = match refusal {
-        Refusal::Failed => (INTERNAL_ERROR, Outcome::Failed),
-        Refusal::Rejected(rejection @ (Rejection::Internal(_) | Rejection::BodyUnkept(_))) => {
-            (rejection.status(), Outcome::Failed)
+    let send = |page: &[u8]| {
+        let sent = output.write_all(page);
+        if let Err(error) = &sent {
+            tracing::info!(%error, "the web server does not take the answer");
         }
-        Refusal::Rejected(rejection) => (rejection.status(), Outcome::Refused),
+        sent.is_ok()
     };
-    let is_head = request.is_head();
-    let page = reject::page(status);
-    let sent = output.write_all(page.answer(is_head));
-    if let Err(error) = &sent {
-        tracing::info!(%error, "the web server does not take the answer");
-    }
-    Answered {
-        status: status[..3].parse().unwrap_or(500),
-        bytes: sent.map_or(0, |()| page.body_length(is_head)),
-        outcome,
+    match refusal {
+        Refusal::Failed => admission::fail(request.is_head(), send),
+        Refusal::Rejected(rejection) => admission::refuse(rejection, request.is_head(), send),
     }
 }

@@ -131,16 +131,13 @@ impl Streams {
         self.body.expected = Some(length);
     }
 
-    /// Receives the whole body, or more of it than is allowed; how much that was.
+    /// Receives the whole body, or as much of it as shows that it is more than is allowed or can't be kept.
     ///
     /// # Errors
-    /// Nothing came for `timeout`, it can't be kept, or a signal handler of the application has raised.
-    pub fn collect(&mut self, py: Python<'_>, timeout: &Setting<Timeout>) -> Result<u64, Failure> {
+    /// Nothing came for `timeout`, or a signal handler of the application has raised.
+    pub fn collect(&mut self, py: Python<'_>, timeout: &Setting<Timeout>) -> Result<(), Failure> {
         let mut progress = Instant::now();
-        while !self.body.complete() && !self.body.too_large {
-            if let Some(error) = self.body.lost.take() {
-                return Err(CarrierError::Spool(error).into());
-            }
+        while !self.body.complete() && !self.body.too_large && self.body.lost.is_none() {
             if self.receive()? {
                 progress = Instant::now();
                 continue;
@@ -157,7 +154,7 @@ impl Streams {
                 Err(_) => return Err(CarrierError::Gone.into()),
             }
         }
-        Ok(self.body.received)
+        Ok(())
     }
 
     /// One piece of `data`; `None` if there is no room now.

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use contract::log::{ACCESS, word};
 
+use crate::wsgi::admission::Known;
+use crate::wsgi::forwarded;
 use crate::wsgi::params::waited;
 use crate::wsgi::reject;
-use crate::wsgi::respond::Outcome;
+use crate::wsgi::respond::{Answered, Outcome};
 
 /// A request that gets a line, while it runs.
 pub struct Access {
@@ -47,9 +49,12 @@ impl Access {
         self.remote = word(remote);
     }
 
-    /// The front server says when it took the request, whose body took `arrival` to come.
-    pub fn sent_at(&mut self, request_start: Option<f64>, arrival: Duration) {
-        self.queue_ms = waited(request_start, arrival).map(|seconds| milliseconds(Duration::from_secs_f64(seconds)));
+    /// The request's params are all right.
+    pub fn knows(&mut self, known: &Known<'_, '_>) {
+        self.asks_for(known.method, &known.path);
+        self.comes_from(&forwarded::remote_address(known.environ));
+        let waited = waited(known.request_start, known.arrival);
+        self.queue_ms = waited.map(|seconds| milliseconds(Duration::from_secs_f64(seconds)));
     }
 
     /// The application was called, at that time, and its response is over.
@@ -57,8 +62,8 @@ impl Access {
         self.in_application = called.elapsed();
     }
 
-    /// `status`: 0 if nothing was sent; `bytes`: of the body.
-    pub fn log(self, status: u16, bytes: u64, outcome: Outcome) {
+    pub fn log(self, answered: &Answered) {
+        let Answered { status, bytes, outcome } = *answered;
         let (status, bytes) = match outcome {
             // Not what the application meant to send.
             Outcome::TimedOut => (504, reject::page(reject::TIMED_OUT).body_length(self.method == "HEAD")),

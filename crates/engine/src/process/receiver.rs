@@ -17,7 +17,6 @@ use crate::process::access::Access;
 use crate::process::thread::{Shared, refuse};
 use crate::reactor::Reactor;
 use crate::wsgi::reject::Rejection;
-use crate::wsgi::respond::Outcome;
 
 pub struct Receiver {
     shared: Arc<Shared>,
@@ -74,9 +73,9 @@ impl Receiver {
             access.comes_from(connection.param(b"REMOTE_ADDR"));
             access
         });
-        let (status, bytes) = refuse(connection, &Rejection::BodyTimeout);
+        let answered = refuse(connection, &Rejection::BodyTimeout);
         if let Some(access) = access {
-            access.log(status, bytes, Outcome::Refused);
+            access.log(&answered);
         }
         self.requests.end();
     }

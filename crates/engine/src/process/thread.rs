@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use contract::limited;
 use contract::log::escape;
@@ -14,8 +14,6 @@ use fastcgi::record::role;
 use fastcgi::{BeginRequest, Pairs};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use settings::values::Timeout;
 
 use crate::base::bell::Bell;
 use crate::base::request_id::RequestId;
@@ -26,13 +24,12 @@ use crate::process::interrupt::take_back;
 use crate::reactor::Next;
 use crate::request::carrier::{Carrier, Ending, Payload};
 use crate::request::exchange::Exchange;
+use crate::wsgi::admission::{self, Admitted, Arrived, Known};
 use crate::wsgi::call::{self, Caller};
-use crate::wsgi::environ::{EnvironBuilder, Facts};
+use crate::wsgi::environ::EnvironBuilder;
 use crate::wsgi::errors::Errors;
-use crate::wsgi::forwarded;
-use crate::wsgi::params::waited;
-use crate::wsgi::reject::{self, Rejection};
-use crate::wsgi::respond::Outcome;
+use crate::wsgi::reject::Rejection;
+use crate::wsgi::respond::{Answered, Outcome};
 
 /// What other threads, the watchdog above all, may see of a serving thread.
 pub struct Station {
@@ -207,49 +204,50 @@ impl Server {
         let request = &self.shared.stations[self.index].request;
         let begin_access = || Access::begin(request.current(), connection.peer());
         let mut access = settings.log.access.then(begin_access);
-        let prepared = lent.map_err(Rejection::from).and_then(|serial| {
-            let access = access.as_mut();
-            let recorder = Recorder { slot, serial, access };
-            prepare(py, &mut self.environs, &mut connection, begin, settings, recorder)
+        let admitted = lent.map_err(Rejection::from).and_then(|serial| {
+            let recorder = Recorder {
+                slot,
+                serial,
+                access: access.as_mut(),
+                has_begun: false,
+            };
+            admit(py, &mut self.environs, &mut connection, begin, settings, recorder)
         });
-        let (status, bytes, outcome) = match prepared {
-            Ok((environ, is_head)) => {
+        let answered = match admitted {
+            Ok(admitted) => {
                 let called = access.as_ref().map(|_| Instant::now());
-                let result = self.call(&environ, connection, is_head);
+                let result = self.call(&admitted, connection);
                 if let (Some(access), Some(called)) = (&mut access, called) {
                     access.called_at(called);
                 }
                 result.unwrap_or_else(|error| {
                     tracing::error!(%error, "no memory for a request");
                     self.station().exchange.abandon();
-                    (0, 0, Outcome::Failed)
+                    Answered {
+                        status: 0,
+                        bytes: 0,
+                        outcome: Outcome::Failed,
+                    }
                 })
             }
             Err(rejection) => {
                 rejection.log(&self.request_name(), &self.shared.settings);
-                let (status, bytes) = refuse(connection, &rejection);
-                (status, bytes, Outcome::Refused)
+                refuse(connection, &rejection)
             }
         };
         self.errors.get().flush_partial();
         forked::end_child();
         if let Some(access) = access {
-            access.log(status, bytes, outcome);
+            access.log(&answered);
         }
         self.end_request(py);
     }
 
-    fn call(
-        &mut self,
-        environ: &Bound<'_, PyDict>,
-        connection: Box<Connection>,
-        is_head: bool,
-    ) -> PyResult<(u16, u64, Outcome)> {
+    fn call(&mut self, admitted: &Admitted<'_>, connection: Box<Connection>) -> PyResult<Answered> {
         let station = &self.shared.stations[self.index];
-        let ticket = station.exchange.begin(connection, is_head);
+        let ticket = station.exchange.begin(connection, admitted.is_head);
         let request = || request_name(&self.shared, station);
-        let called = self.caller.call(environ, ticket, is_head, &request)?;
-        Ok((called.status, called.bytes, called.outcome))
+        self.caller.call(&admitted.environ, ticket, admitted.is_head, &request)
     }
 
     fn request_name(&self) -> String {
@@ -286,91 +284,66 @@ struct Recorder<'a> {
     slot: &'a Slot,
     serial: u64,
     access: Option<&'a mut Access>,
+    has_begun: bool,
 }
 
 impl Recorder<'_> {
+    fn knows(&mut self, known: &Known<'_, '_>) {
+        self.begin(known.method, &known.path);
+        if let Some(access) = &mut self.access {
+            access.knows(known);
+        }
+    }
+
+    /// Nothing of the request is certain to be right: as much as can be read.
+    fn guesses(&mut self, connection: &Connection) {
+        let (method, path) = connection.method_and_path();
+        self.begin(method, &path);
+        if let Some(access) = &mut self.access {
+            access.asks_for(method, &path);
+            access.comes_from(connection.param(b"REMOTE_ADDR"));
+        }
+    }
+
     fn begin(&mut self, method: &[u8], path: &[u8]) {
         self.slot.begin(now_ms(), self.serial, method, path);
-        if let Some(access) = &mut self.access {
-            access.asks_for(method, path);
-        }
+        self.has_begun = true;
     }
 }
 
-/// The environ of a request that may run, and whether it is for a head only.
-fn prepare<'py>(
+/// Whether the request that the connection has brought may run.
+fn admit<'py>(
     py: Python<'py>,
     environs: &mut EnvironBuilder,
     connection: &mut Connection,
     begin: BeginRequest,
     settings: &Settings,
     mut recorder: Recorder<'_>,
-) -> Result<(Bound<'py, PyDict>, bool), Rejection> {
-    let limits = &settings.limits;
-    if connection.params_too_large() {
-        recorder.begin(b"", b"");
-        return Err(Rejection::params_too_large(
-            "more bytes of params than",
-            &limits.params_bytes,
-        ));
-    }
-    let body_length = connection.body().ended.then_some(connection.body().received);
-    let too_large = connection.body().too_large;
-    let lost = connection.body().lost.take();
-    let arrival = connection.body_took();
-    let (environ, facts) = match environs.build(py, Pairs::new(connection.params()), body_length) {
-        Ok(built) => built,
-        Err(rejection) => {
-            // Nothing of it is certain to be right: as much as can be read.
-            let (method, path) = connection.method_and_path();
-            recorder.begin(method, &path);
-            if let Some(access) = recorder.access {
-                access.comes_from(connection.param(b"REMOTE_ADDR"));
-            }
-            return Err(rejection);
-        }
+) -> Result<Admitted<'py>, Rejection> {
+    let arrived = Arrived {
+        params_too_large: connection.params_too_large(),
+        other_role: (begin.role != role::RESPONDER).then_some(begin.role),
+        queued: Some(connection.body_took()),
+        ..Arrived::with(connection.body())
     };
-    let (script_name, path_info) = environs.path();
-    let is_head = facts.method == b"HEAD";
-    if script_name.is_empty() {
-        recorder.begin(facts.method, path_info);
-    } else {
-        recorder.begin(facts.method, &[script_name, path_info].concat());
+    let pairs = Pairs::new(connection.params());
+    let tell = |known: Known<'_, 'py>| recorder.knows(&known);
+    let admitted = admission::admit(py, environs, pairs, arrived, &settings.limits, tell);
+    if !recorder.has_begun {
+        recorder.guesses(connection);
     }
-    if let Some(access) = recorder.access {
-        access.comes_from(&forwarded::remote_address(&environ));
-        access.sent_at(facts.request_start, arrival);
+    if let Ok(admitted) = &admitted {
+        let body = connection.body();
+        body.expected = admitted.content_length;
+        if body.surplus() {
+            connection::log_surplus();
+        }
     }
-    if begin.role != role::RESPONDER {
-        return Err(Rejection::UnknownRole(begin.role));
-    }
-    let content_length = facts.content_length;
-    if too_large || content_length.is_some_and(|length| limits.body_max.is_exceeded_by(length)) {
-        return Err(Rejection::BodyTooLarge);
-    }
-    if let Some(error) = lost {
-        return Err(Rejection::BodyUnkept(error));
-    }
-    if has_waited_too_long(&facts, arrival, *limits.queue_timeout) {
-        return Err(Rejection::Overloaded);
-    }
-    connection.body().expected = content_length;
-    if connection.body().surplus() {
-        connection::log_surplus();
-    }
-    Ok((environ, is_head))
+    admitted
 }
 
-/// SPEC E5.
-fn has_waited_too_long(facts: &Facts<'_>, arrival: Duration, limit: Timeout) -> bool {
-    let Some(limit) = limit.duration() else { return false };
-    waited(facts.request_start, arrival).is_some_and(|waited| waited > limit.as_secs_f64())
-}
-
-/// Answers instead of the application; status, and the size of the page's body.
-pub fn refuse(mut connection: Box<Connection>, rejection: &Rejection) -> (u16, u64) {
-    let code = rejection.code();
-    let page = reject::page(rejection.status());
+/// Answers instead of the application.
+pub fn refuse(mut connection: Box<Connection>, rejection: &Rejection) -> Answered {
     let ending = match rejection {
         Rejection::UnknownRole(_) => Ending::UnknownRole,
         _ => Ending::Complete { app_status: 0 },
@@ -378,12 +351,13 @@ pub fn refuse(mut connection: Box<Connection>, rejection: &Rejection) -> (u16, u
     if rejection.closes() {
         connection.close_after_response();
     }
-    // A peer that doesn't take a few hundred bytes at once isn't waited for.
     let is_head = connection.param(b"REQUEST_METHOD") == b"HEAD";
-    let sent = connection.send(&mut Payload::new(&[page.answer(is_head)]), Some(ending));
-    if !matches!(sent, Ok(true)) {
-        return (code, 0);
-    }
-    connection.done();
-    (code, page.body_length(is_head))
+    // A peer that doesn't take a few hundred bytes at once isn't waited for.
+    admission::refuse(rejection, is_head, |page| {
+        let has_left = matches!(connection.send(&mut Payload::new(&[page]), Some(ending)), Ok(true));
+        if has_left {
+            connection.done();
+        }
+        has_left
+    })
 }

@@ -12,7 +12,7 @@ use super::file_wrapper::FileWrapper;
 use super::head::HeadRules;
 use super::input::Input;
 use super::lenient::Leniency;
-use super::respond::{Outcome, Responder};
+use super::respond::{Answered, Responder};
 use super::response::Response;
 use super::start_response::StartResponse;
 use crate::request::body;
@@ -53,15 +53,6 @@ pub struct Caller {
     spare: Vec<u8>,
 }
 
-/// What became of a request.
-pub struct Called {
-    /// 0 if no head was sent.
-    pub status: u16,
-    /// Body bytes that were sent.
-    pub bytes: u64,
-    pub outcome: Outcome,
-}
-
 impl Caller {
     /// `board`: that of all threads that serve the application.
     pub fn new(py: Python<'_>, app: Py<PyAny>, settings: &Settings, board: Option<Arc<Scoreboard>>) -> Self {
@@ -86,7 +77,7 @@ impl Caller {
         ticket: Ticket,
         is_head: bool,
         request: &dyn Fn() -> String,
-    ) -> PyResult<Called> {
+    ) -> PyResult<Answered> {
         let py = environ.py();
         let input = Bound::new(py, Input::new(ticket.clone()))?;
         environ.set_item(&self.input_key, &input)?;
@@ -110,6 +101,6 @@ impl Caller {
             self.leniency.tell(untold, request);
         }
         self.spare = spare;
-        Ok(Called { status, bytes, outcome })
+        Ok(Answered { status, bytes, outcome })
     }
 }

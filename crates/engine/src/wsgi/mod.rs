@@ -2,6 +2,7 @@
 //!
 //! Knows exchanges; neither FastCGI nor sockets.
 
+pub mod admission;
 pub mod app;
 pub mod call;
 pub mod environ;

@@ -11,6 +11,8 @@ use crate::request::body;
 
 /// What the watchdog answers for a request that runs too long (SPEC E4).
 pub const TIMED_OUT: &str = "504 Gateway Timeout";
+/// What is answered when this side fails.
+pub const FAILED: &str = "500 Internal Server Error";
 
 /// Why a request isn't given to the application.
 #[derive(Debug)]
@@ -47,13 +49,8 @@ impl Rejection {
             Self::BodyUnkept(error) if body::is_no_space(error) => "507 Insufficient Storage",
             Self::NotFound => "404 Not Found",
             Self::Overloaded => "503 Service Unavailable",
-            Self::UnknownRole(_) | Self::BodyUnkept(_) | Self::Internal(_) => "500 Internal Server Error",
+            Self::UnknownRole(_) | Self::BodyUnkept(_) | Self::Internal(_) => FAILED,
         }
-    }
-
-    /// The number in the status.
-    pub fn code(&self) -> u16 {
-        self.status()[..3].parse().unwrap_or(500)
     }
 
     /// Whether the connection can't be trusted or isn't worth keeping afterwards (SPEC E9).
@@ -116,6 +113,11 @@ impl From<PyErr> for Rejection {
     fn from(error: PyErr) -> Self {
         Self::Internal(error)
     }
+}
+
+/// The number in a status.
+pub fn code(status: &str) -> u16 {
+    status.get(..3).and_then(|code| code.parse().ok()).unwrap_or(500)
 }
 
 /// A whole response of the gateway's own.

@@ -30,6 +30,15 @@ pub enum Outcome {
     TimedOut,
 }
 
+/// What became of a request.
+pub struct Answered {
+    /// 0 if no head was sent.
+    pub status: u16,
+    /// Body bytes that were sent.
+    pub bytes: u64,
+    pub outcome: Outcome,
+}
+
 const COMPLETE: Option<Ending> = Some(Ending::Complete { app_status: 0 });
 const FAILED: Option<Ending> = Some(Ending::Complete { app_status: 1 });
 /// Empty blocks that an application may give after its response is complete: more than any middleware adds.
