@@ -63,7 +63,8 @@ is_page() { [ "$(page)" = "a page" ]; }
 cp -a "$from" "$root"
 rm -f "$root/etc/resolv.conf"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
-once sh -c 'apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
+# Copies of a distribution that are not renewed any more will do.
+once sh -c 'apt-get -q -o Acquire::Check-Valid-Until=false update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
     systemd systemd-sysv dbus python3 nginx-light curl man-db procps' >"$directory/apt.log" 2>&1 || { cat "$directory/apt.log"; exit 1; }
 cp "$deb" "$root/root/first.deb"
 higher 1
