@@ -26,6 +26,7 @@ failed=0
 summary=()
 for crate in "${crates[@]}"; do
     out=target/mutated/$crate
+    mkdir -p "$out"
     # 2: it has missed some, 3: some ran out of time; whether that is too many is said below.
     status=0
     cargo mutants --package "$crate" --output "$out" "$@" || status=$?

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use contract::log::channel::{self, Received, Receiver, Sender};
-use contract::log::{LogSettings, lost, notice};
+use contract::log::{self, LogSettings, notice};
 use contract::own::Own;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, write};
@@ -49,7 +49,7 @@ impl Relay {
 
     fn to(output: OwnedFd, format: Format) -> io::Result<Self> {
         let (sending, receiver) = channel::pair()?;
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(format));
         let (writing, written) = mpsc::channel();
         let end = Arc::clone(&queue);
         thread::Builder::new()
@@ -79,21 +79,53 @@ impl Drop for Relay {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
+    format: Format,
     events: Vec<u8>,
-    /// Number of events that did not fit in, or did not get here.
+    /// Number of events behind these that did not fit in, or did not get here.
     lost: u64,
     ended: bool,
 }
 
+impl Waiting {
+    fn add(&mut self, events: &[u8]) {
+        if self.events.len() + events.len() > LONGEST_QUEUE {
+            self.lost += lines(events);
+            return;
+        }
+        self.tell_lost();
+        self.events.extend_from_slice(events);
+    }
+
+    /// What was lost is told in its place: behind what came before it, in front of what comes after it.
+    fn tell_lost(&mut self) {
+        let lost = std::mem::take(&mut self.lost);
+        if lost > 0 {
+            self.events.extend_from_slice(log::lost(self.format, lost).as_bytes());
+        }
+    }
+}
+
 impl Queue {
+    fn new(format: Format) -> Self {
+        Self {
+            waiting: Mutex::new(Waiting {
+                format,
+                events: Vec::new(),
+                lost: 0,
+                ended: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,10 +137,7 @@ impl Queue {
             let received = receiver.receive();
             let mut waiting = self.lock();
             match received {
-                Received::Events(events) if waiting.events.len() + events.len() <= LONGEST_QUEUE => {
-                    waiting.events.extend_from_slice(events);
-                }
-                Received::Events(events) => waiting.lost += lines(events),
+                Received::Events(events) => waiting.add(events),
                 Received::Lost(events) => waiting.lost += events,
                 Received::Nothing => break,
                 Received::End => {
@@ -123,17 +152,18 @@ impl Queue {
         filled
     }
 
-    /// Waits for events; they take the place of `events`. `None` at the end; else how many were lost behind them.
-    fn take(&self, events: &mut Vec<u8>) -> Option<u64> {
+    /// Waits for events; they take the place of `events`. Whether there are any: none come after the end.
+    fn take(&self, events: &mut Vec<u8>) -> bool {
         let mut waiting = self.lock();
         while waiting.events.is_empty() && waiting.lost == 0 {
             if waiting.ended {
-                return None;
+                return false;
             }
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
+        waiting.tell_lost();
         std::mem::swap(&mut waiting.events, events);
-        Some(std::mem::take(&mut waiting.lost))
+        true
     }
 }
 
@@ -182,10 +212,7 @@ impl Writer {
 
     fn run(&mut self, queue: &Queue) {
         let mut events = Vec::new();
-        while let Some(lost) = queue.take(&mut events) {
-            if lost > 0 {
-                events.extend_from_slice(self::lost(self.format, lost).as_bytes());
-            }
+        while queue.take(&mut events) {
             self.write(&events);
             events.clear();
             events.shrink_to(KEPT);
@@ -243,7 +270,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::io::Read;
+    use std::io::{BufRead, BufReader, Read};
     use std::time::Instant;
 
     use contract::log::Sink;
@@ -266,6 +293,14 @@ mod tests {
         assert!((0..20_000).map(line).collect::<String>() == text);
     }
 
+    /// How many lines the log says were lost; `None` of another line.
+    fn told(line: &str) -> Option<usize> {
+        let (_, rest) = line.split_once(" WARN contract::log: ")?;
+        let (number, rest) = rest.split_once(' ').unwrap();
+        assert_eq!(rest, "lines of the log were lost since nobody read it");
+        Some(number.parse().unwrap())
+    }
+
     #[test]
     fn log_that_nobody_reads_loses_lines_and_says_how_many() {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -275,24 +310,58 @@ mod tests {
         const SENT: usize = 150_000;
         (0..SENT).for_each(|number| sender.write(line(number).as_bytes()));
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-        let reading = thread::spawn(|| io::read_to_string(reader).unwrap());
-        thread::sleep(10 * NAP);
+        let (lines, read) = mpsc::channel();
+        thread::spawn(move || {
+            let mut reader = BufReader::new(reader).lines();
+            reader.try_for_each(|line| lines.send(line.unwrap()))
+        });
+        // On a busy machine the first of these may be lost, too. Behind one that got through there is room.
+        let (mut text, mut more) = (Vec::new(), 0);
+        while text.last().is_none_or(|line| line != "more") {
+            assert!(start.elapsed() < Duration::from_secs(60), "{:?}", text.last());
+            sender.write(b"more\n");
+            more += 1;
+            while let Ok(line) = read.recv_timeout(2 * NAP) {
+                text.push(line);
+                if text.last().is_some_and(|line| line == "more") {
+                    break;
+                }
+            }
+        }
         sender.write(b"behind it\n");
-        drop(relay);
-        let text = reading.join().unwrap();
-        let whole = text.lines().filter(|line| !line.contains(' ')).count();
-        let told: Vec<_> = text.lines().filter(|line| line.contains(' ')).collect();
-        assert!(whole >= LONGEST_QUEUE / 100, "{whole}");
-        let [told @ .., "behind it"] = told.as_slice() else {
-            panic!("{told:?}")
+        drop((sender, relay));
+        text.extend(read);
+        assert_eq!(text.pop().unwrap(), "behind it");
+        let lost: Vec<_> = text.iter().filter_map(|line| told(line)).collect();
+        assert!(!lost.is_empty());
+        assert_eq!(text.len() - lost.len() + lost.iter().sum::<usize>(), SENT + more);
+    }
+
+    #[test]
+    fn four_mebibytes_wait_for_a_reader_and_what_is_lost_is_told_in_its_place() {
+        let (sending, mut receiver) = channel::pair().unwrap();
+        let sender = Sender::new(Own::new(sending));
+        let queue = Queue::new(Format::Text);
+        let mut after = |more: &[&str]| {
+            let long = "x".repeat(1023) + "\n";
+            let all = [long.as_str(); LONGEST_QUEUE / 1024 - 1];
+            for event in all.iter().chain(more) {
+                sender.write(event.as_bytes());
+                assert_eq!(queue.fill(&mut receiver), Filled::Something);
+            }
+            let mut events = Vec::new();
+            assert!(queue.take(&mut events));
+            let text = String::from_utf8(events).unwrap();
+            text.strip_prefix(&all.concat()).unwrap().to_owned()
         };
-        let lost = |line: &&str| {
-            let (_, rest) = line.split_once(" WARN contract::log: ").unwrap();
-            let (number, rest) = rest.split_once(' ').unwrap();
-            assert_eq!(rest, "lines of the log were lost since nobody read it");
-            number.parse::<usize>().unwrap()
+        let [fits, too_long] = [1024, 1025].map(|length| "y".repeat(length - 1) + "\n");
+        assert_eq!(after(&[&fits]), fits);
+        let text = after(&[&too_long, &too_long, "short\n", &fits]);
+        let [first, "short", last] = text.lines().collect::<Vec<_>>()[..] else {
+            panic!("{text}")
         };
-        assert_eq!(told.iter().map(lost).sum::<usize>() + whole, SENT);
+        assert_eq!((told(first), told(last)), (Some(2), Some(1)));
+        assert_eq!(after(&[]), "", "nothing is told twice");
     }
 
     #[test]

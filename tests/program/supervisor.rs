@@ -205,12 +205,13 @@ fn application_that_can_not_be_shared_is_loaded_by_the_workers_until_it_changes(
 #[test]
 fn second_reload_replaces_one_that_is_not_ready() {
     let stage = Stage::new();
-    let running = Running::spawn(stage.serve(&[]));
+    let running = Running::spawn(stage.serve(&["--log-level=debug"]));
     running.line(" ready ");
-    stage.behave("late stubborn");
-    running.signal(Signal::HUP);
-    running.line("reason=\"SIGHUP\"");
     stage.behave("late");
+    let mark = running.log.mark();
+    running.signal(Signal::HUP);
+    // Before that there is nothing to be replaced: what is being prepared is prepared anew, and becomes number 2.
+    assert_eq!(field(&running.line_after(mark, "leader started"), "generation"), 2);
     let mark = running.log.mark();
     running.signal(Signal::USR2);
     running.line_after(mark, "reason=\"SIGUSR2\"");
