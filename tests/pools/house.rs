@@ -147,6 +147,14 @@ impl House {
         found.unwrap_or_else(|| panic!("no {field} in {text}"))
     }
 
+    /// Waits until it says so: the old generation may answer a request or two after the new one is ready.
+    #[track_caller]
+    pub fn wait_who(&self, pool: &str, field: &str, expected: impl Fn(&str) -> bool) {
+        until(&format!("{pool} says another {field}"), SOON, || {
+            expected(&self.who(pool, field))
+        });
+    }
+
     /// Stops gently.
     #[track_caller]
     pub fn stop(&mut self) -> ExitStatus {

@@ -26,7 +26,7 @@ fn only_what_has_changed_is_touched() {
     house.wait_for(mark, &[" ready ", "pool=\"comes\""]);
     house.wait_for(mark, &[" ready ", "pool=\"changes\""]);
     house.wait_for(mark, &["stopped", "pool=\"goes\""]);
-    assert_eq!(house.who("changes", "mark"), "new");
+    house.wait_who("changes", "mark", |mark| mark == "new");
     assert_eq!(house.who("stays", "pid"), leader);
     house.get("comes", "/");
     house.wait_gone("goes");
@@ -47,7 +47,7 @@ fn changed_env_file_is_a_change_of_its_pool() {
     std::fs::write(&secrets, "MARK=newer\n").unwrap();
     let mark = house.reload(&pools);
     house.wait_for(mark, &[" ready ", "pool=\"one\""]);
-    assert_eq!(house.who("one", "mark"), "newer");
+    house.wait_who("one", "mark", |mark| mark == "newer");
     assert_eq!(house.who("two", "pid"), untouched);
 }
 
@@ -83,7 +83,7 @@ fn sigusr2_loads_every_application_anew() {
     house.signal(Signal::USR2);
     for (name, leader) in ["one", "two"].into_iter().zip(leaders) {
         house.wait_for(mark, &[" ready ", &format!("pool=\"{name}\"")]);
-        assert_ne!(house.who(name, "pid"), leader);
+        house.wait_who(name, "pid", |pid| pid != leader);
     }
 }
 
@@ -109,7 +109,7 @@ fn listeners_are_kept_where_the_address_is_the_same() {
     let mark = house.reload(&[more]);
     house.wait_for(mark, &[" ready ", "pool=\"one\""]);
     waiting.exchange(&Request::get("/")).ok();
-    assert_eq!(house.who("one", "mark"), "new");
+    house.wait_who("one", "mark", |mark| mark == "new");
     let second = Raw::connect(&house.socket("two"))
         .unwrap()
         .exchange(&Request::get("/"))
@@ -173,7 +173,7 @@ fn no_request_fails_while_pools_are_changed_added_removed_and_left_alone() {
         over.store(true, Ordering::Relaxed);
     });
     assert!(answered.load(Ordering::Relaxed) > 100);
-    assert_eq!(house.who("changes", "mark"), "5");
+    house.wait_who("changes", "mark", |mark| mark == "5");
 }
 
 #[test]

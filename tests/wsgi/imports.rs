@@ -197,7 +197,7 @@ fn what_an_import_prints_is_logged_at_once_and_once() {
             .spawn();
         gateway.log.wait_for_line(&["printed at once"]);
         fs::write(&go_on, "").unwrap();
-        gateway.log.wait_for_line(&["pool: ready"]);
+        gateway.log.wait_for_line(&[" ready ", "leader="]);
         let first = worker_of(&gateway);
         kill_process(first, Signal::KILL).unwrap();
         until("another worker serves", SOON, || {
@@ -242,7 +242,7 @@ fn import_that_takes_long_is_said_to_go_on() {
     gateway
         .log
         .wait_for_line(&["imports is still being imported, for 5 s so far"]);
-    gateway.log.wait_for_line(&["pool: ready"]);
+    gateway.log.wait_for_line(&[" ready ", "leader="]);
     gateway.get("/hello").ok();
 }
 
