@@ -125,3 +125,23 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_is_broken_between_words_where_the_next_one_does_not_fit() {
+        for (width, expected) in [
+            (5, &["aa bb", "cc"][..]),
+            (4, &["aa", "bb", "cc"]),
+            (1, &["aa", "bb", "cc"]),
+            (8, &["aa bb cc"]),
+        ] {
+            assert_eq!(wrap("aa  bb\ncc", width), expected, "{width}");
+        }
+        // Characters, not bytes.
+        assert_eq!(wrap("\u{e9}\u{e9} \u{e9}\u{e9}", 5).len(), 1);
+        assert_eq!(wrap("", 5), [""; 0]);
+    }
+}

@@ -318,6 +318,20 @@ mod tests {
     }
 
     #[test]
+    fn line_that_fits_in_behind_others_does_not_wait_for_an_empty_page() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        fcntl_setpipe_size(&writer, AT_ONCE).unwrap();
+        let log = Direct::new(Own::new(writer.into()), Format::Text);
+        // Whoever asks (poll) is told that the pipe is full as soon as its only page is in use.
+        log.write(b"one\n");
+        log.write(b"two\n");
+        drop(log);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "one\ntwo\n");
+    }
+
+    #[test]
     fn line_that_was_read_in_part_waits_longer_for_its_rest() {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let log = Direct::new(Own::new(writer.into()), Format::Text);
