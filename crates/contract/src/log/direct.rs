@@ -408,6 +408,14 @@ mod tests {
     }
 
     #[test]
+    fn device_that_has_room_gets_every_line() {
+        let device = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+        let log = Direct::new(Own::new(device.into()), Format::Text);
+        flood(&log, 100);
+        assert_eq!(log.lost.load(Relaxed), 0);
+    }
+
+    #[test]
     fn full_disk_loses_lines_and_no_more() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let log = Direct::new(Own::new(full.into()), Format::Text);

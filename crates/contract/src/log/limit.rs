@@ -166,6 +166,22 @@ mod tests {
     }
 
     #[test]
+    fn kind_that_has_left_out_nothing_in_this_second_owes_nothing() {
+        if !is_in_a_process() {
+            let this = "kind_that_has_left_out_nothing_in_this_second_owes_nothing";
+            in_a_process(&format!("log::limit::tests::{this}"), &[]);
+            return;
+        }
+        static LIMIT: Limit = Limit::new("few tests");
+        LIMIT.owe();
+        assert!(is_owing());
+        LIMIT.seen.store(PASSING, Relaxed);
+        LIMIT.since_ms.store(now_ms(), Relaxed);
+        report();
+        assert!(!is_owing());
+    }
+
+    #[test]
     fn what_was_left_out_is_owed_until_it_is_said() {
         static LIMIT: Limit = Limit::new("more tests");
         let passed = (0..25).filter(|_| LIMIT.pass()).count();
