@@ -122,7 +122,7 @@ lint: ## check formatting, clippy and the examples' syntax
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --test compat --test dist --locked -- -D warnings
-	python3 scripts/check_syntax.py benches examples scripts tests/compat tests/containers
+	python3 scripts/check_syntax.py benches examples python scripts tests/compat tests/containers
 	for script in scripts/*.sh packaging/*.sh packaging/tests/*.sh packaging/deb/* packaging/rpm/* .ci/run; do bash -n "$$script"; done
 
 # Six minutes on a quiet machine; numbers of a busy one mean nothing.

@@ -46,11 +46,17 @@ build() {
     PATH=$venv/bin:$PATH cargo-zigbuild "$command" --quiet --locked --profile dist --target "$target.$glibc" "$@"
 }
 
+build_id() {
+    local id
+    id=$(readelf -n "$1" | sed -n 's/^ *Build ID: //p')
+    [ -n "$id" ] || fail "$1 has no build id"
+    echo "$id"
+}
+
 # stripped FILE TO: FILE without what only a debugger needs, which goes into $work/debug under the build id.
 stripped() {
     local file=$1 to=$2 id
-    id=$(readelf -n "$file" | sed -n 's/^ *Build ID: //p')
-    [ -n "$id" ] || fail "$file has no build id"
+    id=$(build_id "$file")
     local debug=$work/debug/.build-id/${id:0:2}/${id:2}.debug
     mkdir -p "$(dirname "$debug")"
     objcopy --only-keep-debug "$file" "$debug"
@@ -58,15 +64,23 @@ stripped() {
     objcopy --strip-all "$file" "$to"
 }
 
-# The one file: $work/wsgi-fpm, with the engine inside.
+# The one file: $work/wsgi-fpm, with the engine inside. $engine is the same engine as a file: where that is installed in
+# ../lib/wsgi-fpm, the program takes it from there, which is quicker.
 program() {
-    local built=${CARGO_TARGET_DIR:-target}/$target/dist
+    local built=${CARGO_TARGET_DIR:-target}/$target/dist id
     # A thread that Python ends is unwound by libgcc_s, through frames of the engine: those must not ask another unwinder, which
     # zig would put into it.
     build rustc -p engine --lib -- -C link-arg="$(cc -print-file-name=libgcc_s.so.1)"
-    stripped "$built/libwsgi_fpm_engine.so" "$work/libwsgi_fpm_engine.so"
-    WSGI_FPM_EMBED_ENGINE=$work/libwsgi_fpm_engine.so build zigbuild -p wsgi-fpm --features embedded-engine
+    id=$(build_id "$built/libwsgi_fpm_engine.so")
+    engine=$work/engine-$id.so
+    stripped "$built/libwsgi_fpm_engine.so" "$engine"
+    WSGI_FPM_EMBED_ENGINE=$engine WSGI_FPM_EMBED_ENGINE_ID=$id build zigbuild -p wsgi-fpm --features embedded-engine
     stripped "$built/wsgi-fpm" "$work/wsgi-fpm"
+}
+
+# What is inside the program besides our source: $work/LICENSES-OF-DEPENDENCIES.
+licences() {
+    "$venv/bin/python" scripts/licences.py "$target" >"$work/LICENSES-OF-DEPENDENCIES"
 }
 
 # pack NAME: the folder $work/NAME as dist/NAME.tar.gz.
@@ -78,11 +92,12 @@ pack() {
 # What goes anywhere: tar --directory /usr/local --strip-components 1 --extract --file ...
 tarball() {
     local name=wsgi-fpm-$version-${target%%-*}-linux
-    mkdir -p "$work/$name/bin" "$work/$name/share/doc/wsgi-fpm"
+    mkdir -p "$work/$name/bin" "$work/$name/lib/wsgi-fpm" "$work/$name/share/doc/wsgi-fpm"
     install -m 755 "$work/wsgi-fpm" "$work/$name/bin/"
+    install -m 644 "$engine" "$work/$name/lib/wsgi-fpm/"
     make --no-print-directory --silent install-share DESTDIR="$work/$name" PREFIX=
     scripts/pages.sh "$work/$name/share" "$work/wsgi-fpm"
-    install -m 644 README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT "$work/$name/share/doc/wsgi-fpm/"
+    install -m 644 README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT "$work/LICENSES-OF-DEPENDENCIES" "$work/$name/share/doc/wsgi-fpm/"
     pack "$name"
 }
 
@@ -91,6 +106,17 @@ debug_tarball() {
     local name=wsgi-fpm-$version-${target%%-*}-linux-debug
     mv "$work/debug" "$work/$name"
     pack "$name"
+}
+
+# For pip: the same program, and the same engine beside it.
+wheel() {
+    "$venv/bin/python" python/backend.py "$out" --platform "manylinux_${glibc/./_}_${target%%-*}" \
+        --program "$work/wsgi-fpm" --engine "$engine" --licences "$work/LICENSES-OF-DEPENDENCIES"
+}
+
+# For pip where Rust is.
+sdist() {
+    "$venv/bin/python" python/backend.py "$out"
 }
 
 checksums() {
@@ -106,9 +132,12 @@ same_everywhere
 rm -rf "$out"
 mkdir -p "$work"
 program
+licences
 tarball
 debug_tarball
-scripts/package.sh "$venv" "$work/wsgi-fpm" "$out"
+wheel
+sdist
+scripts/package.sh "$venv" "$work/wsgi-fpm" "$out" "$engine" "$work/LICENSES-OF-DEPENDENCIES"
 checksums
 rm -rf "$work"
 cat "$out/SHA256SUMS"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# package.sh VENV PROGRAM OUT [ENGINE]: the deb and the rpm of PROGRAM in OUT. The same program makes the same bytes.
+# package.sh VENV PROGRAM OUT [ENGINE [LICENCES]]: the deb and the rpm of PROGRAM in OUT. The same program makes the same bytes.
 #
-# VENV has nfpm (packaging/requirements.txt). ENGINE: the engine's file, for a program that does not have it inside.
+# VENV has nfpm (packaging/requirements.txt). ENGINE: engine-BUILDID.so of a program that has the same inside and is quicker with the
+# file; any other name is that of the engine of a program that does not have it inside. LICENCES: those of dependencies, a file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 022
@@ -11,6 +12,7 @@ venv=$1
 program=$2
 out=$3
 engine=${4:-}
+licences=${5:-}
 
 fail() {
     echo "wsgi-fpm: $*" >&2
@@ -36,7 +38,9 @@ trap 'rm -rf "$stage"' EXIT
 files() {
     local root=$1 doc=$1/usr/share/doc/wsgi-fpm
     install -D -m 755 "$program" "$root/usr/bin/wsgi-fpm"
-    if [ -n "$engine" ]; then
+    if [[ $engine == */engine-*.so ]]; then
+        install -D -m 644 "$engine" "$root/usr/lib/wsgi-fpm/${engine##*/}"
+    elif [ -n "$engine" ]; then
         install -d "$root/usr/lib/wsgi-fpm"
         mv "$root/usr/bin/wsgi-fpm" "$root/usr/lib/wsgi-fpm/"
         ln -s ../lib/wsgi-fpm/wsgi-fpm "$root/usr/bin/wsgi-fpm"
@@ -47,7 +51,7 @@ files() {
     scripts/pages.sh "$root/usr/share" "$program"
     find "$root/usr/share/man" -type f -exec gzip --no-name --best {} +
     install -d "$doc"
-    install -m 644 README.md "$doc/"
+    install -m 644 README.md ${licences:+"$licences"} "$doc/"
     gzip --no-name --best <CHANGELOG.md >"$doc/changelog.gz"
 }
 

@@ -1,5 +1,5 @@
-//! Which engine a Python loads, and how that gets it: from a file beside this program, or from within this program, as a file in
-//! memory that the Python's process finds open. Knows nothing of what an engine does.
+//! Which engine a Python loads, and how that gets it: from a file beside this program, or from within this program, as an open
+//! file that the Python's process inherits. Knows nothing of what an engine does.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -24,6 +24,8 @@ const VARIABLE: &str = "WSGI_FPM_ENGINE";
 const EMBEDDED: Option<&[u8]> = Some(include_bytes!(env!("WSGI_FPM_EMBEDDED_ENGINE")));
 #[cfg(not(feature = "embedded-engine"))]
 const EMBEDDED: Option<&[u8]> = None;
+/// What no other engine has in its name.
+const EMBEDDED_ID: Option<&str> = option_env!("WSGI_FPM_EMBEDDED_ENGINE_ID");
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -54,18 +56,30 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// Made once, and open as long as this process lives: all processes that inherit it share what they load of it. It must be this
-/// program's own, not a pool's user's, who could take it away from the others.
-fn in_memory(bytes: &[u8]) -> io::Result<BorrowedFd<'static>> {
+/// Opened once, and open as long as this process lives: all processes that inherit it share what they load of it, and an update of
+/// the program takes it from nobody. It must be opened with this program's own rights: a file in memory that were a pool's user's
+/// could be taken away from the others.
+fn open(bytes: &[u8]) -> io::Result<BorrowedFd<'static>> {
     static IMAGE: OnceLock<OwnedFd> = OnceLock::new();
     if IMAGE.get().is_none() {
-        let image = image(bytes)?;
+        let image = match EMBEDDED_ID.and_then(installed) {
+            Some(file) => file.into(),
+            None => image(bytes)?,
+        };
         IMAGE.get_or_init(|| image);
     }
     IMAGE
         .get()
         .map(AsFd::as_fd)
         .ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// The same bytes as a file of the installation, which spares each start, and so each CGI request, to write them into memory. By its
+/// name it can be no other version's.
+fn installed(id: &str) -> Option<File> {
+    let program = users::program().ok()?;
+    let prefix = program.parent()?.parent()?;
+    File::open(prefix.join(format!("lib/wsgi-fpm/engine-{id}.so"))).ok()
 }
 
 /// A file in memory that nobody can change any more.
@@ -84,7 +98,8 @@ impl Engine {
     /// The one place that chooses. There is one engine for every Python: whose builds without the GIL can't load it, `python` refuses
     /// before it comes to that, and `bootstrap.py` where nobody has asked the Python what it is.
     ///
-    /// The one within this program is of the same version for certain, a file beside it may be left over from another installation.
+    /// The one within this program is of the same version for certain, a file beside it of any name may be left over from another
+    /// installation.
     ///
     /// # Errors
     /// There is none, or this process may not read it.
@@ -116,7 +131,7 @@ impl Engine {
                 _open: None,
             },
             Self::Embedded(bytes) => {
-                let open = rustix::io::dup(in_memory(bytes)?)?;
+                let open = rustix::io::dup(open(bytes)?)?;
                 Handed {
                     argument: open.as_raw_fd().to_string().into(),
                     _open: Some(open),
@@ -165,7 +180,7 @@ mod tests {
     #[test]
     fn only_what_is_handed_over_is_inherited() {
         let handed = Engine::Embedded(b"engine").hand_over().unwrap();
-        let image = in_memory(b"engine").unwrap();
+        let image = super::open(b"engine").unwrap();
         assert!(rustix::io::fcntl_getfd(image).unwrap().contains(FdFlags::CLOEXEC));
         let open = handed._open.as_ref().unwrap();
         assert!(rustix::io::fcntl_getfd(open).unwrap().is_empty());

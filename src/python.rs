@@ -274,8 +274,16 @@ impl Wanted {
 
 /// By the path that this program was called by, such as a script's `#!/srv/blog/.venv/bin/wsgi-fpm`: often a link.
 fn own_environment() -> Option<PathBuf> {
-    let directory = OWN.as_ref()?;
-    directory.join("pyvenv.cfg").is_file().then(|| directory.clone())
+    OWN.clone().filter(|directory| is_for_applications(directory))
+}
+
+/// What marks an environment that `uv tool install` or `pipx install` has made for this program alone.
+const OF_TOOLS: [&str; 2] = ["uv-receipt.toml", "pipx_metadata.json"];
+
+/// A virtual environment, in which applications may be: none is in a tool's.
+fn is_for_applications(directory: &Path) -> bool {
+    let has = |name: &str| directory.join(name).is_file();
+    has("pyvenv.cfg") && !OF_TOOLS.into_iter().any(has)
 }
 
 static OWN: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
@@ -463,6 +471,20 @@ mod tests {
         std::fs::write(path, "#!/bin/sh\n").unwrap();
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         path.to_owned()
+    }
+
+    #[test]
+    fn environment_of_a_tool_is_for_no_application() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(!is_for_applications(directory.path()));
+        std::fs::write(directory.path().join("pyvenv.cfg"), "").unwrap();
+        assert!(is_for_applications(directory.path()));
+        for name in OF_TOOLS {
+            let marker = directory.path().join(name);
+            std::fs::write(&marker, "").unwrap();
+            assert!(!is_for_applications(directory.path()), "{name}");
+            std::fs::remove_file(&marker).unwrap();
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ def forked():
 
 
 def application(environ, start_response):
-    answer = {"version": sys.version.split()[0], "engine": sys.modules["wsgi_fpm_engine"].__spec__.origin}
+    answer = {"version": sys.version.split()[0], "prefix": sys.prefix, "engine": sys.modules["wsgi_fpm_engine"].__spec__.origin}
     if os.path.exists("/proc/self"):
         with open("/proc/self/maps") as file:
             answer["mapped"] = sorted({line.split(None, 5)[5].strip() for line in file if "engine" in line})

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::release::program;
+use crate::release::{engine_beside, program, root};
 use crate::support::process::{Builder, Gateway};
 use crate::support::python;
 
@@ -105,6 +105,40 @@ fn reload_leaves_no_descriptor_behind() {
     });
     assert_eq!(descriptors(), 1);
     from_memory(&answer(&gateway));
+}
+
+/// It is quicker, and by its name no other version's.
+#[test]
+fn engine_of_the_same_build_is_taken_from_the_installation() {
+    let prefix = tempfile::tempdir().unwrap();
+    let (bin, lib) = (prefix.path().join("bin"), prefix.path().join("lib/wsgi-fpm"));
+    fs::create_dir_all(&bin).unwrap();
+    fs::create_dir_all(&lib).unwrap();
+    let copy = bin.join("wsgi-fpm");
+    fs::copy(program(), &copy).unwrap();
+    fs::write(lib.join("engine-0123456789abcdef.so"), "of another version").unwrap();
+    from_memory(&answer(&gateway().program(&copy).start()));
+    let engine = engine_beside(&root());
+    let beside = lib.join(engine.file_name().unwrap());
+    fs::copy(&engine, &beside).unwrap();
+    for gateway in [
+        gateway().program(&copy).start(),
+        gateway().program(&copy).on_stdin().start(),
+    ] {
+        let answer = answer(&gateway);
+        assert_eq!(answer["mapped"], serde_json::json!([beside]));
+        let descriptors = answer["forked"].to_string() + &answer["started"].to_string();
+        assert!(!descriptors.contains("engine-"), "{descriptors}");
+    }
+    // An update takes the file away: a new generation has it all the same.
+    let gateway = gateway().program(&copy).start();
+    fs::remove_file(&beside).unwrap();
+    let mark = gateway.log.mark();
+    gateway.signal(rustix::process::Signal::HUP);
+    crate::support::wait::until("a second generation is ready", crate::support::wait::SOON, || {
+        gateway.log.since(mark).iter().any(|line| line.contains(" ready "))
+    });
+    answer(&gateway);
 }
 
 /// The variable is for those who work on the engine. A file beside the program may be left over from another installation.

@@ -8,4 +8,5 @@ mod alike;
 mod binary;
 mod loading;
 mod release;
+mod wheel;
 mod without;

@@ -53,8 +53,25 @@ pub fn debug() -> PathBuf {
     unpacked().join("debug")
 }
 
+/// Without the engine's file, which the tarball has beside it.
 pub fn program() -> PathBuf {
-    root().join("bin/wsgi-fpm")
+    static ALONE: OnceLock<PathBuf> = OnceLock::new();
+    let copy = || {
+        let path = unpacked().join("alone/bin/wsgi-fpm");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(root().join("bin/wsgi-fpm"), &path).unwrap();
+        path
+    };
+    ALONE.get_or_init(copy).clone()
+}
+
+/// The engine's file beside the program of an installation; there is one.
+#[track_caller]
+pub fn engine_beside(prefix: &Path) -> PathBuf {
+    let files = fs::read_dir(prefix.join("lib/wsgi-fpm")).unwrap().flatten();
+    let files: Vec<_> = files.map(|entry| entry.path()).collect();
+    let [file] = &files[..] else { panic!("{files:?}") };
+    file.clone()
 }
 
 /// The engine as it lies in the program: the second ELF file there.
@@ -82,6 +99,7 @@ fn release_has_program_configuration_and_licences_and_the_debug_files_apart() {
         "share/man/man1/wsgi-fpm.1",
         "share/bash-completion/completions/wsgi-fpm",
         "share/doc/wsgi-fpm/LICENSE-MIT",
+        "share/doc/wsgi-fpm/LICENSES-OF-DEPENDENCIES",
         "share/doc/wsgi-fpm/CHANGELOG.md",
     ] {
         assert!(root().join(path).is_file(), "{path}");
@@ -97,7 +115,16 @@ fn release_has_program_configuration_and_licences_and_the_debug_files_apart() {
         listed.lines().all(|line| line.contains(" 0/0 ")),
         "everything is root's:\n{listed}"
     );
-    assert!(!listed.contains("debug") && !listed.contains(".so\n"), "{listed}");
+    assert!(!listed.contains("debug"), "{listed}");
+}
+
+#[test]
+fn dependencies_are_listed_with_their_licences() {
+    let list = fs::read_to_string(root().join("share/doc/wsgi-fpm/LICENSES-OF-DEPENDENCIES")).unwrap();
+    for said in ["\npyo3 0.", ": MIT OR Apache-2.0", "Permission is hereby granted"] {
+        assert!(list.contains(said), "{said}");
+    }
+    assert!(!list.contains("\nproptest "), "what only tests need is in no release");
 }
 
 #[test]

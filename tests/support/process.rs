@@ -64,6 +64,12 @@ impl Builder {
         self
     }
 
+    /// Whichever Python the program finds, even where another one is to be tested with.
+    pub fn without_python(mut self) -> Self {
+        self.python = None;
+        self.without_variable("VIRTUAL_ENV")
+    }
+
     pub fn chdir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.chdir = directory.into();
         self
