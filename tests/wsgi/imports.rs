@@ -266,6 +266,18 @@ fn generator_that_is_seeded_after_a_fork_gives_each_worker_its_own_numbers() {
 }
 
 #[test]
+fn open_file_keeps_an_application_from_being_shared_unless_it_is_a_library() {
+    let alone = "each worker imports the application itself";
+    let gateway = imports("opens_a_file").start();
+    let line = gateway.log.wait_for_line(&[alone]);
+    assert!(line.contains("it has opened") && line.contains("imports.py"), "{line}");
+    let gateway = imports("opens_a_library").start();
+    gateway.get("/hello").ok();
+    let line = gateway.log.find_line(|line| line.contains(alone));
+    assert!(line.is_none(), "{line:?}");
+}
+
+#[test]
 fn threads_that_keep_an_application_from_being_shared_are_named() {
     let reason = |what: &str| {
         let gateway = imports(what).start();

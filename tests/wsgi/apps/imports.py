@@ -176,6 +176,20 @@ def takes_long():
     time.sleep(float(ARGUMENT))
 
 
+# Descriptors
+
+
+def opens_a_library():
+    # As libffi does since 3.5, which ctypes loads.
+    with open("/proc/self/maps") as maps:
+        path = next(line.split()[-1] for line in maps if " r-xp " in line and "/libc" in line)
+    os.open(path, os.O_RDONLY)
+
+
+def opens_a_file():
+    os.open(__file__, os.O_RDONLY)
+
+
 # Random numbers: as docs/options.md has it.
 
 
@@ -258,7 +272,8 @@ class Iterable:
 class InC(dict):
     """Its __call__ is no function of Python's."""
 
-    __call__ = functools.partial(hello)
+    # Since 3.14 a partial object is bound like a function, unless it is told not to be.
+    __call__ = staticmethod(functools.partial(hello))
 
 
 in_c = InC()

@@ -19,6 +19,8 @@ pub struct Audit {
 
 /// O_APPEND in fdinfo's octal flags: writers of a log don't disturb one another.
 const APPEND: u32 = 0o2000;
+const ACCESS_MODE: u32 = 0o3;
+const READ_ONLY: u32 = 0o0;
 
 impl Audit {
     pub fn begin() -> Self {
@@ -64,7 +66,15 @@ fn is_harmless(number: &str, target: &std::path::Path) -> bool {
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
     flags
         .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
-        .is_some_and(|flags| flags & APPEND != 0)
+        .is_some_and(|flags| flags & APPEND != 0 || flags & ACCESS_MODE == READ_ONLY && is_library(target))
+}
+
+/// Whether code of this file is in use. libffi, which ctypes loads, keeps a descriptor of its own file since 3.5, to map more of it.
+fn is_library(file: &std::path::Path) -> bool {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let file = file.to_string_lossy();
+    maps.lines()
+        .any(|line| line.ends_with(&*file) && line.split(' ').nth(1).is_some_and(|rights| rights.contains('x')))
 }
 
 fn new_thread(py: Python<'_>) -> Option<String> {
