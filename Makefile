@@ -20,7 +20,7 @@ bin := "$$DESTDIR$$PREFIX/bin"
 library := "$$DESTDIR$$PREFIX/lib/wsgi-fpm"
 share := "$$DESTDIR$$PREFIX/share/wsgi-fpm"
 
-.PHONY: help run build install deb install-share dist docs test test-compat test-dist test-containers mutants lint bench clean
+.PHONY: help run build install deb install-share dist docs test test-compat test-dist test-systems test-containers mutants lint bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 17
@@ -103,6 +103,10 @@ test-compat: ## run frameworks and applications of others behind nginx and Apach
 test-dist: dist ## check what `make dist` has made, and that another folder makes the same
 	cargo build --workspace --all-targets --locked
 	scripts/count-tests.sh cargo test --test dist --locked
+
+# Apart from the others, since it needs root and a Debian mirror. About twelve minutes, the first time five more.
+test-systems: dist ## install what `make dist` has made in Debian 12, 13 and sid, and test it there with their Pythons
+	@scripts/systems.sh $(cache)/systems $(SUITES)
 
 # Apart from the others, since it needs root, podman and a Debian mirror. Two minutes, the first time five.
 test-containers: build ## build the Containerfile and run it; check the manifests for Kubernetes

@@ -2,9 +2,10 @@
 //! whole, whoever logs at the same time.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::log::Log;
@@ -27,6 +28,17 @@ fn with_log(builder: Builder, log: impl Into<OwnedFd>) -> Gateway {
     });
     gateway.get("/").ok();
     gateway
+}
+
+/// Leaves no room in this pipe.
+fn fill(pipe: &impl AsRawFd) {
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    // Opened anew, since not to wait would hold for everybody who shares the descriptor.
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let pipe = rustix::fs::open(path, flags, Mode::empty()).unwrap();
+    for piece in [[b'.'; 4096].as_slice(), b"."] {
+        while rustix::io::write(&pipe, piece).is_ok() {}
+    }
 }
 
 fn stop(gateway: &Gateway) {
@@ -159,8 +171,10 @@ fn process_without_a_supervisor_does_not_wait_for_a_log_that_nobody_reads() {
 fn child_of_the_application_neither_hangs_nor_dies_of_the_log() {
     app().start().get("/forks").ok();
     let (_reader, writer) = std::io::pipe().unwrap();
+    let unread = writer.try_clone().unwrap();
     let gateway = with_log(Gateway::app("log_lines").on_stdin(), writer);
-    gateway.get("/numbered?100").ok();
+    // No byte of room is left, not even for the child's short line.
+    fill(&unread);
     gateway.get("/forks").ok();
     stop(&gateway);
 }

@@ -159,13 +159,14 @@ impl Sink for Direct {
     }
 }
 
-/// Writes one last line, such as a program's error, to standard error; waits for whoever reads that for a moment only.
-pub fn last_line(line: &str) {
+/// Writes one last line, such as a program's error, to standard error; waits for whoever reads that for a moment only. False if it
+/// was not taken.
+pub fn last_line(line: &str) -> bool {
     // Without standard error there is nobody to tell.
     let Ok(output) = io::stderr().as_fd().try_clone_to_owned() else {
-        return;
+        return false;
     };
-    Direct::new(Own::new(output), Format::Text).write(format!("{line}\n").as_bytes());
+    Direct::new(Own::new(output), Format::Text).try_write(format!("{line}\n").as_bytes(), 0)
 }
 
 #[cfg(test)]
@@ -401,7 +402,8 @@ mod tests {
     #[test]
     fn last_line_goes_to_standard_error() {
         if is_in_a_process() {
-            return last_line("wsgi-fpm: it is over");
+            assert!(last_line("wsgi-fpm: it is over"));
+            return;
         }
         let output = in_a_process("log::direct::tests::last_line_goes_to_standard_error", &[]);
         assert_eq!(String::from_utf8(output.stderr).unwrap(), "wsgi-fpm: it is over\n");

@@ -16,6 +16,7 @@ use contract::own;
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::ffi;
 
@@ -176,10 +177,17 @@ pub fn end_failed_child(py: Python<'_>, error: &PyErr) {
     }
 }
 
-/// A line of such a child: the log is its parent's.
+/// A line of such a child: the log is its parent's. Where nobody reads that, the line is lost, after a moment's wait for the first.
 pub fn error_line(line: &str) {
-    // Nobody could be told.
-    let _ = rustix::io::write(rustix::stdio::stderr(), format!("{line}\n").as_bytes());
+    static IS_STUCK: AtomicBool = AtomicBool::new(false);
+    let stderr = rustix::stdio::stderr();
+    let is_read = || {
+        let mut stderr = [PollFd::new(&stderr, PollFlags::OUT)];
+        poll(&mut stderr, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    };
+    if !IS_STUCK.load(Ordering::Relaxed) || is_read() {
+        IS_STUCK.store(!contract::log::last_line(line), Ordering::Relaxed);
+    }
 }
 
 fn end(code: c_int) -> ! {
