@@ -1,7 +1,7 @@
 //! Which Pythons this version was tested with.
 
 /// The newest one.
-const NEWEST: [u32; 2] = [3, 13];
+const NEWEST: [u32; 2] = [3, 15];
 
 /// What an administrator is told of this version; nothing of one that was tested.
 pub fn untested(version: [u32; 2]) -> Option<String> {

@@ -225,7 +225,20 @@ fn body_over_the_limit_is_a_413(front: &Front) {
         .expect(413);
     assert_eq!(response.text(), "413 Content Too Large\n");
     front.mounted.log.wait_for_line(&["413", &page]);
-    front.mounted.get("/").ok();
+    next_request_is_answered(front);
+}
+
+/// The connection is closed behind the response. Apache may have given it the next request by then, which nobody has read,
+/// and says 503 rather than to take another connection.
+fn next_request_is_answered(front: &Front) {
+    until("another request is answered", SOON, || {
+        let status = front.mounted.get("/").status;
+        assert!(
+            status == 200 || status == 503 && front.server.software.starts_with("Apache"),
+            "{status}"
+        );
+        status == 200
+    });
 }
 
 /// E9.
@@ -242,7 +255,7 @@ fn params_over_the_limit_are_a_431(front: &Front) {
     }
     let response = front.mounted.send(&request).expect(431);
     assert_eq!(response.text(), "431 Request Header Fields Too Large\n");
-    front.mounted.get("/").ok();
+    next_request_is_answered(front);
 }
 
 /// E6: the crash handler answers.
