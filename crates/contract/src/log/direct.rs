@@ -159,14 +159,13 @@ impl Sink for Direct {
     }
 }
 
-/// Writes one last line, such as a program's error, to standard error; waits for whoever reads that for a moment only. False if it
-/// was not taken.
-pub fn last_line(line: &str) -> bool {
+/// Writes one last line, such as a program's error, to standard error; waits for whoever reads that for a moment only.
+pub fn last_line(line: &str) {
     // Without standard error there is nobody to tell.
     let Ok(output) = io::stderr().as_fd().try_clone_to_owned() else {
-        return false;
+        return;
     };
-    Direct::new(Own::new(output), Format::Text).try_write(format!("{line}\n").as_bytes(), 0)
+    Direct::new(Own::new(output), Format::Text).write(format!("{line}\n").as_bytes());
 }
 
 #[cfg(test)]
@@ -402,8 +401,7 @@ mod tests {
     #[test]
     fn last_line_goes_to_standard_error() {
         if is_in_a_process() {
-            assert!(last_line("wsgi-fpm: it is over"));
-            return;
+            return last_line("wsgi-fpm: it is over");
         }
         let output = in_a_process("log::direct::tests::last_line_goes_to_standard_error", &[]);
         assert_eq!(String::from_utf8(output.stderr).unwrap(), "wsgi-fpm: it is over\n");

@@ -177,16 +177,29 @@ pub fn end_failed_child(py: Python<'_>, error: &PyErr) {
     }
 }
 
-/// A line of such a child: the log is its parent's. Where nobody reads that, the line is lost, after a moment's wait for the first.
+/// A line of such a child: the log is its parent's. Where nobody reads that, lines are lost, after a moment's wait for the first.
+/// It takes no descriptor, since there may be none left.
 pub fn error_line(line: &str) {
+    /// What a pipe that is ready takes without a wait.
+    const AT_ONCE: usize = 4096;
     static IS_STUCK: AtomicBool = AtomicBool::new(false);
     let stderr = rustix::stdio::stderr();
-    let is_read = || {
-        let mut stderr = [PollFd::new(&stderr, PollFlags::OUT)];
-        poll(&mut stderr, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
-    };
-    if !IS_STUCK.load(Ordering::Relaxed) || is_read() {
-        IS_STUCK.store(!contract::log::last_line(line), Ordering::Relaxed);
+    for piece in format!("{line}\n").as_bytes().chunks(AT_ONCE) {
+        let patience = Timespec {
+            tv_sec: 0,
+            tv_nsec: if IS_STUCK.load(Ordering::Relaxed) {
+                0
+            } else {
+                100_000_000
+            },
+        };
+        // It fails, too, where not even one descriptor is allowed.
+        let ready = poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&patience));
+        let written = ready != Ok(0) && rustix::io::write(stderr, piece).is_ok();
+        IS_STUCK.store(!written, Ordering::Relaxed);
+        if !written {
+            return;
+        }
     }
 }
 
