@@ -104,7 +104,7 @@ test-dist: dist ## check what `make dist` has made, and that another folder make
 	cargo build --workspace --all-targets --locked
 	scripts/count-tests.sh cargo test --test dist --locked
 
-# Apart from the others, since it needs root and a Debian mirror. About twelve minutes, the first time five more.
+# Apart from the others, since it needs root and a Debian mirror. sid alone, with its two Pythons, took seven minutes on a busy machine.
 test-systems: dist ## install what `make dist` has made in Debian 12, 13 and sid, and test it there with their Pythons
 	@scripts/systems.sh $(cache)/systems $(SUITES)
 
