@@ -228,13 +228,11 @@ fn body_over_the_limit_is_a_413(front: &Front) {
     next_request_is_answered(front);
 }
 
-/// The connection is closed behind the response. Apache may have given it the next request by then, which nobody has read,
-/// and says 503 rather than to take another connection.
 fn next_request_is_answered(front: &Front) {
     until("another request is answered", SOON, || {
         let status = front.mounted.get("/").status;
         assert!(
-            status == 200 || status == 503 && front.server.software.starts_with("Apache"),
+            status == 200 || status == 503 && front.has(Quirk::ReusesClosingConnections),
             "{status}"
         );
         status == 200

@@ -24,6 +24,7 @@ pub const SERVER: Server = Server {
             "mod_proxy; what follows stays as it is with `MergeSlashes Off`",
         ),
         BREAKS_OFF_LATE,
+        REUSES_CLOSING_CONNECTIONS,
         JOINS_COOKIES,
     ],
 };
@@ -31,6 +32,11 @@ pub const SERVER: Server = Server {
 pub const BREAKS_OFF_LATE: (Quirk, &str) = (
     Quirk::BreaksOffLate,
     "Apache treats the client's connection like an idle one",
+);
+
+pub const REUSES_CLOSING_CONNECTIONS: (Quirk, &str) = (
+    Quirk::ReusesClosingConnections,
+    "the gateway closes the connection behind the refusal, and Apache may have taken it again by then",
 );
 
 /// The variables of apache/proxy-fcgi.conf.

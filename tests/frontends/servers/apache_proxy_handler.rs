@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::apache::{JOINS_COOKIES, KEYS, MERGES_SLASHES, REQUEST_HEADER, RESPONSE_HEADER};
-use super::apache_proxy::{BREAKS_OFF_LATE, VARIABLES, sites};
+use super::apache_proxy::{BREAKS_OFF_LATE, REUSES_CLOSING_CONNECTIONS, VARIABLES, sites};
 use super::hosts::{WAYS, connected};
 use crate::harness::front::{Entry, Front, Server};
 use crate::support::apache::Apache;
@@ -19,7 +19,12 @@ pub const SERVER: Server = Server {
     request_header: REQUEST_HEADER,
     response_header: RESPONSE_HEADER,
     vanished: 503,
-    quirks: &[MERGES_SLASHES, BREAKS_OFF_LATE, JOINS_COOKIES],
+    quirks: &[
+        MERGES_SLASHES,
+        BREAKS_OFF_LATE,
+        REUSES_CLOSING_CONNECTIONS,
+        JOINS_COOKIES,
+    ],
 };
 
 ways! { unix_kept unix_new tcp_kept tcp_new }
