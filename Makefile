@@ -51,14 +51,17 @@ install-share: export DESTDIR := $(DESTDIR)
 install-share: export PREFIX := $(PREFIX)
 install-share:
 	install -d $(share)
-	install -m 644 nginx/wsgi_fpm_params nginx/site.conf nginx/fcgiwrap.conf deploy/wsgi-fpm.service \
-		deploy/fcgiwrap.service deploy/fcgiwrap.socket deploy/spawn-fcgi.service deploy/lighttpd.conf \
+	install -m 644 nginx/wsgi_fpm_params nginx/site.conf nginx/fcgiwrap.conf deploy/lighttpd.conf \
 		deploy/lighttpd-bin-path.conf deploy/lighttpd-cgi.conf deploy/Caddyfile deploy/haproxy.cfg \
-		deploy/wsgi-fpm.toml $(share)/
+		deploy/wsgi-fpm.toml deploy/grafana.json $(share)/
+	install -d $(share)/systemd
+	install -m 644 deploy/systemd/*.service deploy/systemd/*.socket $(share)/systemd/
 	install -d $(share)/apache
 	install -m 644 apache/*.conf apache/*.htaccess $(share)/apache/
 	install -d $(share)/container $(share)/kubernetes
 	install -m 644 deploy/container/* $(share)/container/
+	install -d $(share)/prometheus
+	install -m 644 deploy/prometheus/* $(share)/prometheus/
 	install -m 644 deploy/kubernetes/* $(share)/kubernetes/
 
 # The linker comes from PyPI, so that the program runs with an older C library than this machine's.
@@ -104,9 +107,10 @@ test-dist: dist ## check what `make dist` has made, and that another folder make
 	cargo build --workspace --all-targets --locked
 	scripts/count-tests.sh cargo test --test dist --locked
 
-# Apart from the others, since it needs root and a Debian mirror. sid alone, with its two Pythons, took seven minutes on a busy machine.
+# Apart from the others, since it needs root and a Debian mirror. 35 minutes beside other work, the first time seven more.
 test-systems: dist ## install what `make dist` has made in Debian 12, 13 and sid, and test it there with their Pythons
-	@scripts/systems.sh $(cache)/systems $(SUITES)
+	@scripts/test-packages.sh systems
+	@PATH=$(cache)/dist-venv/bin:$$PATH scripts/count-tests.sh scripts/systems.sh $(cache)/systems $(SUITES)
 
 # Apart from the others, since it needs root, podman and a Debian mirror. Two minutes, the first time five.
 test-containers: build ## build the Containerfile and run it; check the manifests for Kubernetes
@@ -127,9 +131,9 @@ lint: ## check formatting, clippy and the examples' syntax
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --test compat --test dist --locked -- -D warnings
 	python3 scripts/check_syntax.py benches examples python scripts tests/compat tests/containers
-	for script in scripts/*.sh packaging/*.sh packaging/tests/*.sh packaging/deb/* packaging/rpm/* .ci/run; do bash -n "$$script"; done
+	for script in scripts/*.sh scripts/systems/*.sh packaging/*.sh packaging/tests/*.sh packaging/deb/* packaging/rpm/* .ci/run; do bash -n "$$script"; done
 
-# Six minutes on a quiet machine; numbers of a busy one mean nothing.
+# Ten minutes on a quiet machine; numbers of a busy one mean nothing.
 bench: build ## measure against other servers, in the cases of docs/comparison.md
 	@scripts/test-packages.sh bench
 	@scripts/venv.sh $(cache)/bench-venv benches/requirements.txt

@@ -1,8 +1,11 @@
-"""What compare.py measures: an application for each case that needs no framework."""
+"""What compare.py and mix.py measure: an application for each case that needs no framework."""
+import random
+import time
 
 BIG = b"x" * (100 * 1024)
 BLOCK = b"y" * (64 * 1024)
 TEXT = [("Content-Type", "text/plain")]
+chance = random.SystemRandom()
 
 
 def hello(environ, start_response):
@@ -32,3 +35,25 @@ def echo(environ, start_response):
     body = str(length - left).encode()
     start_response("200 OK", TEXT + [("Content-Length", str(len(body)))])
     return [body]
+
+
+def some_sleep(environ, start_response):
+    """0.3 % of the requests wait for something."""
+    if chance.random() < 0.003:
+        time.sleep(0.5)
+    return hello(environ, start_response)
+
+
+def some_compute(environ, start_response):
+    """1 % of the requests compute."""
+    if chance.random() < 0.01:
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end:
+            pass
+    return hello(environ, start_response)
+
+
+def all_sleep(environ, start_response):
+    """Each request waits for something."""
+    time.sleep(0.02)
+    return hello(environ, start_response)

@@ -6,6 +6,7 @@ rounds), and their memory (PSS); and what the first server has of each, divided 
 mean anything: two runs can't be compared. `make bench` runs the cases of the README.
 """
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -20,7 +21,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 CASES = {
     "hello": "apps:hello", "big": "apps:big", "stream": "apps:stream", "echo": "apps:echo", "flask": "flask_app:app",
-    "django": "django_app:app",
+    "django": "django_app:app", "some-sleep": "apps:some_sleep", "some-compute": "apps:some_compute",
+    "all-sleep": "apps:all_sleep",
 }
 ECHO_BYTES = 65536
 
@@ -41,7 +43,8 @@ def options():
 
 
 class Server:
-    def __init__(self, spec, number, args, directory):
+    def __init__(self, spec, number, args, directory, more=()):
+        """`more`: options that this one gets beside the usual ones."""
         self.name, _, build = spec.partition("=")
         self.socket = "%s/%d.sock" % (directory, number)
         self.log = "%s/%d.log" % (directory, number)
@@ -77,6 +80,7 @@ class Server:
             self.passes = "proxy_http_version 1.1; proxy_set_header Connection ''; proxy_pass http://u%d;" % number
         else:
             sys.exit("compare.py: %s: no such server" % spec)
+        command += more
         self.upstream = "upstream u%d { server unix:%s; %s }" % (number, self.socket, keeps)
         with open(self.log, "w") as log:
             # Where keys collide depends on a random number of each process, which moves a request by up to 2 %.
@@ -163,11 +167,50 @@ def wait_until_it_answers(server):
         sys.exit("compare.py: %s does not answer: %s\n%s" % (server.name, curl.stdout, log.read()[-2000:]))
 
 
-def measure(server, args, script):
+@contextlib.contextmanager
+def running(specs, args, start=Server):
+    """Servers behind one nginx, all of which answer. `start` takes what `Server` takes."""
+    directory = tempfile.mkdtemp(prefix="compare-")
+    # A server may run as another user.
+    os.chmod(directory, 0o755)
+    servers, nginx = [], None
+    try:
+        for number, spec in enumerate(specs):
+            servers.append(start(spec, number, args, directory))
+        nginx = start_nginx(servers, directory)
+        for server in servers:
+            wait_until_it_answers(server)
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
+        if nginx:
+            nginx.terminate()
+            nginx.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def in_turns(servers, rounds):
+    """Each server once a round, and not always in the same order."""
+    for round in range(rounds):
+        yield from servers if round % 2 == 0 else reversed(servers)
+
+
+def load(server, connections, seconds, script):
+    """What wrk says of that load. `script`: the text of its script; empty for GET requests and nothing more."""
+    command = ["wrk", "-t1", "-c%d" % connections, "-d%ds" % seconds, "http://127.0.0.1:%d/" % server.port]
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as lua:
+        lua.write(script)
+        lua.flush()
+        command += ["-s", lua.name] if script else []
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def measure(server, args, script=""):
+    """Adds what this round shows of the server. Gives what wrk says, for what else stands there."""
     pids = server.processes()
     before = processor_seconds(pids)
-    wrk = subprocess.run(["wrk", "-t1", "-c%d" % args.connections, "-d%ds" % args.seconds, *script,
-                          "http://127.0.0.1:%d/" % server.port], capture_output=True, text=True, check=True).stdout
+    wrk = load(server, args.connections, args.seconds, script)
     used = processor_seconds(pids) - before
     requests = int(re.search(r"(\d+) requests in", wrk).group(1))
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", wrk)
@@ -175,27 +218,15 @@ def measure(server, args, script):
     server.times.append(1e6 * used / max(requests, 1))
     server.failed += int(failed.group(1)) if failed else 0
     server.memory = pss_mib(server.processes())
+    return wrk
 
 
 def main():
     args = options()
-    directory = tempfile.mkdtemp(prefix="compare-")
-    servers, nginx = [], None
-    try:
-        for number, spec in enumerate(args.servers):
-            servers.append(Server(spec, number, args, directory))
-        nginx = start_nginx(servers, directory)
-        for server in servers:
-            wait_until_it_answers(server)
-        script = []
-        if args.case == "echo":
-            script = ["-s", directory + "/post.lua"]
-            with open(script[1], "w") as lua:
-                lua.write('wrk.method = "POST"; wrk.body = string.rep("z", %d)' % ECHO_BYTES)
-        for round in range(args.rounds):
-            # In turns, and not always in the same order.
-            for server in servers if round % 2 == 0 else reversed(servers):
-                measure(server, args, script)
+    post = 'wrk.method = "POST"; wrk.body = string.rep("z", %d)' % ECHO_BYTES
+    with running(args.servers, args) as servers:
+        for server in in_turns(servers, args.rounds):
+            measure(server, args, post if args.case == "echo" else "")
         print("%s, %d x %d, %d connections" % (args.case, args.workers, args.threads, args.connections))
         first = servers[0]
         for server in servers:
@@ -204,13 +235,6 @@ def main():
                 server.name, rate, used, server.memory, statistics.median(first.rates) / rate,
                 statistics.median(first.times) / max(used, 0.01), first.memory / max(server.memory, 0.01),
                 "   %d FAILED" % server.failed if server.failed else ""), flush=True)
-    finally:
-        for server in servers:
-            server.stop()
-        if nginx:
-            nginx.terminate()
-            nginx.wait()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# files.sh DESTDIR PREFIX: installs what makes a service of the program: units, their user and directory, and the configuration
-# files, unless these are there already.
+# files.sh DESTDIR PREFIX: installs what makes a service of the program: units and what belongs to them, from deploy/systemd, and the
+# configuration files, unless these are there already.
 set -euo pipefail
 cd "$(dirname "$0")"
 umask 022
@@ -9,7 +9,7 @@ destdir=$1
 prefix=$2
 etc=$destdir/etc/wsgi-fpm
 lib=$destdir$prefix/lib
-root_rights="CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SETUID CAP_SETGID CAP_KILL CAP_NET_BIND_SERVICE"
+systemd=../deploy/systemd
 
 # pool TO: the example of a pool, with the words of its NAME=VALUE arguments in place.
 pool() {
@@ -27,12 +27,13 @@ keep() {
     [ -e "$2" ] || install -m 644 "$1" "$2"
 }
 
-install -d "$lib/systemd/system" "$lib/sysusers.d" "$lib/tmpfiles.d" "$etc/pools.d" "$etc/apps"
-for unit in wsgi-fpm.service wsgi-fpm@.service; do
-    sed "s|@bin@|$prefix/bin|; s|@root_rights@|$root_rights|" $unit >"$lib/systemd/system/$unit"
+install -d "$lib/systemd/system" "$lib/sysusers.d" "$lib/tmpfiles.d" "$etc/pools.d" "$etc/apps" "$destdir/etc/logrotate.d"
+for unit in wsgi-fpm.service wsgi-fpm@.service wsgi-fpm@.socket wsgi-fpm-pool@.socket; do
+    sed "s|/usr/bin/wsgi-fpm|$prefix/bin/wsgi-fpm|" "$systemd/$unit" >"$lib/systemd/system/$unit"
 done
-install -m 644 sysusers.conf "$lib/sysusers.d/wsgi-fpm.conf"
-install -m 644 tmpfiles.conf "$lib/tmpfiles.d/wsgi-fpm.conf"
+install -m 644 "$systemd/sysusers.d/wsgi-fpm.conf" "$lib/sysusers.d/"
+install -m 644 "$systemd/tmpfiles.d/wsgi-fpm.conf" "$lib/tmpfiles.d/"
+keep "$systemd/logrotate.d/wsgi-fpm" "$destdir/etc/logrotate.d/wsgi-fpm"
 
 keep wsgi-fpm.toml "$etc/wsgi-fpm.toml"
 example=$(mktemp)

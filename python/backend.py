@@ -85,6 +85,7 @@ def write_wheel(folder, package, platform, program, engine, licences=()):
     tag = "py3-none-" + platform
     files = [
         ("wsgi_fpm/__init__.py", (ROOT / "python/wsgi_fpm/__init__.py").read_bytes(), 0o644),
+        ("wsgi_fpm/metrics.py", (ROOT / "python/wsgi_fpm/metrics.py").read_bytes(), 0o644),
         ("wsgi_fpm/__main__.py", (ROOT / "python/wsgi_fpm/__main__.py").read_bytes(), 0o644),
         (data + "scripts/wsgi-fpm", program.read_bytes(), 0o755),
         (data + "data/lib/wsgi-fpm/" + engine.name, engine.read_bytes(), 0o644),

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench.sh PROGRAM VENV: the cases of the figures in docs/comparison.md, each in one run.
+# bench.sh PROGRAM VENV: the cases of the figures in docs/comparison.md, each in one run, and how long requests wait for others.
 set -euo pipefail
 
 kept=wsgi-fpm=$1
@@ -17,3 +17,4 @@ compare=("$(dirname "$0")/../benches/compare.py" --venv "$2")
 "${compare[@]}" --case big "$kept" granian uwsgi uwsgi-fastcgi
 "${compare[@]}" --case echo "$kept" granian uwsgi uwsgi-fastcgi
 "${compare[@]}" --case stream "$kept" granian uwsgi uwsgi-fastcgi
+"$(dirname "$0")/../benches/mix.py" --venv "$2" "$kept" "$new" uwsgi-fastcgi

@@ -18,10 +18,11 @@ awk '
         sub(/^ *(Running )?(unittests )?/, "", binary)
         sub(/ \(.*/, "", binary)
     }
-    /^test .* \.\.\. FAILED$/ {
+    # The second form is that of --quiet.
+    /^test .* \.\.\. FAILED$/ || /^[^ ]+ --- FAILED$/ {
         name = $0
         sub(/^test /, "", name)
-        sub(/ \.\.\. FAILED$/, "", name)
+        sub(/ (\.\.\.|---) FAILED$/, "", name)
         names[++named] = binary ": " name
     }
     /^test result:/ { passed += $4; failed += $6; ignored += $8; results++; binary = "" }

@@ -29,8 +29,9 @@ same_everywhere() {
     unset RUSTFLAGS
     local built=${CARGO_TARGET_DIR:-target} separator=$'\x1f'
     local flags=(
-        "--remap-path-prefix=$(realpath -m "$built")=/build"
+        # The last one that fits counts, and what is built may lie in the source.
         "--remap-path-prefix=$PWD=/source"
+        "--remap-path-prefix=$(realpath -m "$built")=/build"
         "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
         # By which a debugger finds the debug file.
         -C link-arg=-Wl,--build-id=sha1
@@ -67,14 +68,18 @@ stripped() {
 # The one file: $work/wsgi-fpm, with the engine inside. $engine is the same engine as a file: where that is installed in
 # ../lib/wsgi-fpm, the program takes it from there, which is quicker.
 program() {
-    local built=${CARGO_TARGET_DIR:-target}/$target/dist id
-    # A thread that Python ends is unwound by libgcc_s, through frames of the engine: those must not ask another unwinder, which
-    # zig would put into it.
-    build rustc -p engine --lib -- -C link-arg="$(cc -print-file-name=libgcc_s.so.1)"
+    local built=${CARGO_TARGET_DIR:-target}/$target/dist id unwinder
+    # A thread that Python ends is unwound by libgcc_s, through frames of the engine: those must not ask another unwinder. zig would
+    # put its own into engine and program, with the path of its source in the debug file.
+    unwinder=(-C link-arg="$(cc -print-file-name=libgcc_s.so.1)")
+    # What this machine's asks of its newer C library the other one's doesn't.
+    unwinder+=(-C link-arg=-Wl,--allow-shlib-undefined)
+    build rustc -p engine --lib -- "${unwinder[@]}"
     id=$(build_id "$built/libwsgi_fpm_engine.so")
     engine=$work/engine-$id.so
     stripped "$built/libwsgi_fpm_engine.so" "$engine"
-    WSGI_FPM_EMBED_ENGINE=$engine WSGI_FPM_EMBED_ENGINE_ID=$id build zigbuild -p wsgi-fpm --features embedded-engine
+    WSGI_FPM_EMBED_ENGINE=$engine WSGI_FPM_EMBED_ENGINE_ID=$id \
+        build rustc -p wsgi-fpm --bin wsgi-fpm --features embedded-engine -- "${unwinder[@]}"
     stripped "$built/wsgi-fpm" "$work/wsgi-fpm"
 }
 

@@ -19,8 +19,12 @@ fail() {
     exit 1
 }
 
-version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
+# of KEY: what Cargo.toml says of the whole workspace; of a list, its one entry.
+of() { sed -n '/^\[workspace.package\]/,/^\[/s/^'"$1"' = \[\?"\(.*\)"\]\?$/\1/p' Cargo.toml; }
+version=$(of version)
 [ -n "$version" ] || fail "Cargo.toml has no version"
+maintainer=$(of authors)
+[[ $maintainer == *\ \<*@*\> ]] || fail "Cargo.toml names nobody: authors = [\"Name <address>\"]"
 if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
     SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) || fail "this is no clone: name the time of the release in SOURCE_DATE_EPOCH"
 fi
@@ -48,6 +52,7 @@ files() {
     fi
     make --no-print-directory --silent install-share DESTDIR="$root" PREFIX=/usr
     packaging/files.sh "$root" /usr
+    install -D -m 755 packaging/take-over.sh "$root/usr/lib/wsgi-fpm/take-over"
     scripts/pages.sh "$root/usr/share" "$program"
     find "$root/usr/share/man" -type f -exec gzip --no-name --best {} +
     install -d "$doc"
@@ -68,7 +73,7 @@ debian() {
         echo
         echo "  * What has changed is in changelog.gz."
         echo
-        echo " -- wsgi-fpm maintainers <maintainers@wsgi-fpm.invalid>  $(date -u -R -d "@$SOURCE_DATE_EPOCH")"
+        echo " -- $maintainer  $(date -u -R -d "@$SOURCE_DATE_EPOCH")"
     } | gzip --no-name --best >"$doc/changelog.Debian.gz"
 }
 
@@ -76,6 +81,7 @@ debian() {
 fedora() {
     sed -i 's/"www-data"/"nginx"/' "$1"/etc/wsgi-fpm/wsgi-fpm.toml
     sed -i '/^# The web server.s: lets it/d; /^SupplementaryGroups=www-data$/d' "$1/usr/lib/systemd/system/wsgi-fpm@.service"
+    sed -i 's/^SocketGroup=www-data$/SocketGroup=nginx/' "$1"/usr/lib/systemd/system/wsgi-fpm*.socket
     sed -i 's/^listen_group = "www-data"$/listen_mode = "0666"/' "$1/etc/wsgi-fpm/apps/example.toml.disabled"
     install -m 644 LICENSE-APACHE LICENSE-MIT "$1/usr/share/doc/wsgi-fpm/"
 }
@@ -86,5 +92,5 @@ for packager in deb rpm; do
     files "$root"
     if [ $packager = deb ]; then debian "$root"; else fedora "$root"; fi
     find "$root" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
-    STAGE=$root ARCH=$arch VERSION=$version "$venv/bin/nfpm" package --config packaging/nfpm.yaml --packager $packager --target "$out/"
+    STAGE=$root ARCH=$arch VERSION=$version MAINTAINER=$maintainer "$venv/bin/nfpm" package --config packaging/nfpm.yaml --packager $packager --target "$out/"
 done

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# systems.sh CACHE [SUITE...]: installs the packages of dist/ in each of these Debian suites as a user would, and runs tests with
-# what is installed there: the wsgi suite with every Python, and everything behind nginx. Needs root; the roots are kept in CACHE.
+# systems.sh CACHE [SUITE...]: tries the packages of dist/ in each of these Debian suites: what an administrator does with the deb and
+# with the rpm, in a system that is booted (packaging/tests/upgrade.sh); then, with the deb and the wheel installed as a user would, the
+# wsgi suite and everything behind nginx, with every Python there. Needs root and, for the rpm, nfpm on PATH; the roots are kept in CACHE.
 #
 # Nothing of the build machine is there but the packages, and the tests with their files.
 set -euo pipefail
@@ -17,14 +18,13 @@ fail() {
 }
 
 [ "$(id -u)" -eq 0 ] || fail "roots of other systems are made and entered by root"
-deb=$(find dist -name '*.deb' 2>/dev/null | head -n 1)
-wheel=$(find dist -name '*.whl' 2>/dev/null | head -n 1)
-[ -n "$deb" ] && [ -n "$wheel" ] || fail "dist/ has no deb and wheel: run make dist"
-command -v debootstrap >/dev/null || apt-get install -q -y --no-install-recommends debootstrap
+for kind in deb rpm whl; do
+    compgen -G "dist/*.$kind" >/dev/null || fail "dist/ has no $kind: run make dist"
+done
 
 # What the tests need there. Each Python that the suite has beside its own is named, with its venv.
 packages() {
-    echo python3 python3-venv nginx fcgiwrap spawn-fcgi systemd curl openssl ca-certificates procps gcc libc6-dev
+    echo python3 python3-venv nginx fcgiwrap spawn-fcgi systemd systemd-sysv dbus man-db rpm rpm2cpio cpio curl openssl ca-certificates procps lintian gcc libc6-dev
     case $1 in
         sid) echo python3.15 python3.15-venv libpython3.15 ;;
     esac
@@ -42,7 +42,7 @@ root() {
     debootstrap --variant=minbase "$suite" "$directory" "$mirror" >"$directory.log" 2>&1 ||
         fail "$suite can't be made: see $directory.log"
     # A mirror may be a few days behind.
-    echo 'Acquire::Check-Valid-Until "false";' >"$directory/etc/apt/apt.conf.d/50wsgi-fpm"
+    echo 'Acquire::Check-Valid-Until "false";' >"$directory/etc/apt/apt.conf.d/50old-mirror"
     # Nothing is to be started in it.
     printf '#!/bin/sh\nexit 101\n' >"$directory/usr/sbin/policy-rc.d"
     chmod 755 "$directory/usr/sbin/policy-rc.d"
@@ -90,6 +90,9 @@ for suite in "${suites[@]}"; do
     root "$suite"
     begun=$SECONDS
     echo "== $suite"
+    for package in dist/*.deb dist/*.rpm; do
+        packaging/tests/upgrade.sh "$cache/$suite" "$package" || status=$?
+    done
     inside "$suite" || status=$?
     echo "== $suite: $((SECONDS - begun)) s"
 done

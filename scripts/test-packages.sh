@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks, on Debian and Ubuntu; names it elsewhere. With `compat`, `containers`
-# or `bench` also what tests/compat, tests/containers or benches needs.
+# Installs what the tests need and the machine lacks, on Debian and Ubuntu; names it elsewhere. With `compat`, `containers`,
+# `systems` or `bench` also what tests/compat, tests/containers, scripts/systems.sh or benches needs.
 set -euo pipefail
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -15,12 +15,18 @@ compgen -c php-fpm >/dev/null || missing+=(php-fpm)
 command -v curl >/dev/null || missing+=(curl)
 # Judges units, and need not run for that.
 command -v systemd-analyze >/dev/null || missing+=(systemd)
+command -v logrotate >/dev/null || missing+=(logrotate)
 # What judges manual pages, and shells that complete.
 command -v man >/dev/null || missing+=(man-db)
 for judge in mandoc zsh fish; do
     command -v "$judge" >/dev/null || missing+=("$judge")
 done
 command -v openssl >/dev/null || missing+=(openssl)
+# The status page, and whoever scrapes metrics.
+command -v chromium >/dev/null || missing+=(chromium)
+command -v prometheus >/dev/null || missing+=(prometheus)
+# A syslog daemon, run by a test on a socket of its own.
+command -v rsyslogd >/dev/null || missing+=(rsyslog)
 # The system's own Python is one that the tests serve with.
 [ -x /usr/bin/python3 ] || missing+=(python3)
 /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
@@ -31,6 +37,9 @@ if [ "${1:-}" = containers ]; then
     for tool in podman buildah crun debootstrap; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
+elif [ "${1:-}" = systems ]; then
+    command -v debootstrap >/dev/null || missing+=(debootstrap)
+    command -v systemd-nspawn >/dev/null || missing+=(systemd-container)
 elif [ -n "${1:-}" ]; then
     # Quixote has a part in C and no wheel; uWSGI is all C.
     "${PYTHON:-python3}" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||

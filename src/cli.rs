@@ -1,17 +1,22 @@
 //! The command line: what can be typed, and the help. Values are checked one by one here; what they mean together is
 //! `config`'s business. `docs/options.md` describes every option of this file.
 
+mod admin;
 pub mod arguments;
 mod message;
 mod ping;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use settings::values::{Mount, PoolName, TcpAddress, Timeout};
+use settings::values::{HostName, Mount, PoolName, TcpAddress, Timeout};
 
 use crate::host::HostArgs;
-use crate::preview::hosts;
+pub use admin::{
+    InstanceArgs, KillArgs, LogsArgs, RecycleArgs, ReloadArgs, STEERING_EXIT_CODES, ScaleArgs, StacksArgs, StatusArgs,
+    StopArgs, UpgradeArgs,
+};
 use arguments::{CgiOptions, DevOptions, FastCgiOptions, ServeOptions};
 pub use message::one_line;
 pub use ping::{EXIT_CODES, PingArgs};
@@ -44,6 +49,24 @@ pub enum Command {
     Config(Box<ConfigArgs>),
     /// Ask a FastCGI responder, ours or another, for a page or its values; the exit code says how it is
     Ping(Box<PingArgs>),
+    /// Show how a running instance is: its pools, or one of them with its workers and what each thread runs
+    Status(StatusArgs),
+    /// Have a running instance load its applications anew, and wait; prints the traceback of one that can't be loaded
+    Reload(ReloadArgs),
+    /// End a running instance, or one pool of it, and wait until it has ended
+    Stop(StopArgs),
+    /// Put the program on disk in the place of a running instance, and wait until its pools serve
+    Upgrade(UpgradeArgs),
+    /// Replace all workers of a pool, one after the other, without cutting a request
+    Recycle(RecycleArgs),
+    /// Have another number of workers until the next reload
+    Scale(ScaleArgs),
+    /// Print what the Python threads of a pool's workers do, without disturbing them
+    Stacks(StacksArgs),
+    /// Follow the logs of a running instance, or have it open log files anew
+    Logs(LogsArgs),
+    /// End one request: RequestTimeout in it, and 504 for its client
+    Kill(KillArgs),
     /// Write the manual pages into a directory
     Man(ManArgs),
     /// Print what a shell needs to complete options, files and names of pools
@@ -51,6 +74,31 @@ pub enum Command {
     /// Run Python as somebody, and inside this program; the supervisor starts its leaders with it
     #[command(hide = true)]
     Host(HostArgs),
+    /// Take the place of the supervisor that runs this, or say whether it could be done; the supervisor itself does so
+    #[command(hide = true)]
+    Resume(ResumeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// Form of what is passed on
+    #[arg(long)]
+    pub form: u32,
+    /// Path of this program, where the next upgrade puts another one
+    #[arg(long)]
+    pub program: PathBuf,
+    /// Descriptor of what is passed on; without it there is only the question
+    #[arg(long)]
+    pub state: Option<i32>,
+    /// Descriptor of the program that passes it on
+    #[arg(long, requires = "state")]
+    pub back: Option<i32>,
+    /// Why another program has not taken over: this one has its place back
+    #[arg(long, requires = "state")]
+    pub refused: Option<String>,
+    /// What was typed
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -67,8 +115,8 @@ pub struct DevArgs {
     pub bind: TcpAddress,
     /// Host name that requests may be for, besides those of this machine, such as blog.test; .blog.test for all names that
     /// end so; can be repeated
-    #[arg(long, value_name = "NAME", value_parser = hosts::parse_name, help_heading = "Preview")]
-    pub allow_host: Vec<String>,
+    #[arg(long, value_name = "NAME", help_heading = "Preview")]
+    pub allow_host: Vec<HostName>,
     /// Let --bind name any address, in a container for instance: tracebacks and code are visible to everybody who reaches it
     #[arg(long, help_heading = "Preview")]
     pub allow_remote: bool,

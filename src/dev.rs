@@ -15,11 +15,11 @@ use tracing::{info, warn};
 use crate::cli::DevArgs;
 use crate::config::pools::Definition;
 use crate::config::{Bind, Pool};
+use crate::hosts::Hosts;
 use crate::manager::relay::Relay;
 use crate::manager::signals::{Signals, Wish};
-use crate::manager::{Manager, Request};
+use crate::manager::{End, Manager, Request};
 use crate::pool::{OnFailure, Outcome, Status};
-use crate::preview::hosts::Hosts;
 use crate::preview::kinds::is_python;
 use crate::preview::watch::Change;
 use crate::preview::{self, Preview};
@@ -30,7 +30,7 @@ pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let (address, reloads) = (args.bind.0, !args.no_reload);
     let hosts = Hosts {
         bound: address.ip(),
-        names: args.allow_host.clone(),
+        names: args.allow_host.iter().map(ToString::to_string).collect(),
     };
     // The directory is for this user alone, whatever the umask says.
     let directory = tempfile::Builder::new().prefix("wsgi-fpm-").tempdir();
@@ -65,7 +65,7 @@ async fn serve(
     let app = pool.settings.app.clone();
     let mut manager = Manager::new(signals, log, pool.settings.log.clone(), Service::default())?;
     // A reload waits here while the supervisor is busy with the last event, which takes no time worth naming.
-    let (requests, received) = mpsc::channel(1);
+    let (requests, mut received) = mpsc::channel(1);
     let definition = Definition::Made(Box::new(pool));
     let status = manager.start_one(definition, Some(&interpreter), OnFailure::Wait)?;
     if reloads {
@@ -93,15 +93,15 @@ async fn serve(
         ended
     };
     let supervise = async {
-        let outcome = manager.run(received).await;
+        let outcome = manager.run(&mut received).await;
         drop(stop);
         outcome
     };
     let (ended, outcome) = tokio::join!(preview, supervise);
     ended?;
     match outcome? {
-        Outcome::Stopped => Ok(ExitCode::SUCCESS),
-        Outcome::NeverStarted => Ok(ExitCode::FAILURE),
+        End::Over(Outcome::NeverStarted) => Ok(ExitCode::FAILURE),
+        End::Over(Outcome::Stopped) | End::Upgrade(_) => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -114,7 +114,7 @@ async fn find_python(pool: &Pool, signals: &mut Signals) -> Result<Option<Interp
             found = &mut finding => return found.map(Some),
             asked = signals.next() => asked,
         };
-        if wish != Wish::Reload {
+        if wish != Wish::Upgrade {
             info!(pool = pool.settings.name, signal, "stopping");
             return Ok(None);
         }

@@ -236,6 +236,7 @@ fn embed(libpython: &Path, version: &str, command: &[OsString]) -> anyhow::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::python::Mark;
 
     fn interpreter(base: &Path) -> Interpreter {
         Interpreter {
@@ -253,6 +254,7 @@ mod tests {
             gil_disabled: false,
             platform: "linux-x86_64".into(),
             path: Vec::new(),
+            mark: Mark::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The program: no Python, no FastCGI bytes. Reads the command line, starts logging and hands over.
 
+mod admin;
 mod check;
 mod children;
 mod cli;
@@ -7,21 +8,25 @@ mod config;
 mod dev;
 mod engine;
 mod host;
+mod hosts;
 mod inherited;
+mod keeper;
 mod manager;
 mod pages;
 mod ping;
 mod pool;
 mod preview;
 mod python;
+mod readiness;
 mod script;
+mod serve;
 mod service;
+mod status;
+mod upgrade;
 mod users;
 mod writer;
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -29,19 +34,18 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use contract::log::LogSettings;
 use contract::settings::Entry;
-use tokio::sync::mpsc;
+use settings::values::Destination;
 
-use cli::{Cli, Command, ServeArgs};
-use config::pools::{self, Definition};
-use config::{ConfigError, Pool};
-use manager::Manager;
+use admin::commands;
+use admin::find::FindError;
+use cli::{Cli, Command};
+use config::ConfigError;
 use manager::relay::Relay;
-use manager::signals::Signals;
+use manager::signals;
 use ping::RequestError;
-use pool::{OnFailure, Outcome};
 use python::PythonError;
 use script::BlockError;
-use service::{Kept, Service};
+use serve::Early;
 use writer::WriterError;
 
 /// What was typed, or the Python that was named, can't be used.
@@ -64,14 +68,26 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Cgi(typed) => script::run_explicit(typed.0, Entry::Cgi),
         Command::Fastcgi(typed) => script::run_explicit(typed.0, Entry::FastCgi),
-        Command::Serve(args) => early.unwrap_or_else(Early::new).and_then(|early| serve(*args, early)),
+        Command::Serve(args) => early
+            .unwrap_or_else(Early::new)
+            .and_then(|early| serve::run(*args, early)),
         Command::Dev(args) => dev::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => writer::run(*args),
         Command::Ping(args) => ping::run(&args),
+        Command::Status(args) => commands::status(&args),
+        Command::Reload(args) => commands::reload(&args),
+        Command::Stop(args) => commands::stop(&args),
+        Command::Upgrade(args) => commands::upgrade(&args),
+        Command::Recycle(args) => commands::recycle(&args),
+        Command::Scale(args) => commands::scale(&args),
+        Command::Stacks(args) => commands::stacks(&args),
+        Command::Logs(args) => commands::logs(&args),
+        Command::Kill(args) => commands::kill(&args),
         Command::Man(args) => pages::man(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Host(args) => host::run(&args),
+        Command::Resume(args) => serve::resume(&args),
     };
     result.unwrap_or_else(|error| failure(&error))
 }
@@ -83,7 +99,8 @@ fn failure(error: &anyhow::Error) -> ExitCode {
         || error.is::<PythonError>()
         || error.is::<BlockError>()
         || error.is::<WriterError>()
-        || error.is::<RequestError>();
+        || error.is::<RequestError>()
+        || error.is::<FindError>();
     ExitCode::from(if is_usage { EXIT_USAGE } else { 1 })
 }
 
@@ -100,91 +117,18 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     }
 }
 
-/// What a supervisor has before anything else: a signal that comes from here on is obeyed, however far the start has got.
-struct Early {
-    /// By the service manager, from the last run.
-    kept: Kept,
-    runtime: tokio::runtime::Runtime,
-    signals: Signals,
-}
-
-impl Early {
-    fn new() -> anyhow::Result<Self> {
-        // Before other descriptors get their numbers.
-        let kept = service::kept();
-        let runtime = runtime()?;
-        let inside = runtime.enter();
-        let signals = Signals::new().context("signal handlers can't be set")?;
-        drop(inside);
-        Ok(Self { kept, runtime, signals })
-    }
-}
-
-fn serve(args: ServeArgs, early: Early) -> anyhow::Result<ExitCode> {
-    let ServeArgs { config, options } = args;
-    let mut typed = options.0;
-    let has_app = typed.iter().any(|said| said.option.key == "app");
-    if has_app && config.is_none() {
-        let block = script::options_of(&mut typed)?;
-        let pool = Pool::for_serve(block, &typed)?;
-        let log = pool.settings.log.clone();
-        return supervise(early, log, |manager| {
-            let definition = Definition::Made(Box::new(pool));
-            manager.start_one(definition, None, OnFailure::Exit).map(drop)
-        });
-    }
-    match (typed.first(), &config) {
-        (Some(said), Some(_)) if said.option.key == "app" => {
-            return Err(ConfigError::BesideAFile("APP".to_owned()).into());
-        }
-        (Some(said), Some(_)) => return Err(ConfigError::BesideAFile(said.place.name(said.option)).into()),
-        (Some(_), None) => return Err(ConfigError::NoApp.into()),
-        (None, None) if !Path::new(cli::DEFAULT_FILE).exists() => {
-            return Err(ConfigError::NothingToServe(cli::DEFAULT_FILE).into());
-        }
-        (None, _) => {}
-    }
-    let path = config.unwrap_or_else(|| cli::DEFAULT_FILE.into());
-    let configuration = match pools::load(&path) {
-        Ok(configuration) => configuration,
-        Err(report) => {
-            eprintln!("{}", report.render(std::io::stderr().is_terminal()));
-            return Ok(ExitCode::from(EXIT_USAGE));
-        }
-    };
-    let log = configuration.log();
-    supervise(early, log, |manager| manager.start_all(path, configuration))
-}
-
-/// Runs what `start` starts until it ends.
-fn supervise(
-    early: Early,
-    log_settings: LogSettings,
-    start: impl FnOnce(&mut Manager) -> anyhow::Result<()>,
-) -> anyhow::Result<ExitCode> {
-    let Early { kept, runtime, signals } = early;
-    python::keep_own_path();
-    let log = start_log(&log_settings)?;
-    runtime.block_on(async {
-        let mut manager = Manager::new(signals, &log, log_settings, Service::new(kept))?;
-        start(&mut manager)?;
-        // Nobody but signals asks for anything.
-        let (_, requests) = mpsc::channel(1);
-        Ok(match manager.run(requests).await? {
-            Outcome::Stopped => ExitCode::SUCCESS,
-            Outcome::NeverStarted => ExitCode::FAILURE,
-        })
-    })
-}
-
 fn start_log(settings: &LogSettings) -> anyhow::Result<Relay> {
-    Relay::start(settings).context("standard error can't be used for the log")
+    Relay::start(settings).with_context(|| match &settings.to {
+        Destination::Stderr => "standard error can't be used for the log".to_owned(),
+        other => format!("there can be no log in {other}"),
+    })
 }
 
 /// One thread: the supervisor only waits.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_start(signals::hold_back)
         .build()
         .context("the event loop can't be made")
 }

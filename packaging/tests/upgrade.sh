@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# upgrade.sh ROOT DEB: installs DEB in a copy of the Debian system in ROOT, boots that with its own systemd, and does what an
-# administrator does: the first pool, nginx in front, an upgrade under load, one with a broken file, removal, purge. Needs root.
+# upgrade.sh ROOT PACKAGE: installs PACKAGE, a deb or an rpm, in the Debian system in ROOT, which stays as it is, boots that with its own
+# systemd, and does what an administrator does: the first pool, nginx in front, an upgrade under load, one with a broken file, removal, purge. Needs root.
 set -euo pipefail
 
+# Its mounts are its own, and end with it.
+[ "${OWN_MOUNTS:-}" = yes ] || OWN_MOUNTS=yes exec unshare --mount bash "$0" "$@"
+
 from=$(realpath "$1")
-deb=$(realpath "$2")
+package=$(realpath "$2")
+here=$(realpath "$(dirname "$0")")
 began=$SECONDS
-directory=$(mktemp -d "${TMPDIR:-/var/tmp}/wsgi-fpm-package-XXXXXX")
+directory=$(mktemp -d)
 root=$directory/root
 boot=
 
@@ -15,15 +19,19 @@ finish() {
         kill -TERM "$boot" 2>/dev/null || true
         wait "$boot" 2>/dev/null || true
     fi
-    rm -rf "$directory"
+    umount --recursive "$directory"
+    rmdir "$directory"
 }
 trap finish EXIT
+mount -t tmpfs tmpfs "$directory"
+mkdir "$directory/upper" "$directory/work" "$root"
+mount -t overlay overlay -o "lowerdir=$from,upperdir=$directory/upper,workdir=$directory/work" "$root"
 
 say() { printf '%4ds  %s\n' $((SECONDS - began)) "$*"; }
 
 fail() {
     say "FAILED: $*"
-    [ ! -f "$directory/boot.log" ] || inside journalctl --no-pager -n 40 -u 'wsgi-fpm*' || true
+    [ -z "$boot" ] || inside journalctl --no-pager -n 40 -u 'wsgi-fpm*' || tail -n 20 "$directory/boot.log"
     exit 1
 }
 
@@ -46,33 +54,34 @@ until_true() {
 
 is() { [ "$(inside systemctl is-active "$1" || true)" = "$2" ] || fail "$1 is not $2"; }
 
-install_deb() { inside apt-get -q -y -o Dpkg::Use-Pty=0 install "$@" >"$directory/apt.log" 2>&1 || { cat "$directory/apt.log"; fail "apt-get install $*"; }; }
+# manager COMMAND...: of the package manager, which says much.
+manager() { inside "$@" >"$directory/manager.log" 2>&1 || { cat "$directory/manager.log"; fail "$*"; }; }
 
-# higher NUMBER: the same package with a higher version.
-higher() {
-    local tree=$directory/tree
-    rm -rf "$tree"
-    dpkg-deb --raw-extract "$deb" "$tree"
-    sed -i "s/^Version: .*/&+upgrade$1/" "$tree/DEBIAN/control"
-    dpkg-deb --root-owner-group --build "$tree" "$root/root/upgrade$1.deb" >/dev/null
-}
+# What differs between the kinds of packages.
+# shellcheck disable=SC1090
+. "$here/${package##*.}.sh"
 
 page() { inside curl --silent --max-time 10 http://127.0.0.1/; }
 is_page() { [ "$(page)" = "a page" ]; }
 
-cp -a "$from" "$root"
 rm -f "$root/etc/resolv.conf"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
-# Copies of a distribution that are not renewed any more will do.
-once sh -c 'apt-get -q -o Acquire::Check-Valid-Until=false update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
-    systemd systemd-sysv dbus python3 nginx-light curl man-db procps' >"$directory/apt.log" 2>&1 || { cat "$directory/apt.log"; exit 1; }
-cp "$deb" "$root/root/first.deb"
-higher 1
-higher 2
-higher 3
+# Where a system that is only entered keeps services from starting.
+rm -f "$root/usr/sbin/policy-rc.d"
+packages=(systemd systemd-sysv dbus python3 nginx curl man-db procps "${tools[@]}")
+# Nothing is asked of a mirror where all is there. Copies of a distribution that are not renewed any more will do.
+once env DEBIAN_FRONTEND=noninteractive sh -c 'install="apt-get -q -y --no-install-recommends install"
+    $install --no-download "$@" || { apt-get -q -o Acquire::Check-Valid-Until=false update && $install "$@"; }' \
+    sh "${packages[@]}" >"$directory/manager.log" 2>&1 || { cat "$directory/manager.log"; exit 1; }
+cp "$package" "$root/root/first.${package##*.}"
+prepare
+for number in 1 2 3; do
+    higher $number
+done
 say "the system is there"
 
-systemd-nspawn --quiet --register=no --keep-unit --private-network --directory "$root" --boot >"$directory/boot.log" 2>&1 </dev/null &
+# The second version of cgroups is the only one that systemd knows today, and a machine may have the first.
+SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --register=no --keep-unit --private-network --directory "$root" --boot >"$directory/boot.log" 2>&1 </dev/null &
 boot=$!
 init=
 find_init() { init=$(pgrep --parent "$boot" | head -n 1) && [ -n "$init" ]; }
@@ -88,8 +97,9 @@ failed_before=$(inside systemctl --failed --plain --no-legend | wc -l)
 say "$(inside systemctl --version | head -n 1) is up"
 
 start=$(date +%s%N)
-install_deb /root/first.deb
+installed first
 say "installed in $((($(date +%s%N) - start) / 1000000)) ms; $(inside wsgi-fpm --version)"
+enabled
 is wsgi-fpm.service inactive
 [ "$(inside systemctl --failed --plain --no-legend | wc -l)" = "$failed_before" ] || fail "something failed"
 [ "$(inside systemctl is-enabled wsgi-fpm.service)" = enabled ] || fail "it is not enabled"
@@ -97,11 +107,58 @@ inside id wsgi-fpm >/dev/null
 inside man --where wsgi-fpm >/dev/null || fail "no manual page"
 say "nothing runs, nothing has failed"
 
-mkdir -p "$root/srv/example"
+mkdir -p "$root/srv/example/uploads"
+chmod 777 "$root/srv/example/uploads"
+echo 0 >"$root/srv/example/delay"
 cat >"$root/srv/example/hello.py" <<'PY'
+import time
+
+time.sleep(float(open("/srv/example/delay").read()))
+
+
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["PATH_INFO"] == "/ordinary":
+        import ordinary
+
+        return [ordinary.failures().encode()]
     return [b"a page\n"]
+PY
+cat >"$root/srv/example/ordinary.py" <<'PY'
+"""What ordinary applications do, all of which the units have to leave them."""
+import ctypes
+import multiprocessing
+import os
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import threading
+
+TRIALS = {
+    "a callback of ctypes": lambda: ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 7)(),
+    "a lock of multiprocessing": multiprocessing.Lock,
+    "a process": lambda: subprocess.run(["ls", "/"], check=True, capture_output=True),
+    "a thread": lambda: threading.Thread(target=os.getpid).start(),
+    "a temporary file": tempfile.NamedTemporaryFile,
+    "a connection to another server": lambda: socket.create_connection(("127.0.0.1", 80)).close(),
+    "names of network interfaces": socket.if_nameindex,
+    "an upload beside the application": lambda: open("/srv/example/uploads/%d" % os.getpid(), "w").close(),
+    "number of processors": lambda: len(os.sched_getaffinity(0)) and os.getloadavg(),
+}
+
+
+def failures():
+    kept = "/var/lib/wsgi-fpm-example"
+    if os.path.isdir(kept):
+        TRIALS["a database"] = lambda: sqlite3.connect(kept + "/db").execute("CREATE TABLE IF NOT EXISTS t (x)")
+    failed = []
+    for what, do in TRIALS.items():
+        try:
+            do()
+        except Exception as error:
+            failed.append("%s: %r\n" % (what, error))
+    return "".join(failed) or "all well\n"
 PY
 sed 's/mysite.wsgi:application/hello:application/' "$root/etc/wsgi-fpm/pools.d/example.toml.disabled" >"$root/etc/wsgi-fpm/pools.d/example.toml"
 cat >"$root/etc/nginx/sites-available/default" <<'NGINX'
@@ -119,12 +176,49 @@ inside wsgi-fpm check
 inside systemctl reload-or-restart wsgi-fpm
 until_true "the page is served" is_page
 say "first page $((($(date +%s%N) - start) / 1000000)) ms after the pool was written"
-[ "$(inside stat -c '%U:%G %a' /run/wsgi-fpm/example.sock)" = "root:www-data 660" ] || fail "the socket is $(inside stat -c '%U:%G %a' /run/wsgi-fpm/example.sock)"
+[ "$(inside stat -c '%U:%G %a' /run/wsgi-fpm/example.sock)" = "root:$group 660" ] || fail "the socket is $(inside stat -c '%U:%G %a' /run/wsgi-fpm/example.sock)"
 inside ps -o user=,args= -C wsgi-fpm,python3 | cut -c 1-110
-main_pid() { inside systemctl show --property MainPID --value wsgi-fpm.service; }
+# asked SOCKET PATH: the answer.
+asked() { inside /root/asker ping --timeout 20s --body "$@" 2>/dev/null; }
+is_well() {
+    local found
+    found=$(asked "$1" /ordinary)
+    [ "$found" = "all well" ] || fail "what the unit keeps from an ordinary application: $found"
+}
+# is_said UNIT STATUS: what an administrator reads in systemctl status.
+is_said() { [ "$(inside systemctl show --property StatusText --value "$1")" = "$2" ]; }
+until_true "the status is told" is_said wsgi-fpm "1 pool: 1 serves"
+main_pid() { inside systemctl show --property MainPID --value "${1:-wsgi-fpm.service}"; }
+# is_upgraded PID: the process has gone on, as the program that was installed last.
+is_upgraded() { [ "$(inside stat -Lc %d:%i "/proc/$1/exe")" = "$(inside stat -Lc %d:%i /usr/bin/wsgi-fpm)" ]; }
+
+inside cp --dereference /usr/bin/wsgi-fpm /root/asker
+is_well /run/wsgi-fpm/example.sock
+# The supervisor, which is root with few rights, knows what processes of another user need.
+knows_memory() {
+    inside wsgi-fpm status --json | python3 -c 'import json, sys; workers = json.load(sys.stdin)["pools"][0]["workers"]; sys.exit(not all(worker["memory"] for worker in workers))'
+}
+until_true "the memory of workers is known" knows_memory
+# less_exposed UNIT: by systemd's own measure, which grows from version to version.
+less_exposed() {
+    local exposure
+    exposure=$(inside systemd-analyze security --no-pager "$1" | sed -n 's/.*Overall exposure level[^:]*: \([0-9.]*\).*/\1/p')
+    [ "$(echo "$exposure" | tr -d .)" -lt 30 ] || fail "$1 is exposed: $exposure"
+    say "$1: exposure $exposure"
+}
+less_exposed wsgi-fpm.service
+
+# What has changed is loaded for a second, and systemctl waits for it.
+echo 1 >"$root/srv/example/delay"
+echo 'threads = 3' >>"$root/etc/wsgi-fpm/pools.d/example.toml"
+start=$(date +%s%N)
+inside systemctl reload wsgi-fpm
+milliseconds=$((($(date +%s%N) - start) / 1000000))
+[ $milliseconds -ge 1000 ] || fail "systemctl reload has not waited: $milliseconds ms"
+say "reload: systemctl has waited for $milliseconds ms"
+echo 0 >"$root/srv/example/delay"
 
 # Two loops, a request each twentieth of a second: through nginx, and on a connection of its own.
-inside cp --dereference /usr/bin/wsgi-fpm /root/asker
 cat >"$root/root/load.py" <<'PY'
 import subprocess
 import sys
@@ -195,8 +289,9 @@ under_load() {
 }
 
 before=$(main_pid)
-under_load "upgrade" install_deb /root/upgrade1.deb
-[ "$(main_pid)" != "$before" ] || fail "the old program still runs"
+under_load "upgrade" installed upgrade1
+[ "$(main_pid)" = "$before" ] || fail "it was started again"
+is_upgraded "$before" || fail "the old program still runs"
 under_load "three restarts" inside sh -c 'for i in 1 2 3; do systemctl restart wsgi-fpm; done'
 
 # What runs at that moment is lost; what comes afterwards waits. systemd counts starts, and there were many.
@@ -210,10 +305,28 @@ inside /root/asker ping --timeout 20s /run/wsgi-fpm/example.sock / >/dev/null ||
 say "the supervisor was killed: a request has waited $((($(date +%s%N) - start) / 1000000)) ms"
 inside systemctl reset-failed wsgi-fpm
 
+# One that hangs is started again.
+mkdir -p "$root/run/systemd/system" "$root/etc/systemd/system/wsgi-fpm.service.d"
+printf '[Service]\nWatchdogSec=2s\nTimeoutAbortSec=2s\n' >"$root/etc/systemd/system/wsgi-fpm.service.d/test.conf"
+inside systemctl daemon-reload
+inside systemctl restart wsgi-fpm
+before=$(main_pid)
+sleep 5
+[ "$(main_pid)" = "$before" ] || fail "a supervisor that is well was started again"
+start=$(date +%s%N)
+inside kill -STOP "$before"
+until_true "the watchdog" killed
+asked /run/wsgi-fpm/example.sock / >/dev/null || fail "the supervisor hung, and nobody could wait"
+say "the supervisor hung: another one has answered after $((($(date +%s%N) - start) / 1000000)) ms"
+rm -r "$root/etc/systemd/system/wsgi-fpm.service.d"
+inside systemctl daemon-reload
+inside systemctl restart wsgi-fpm
+inside systemctl reset-failed wsgi-fpm
+
 before=$(main_pid)
 echo 'thread = 1' >>"$root/etc/wsgi-fpm/pools.d/example.toml"
-under_load "upgrade with a mistake in the file" install_deb /root/upgrade2.deb
-grep "goes on with the old program" "$directory/apt.log" || fail "nothing is said of the mistake"
+under_load "upgrade with a mistake in the file" installed upgrade2
+grep "goes on with the old program" "$directory/manager.log" || fail "nothing is said of the mistake"
 [ "$(main_pid)" = "$before" ] || fail "it was started again"
 sed -i '$d' "$root/etc/wsgi-fpm/pools.d/example.toml"
 under_load "reload, then restart, once it is mended" inside sh -c 'systemctl reload wsgi-fpm; systemctl restart wsgi-fpm'
@@ -222,9 +335,31 @@ under_load "reload, then restart, once it is mended" inside sh -c 'systemctl rel
 sed 's/mysite.wsgi:application/hello:application/' "$root/etc/wsgi-fpm/apps/example.toml.disabled" >"$root/etc/wsgi-fpm/apps/example.toml"
 inside systemctl start wsgi-fpm@example
 until_true "the template unit serves" inside /root/asker ping /run/wsgi-fpm-example/wsgi.sock /
-before=$(inside systemctl show --property MainPID --value wsgi-fpm@example)
-install_deb /root/upgrade3.deb
-[ "$(inside systemctl show --property MainPID --value wsgi-fpm@example)" != "$before" ] || fail "the template unit was not started again"
+is_well /run/wsgi-fpm-example/wsgi.sock
+less_exposed wsgi-fpm@example.service
+# Their sockets may be there before them: what arrives starts the one, the other has one for a pool by its name.
+sed 's/^listen = .*/listen = "fd:wsgi"/; /^listen_group/d' "$root/etc/wsgi-fpm/apps/example.toml" >"$root/etc/wsgi-fpm/apps/early.toml"
+sed 's/^listen = .*/listen = "fd:named"/; s/^.pool.example./[pool.named]/' "$root/etc/wsgi-fpm/pools.d/example.toml" >"$root/etc/wsgi-fpm/pools.d/named.toml"
+inside systemctl start wsgi-fpm@early.socket
+asked /run/wsgi-fpm-early.sock / >/dev/null || fail "nothing is started by its socket"
+inside systemctl stop wsgi-fpm
+inside systemctl start wsgi-fpm-pool@named.socket
+inside systemctl start wsgi-fpm
+until_true "the status is told" is_said wsgi-fpm "2 pools: 2 serve"
+asked /run/wsgi-fpm-named.sock / >/dev/null || fail "the pool has not got the socket of its name"
+[ "$(inside stat -c '%G %a' /run/wsgi-fpm-early.sock)" = "$group 660" ] || fail "the socket is $(inside stat -c '%G %a' /run/wsgi-fpm-early.sock)"
+before_all=$(main_pid)
+before_early=$(main_pid wsgi-fpm@early)
+before=$(main_pid wsgi-fpm@example)
+installed upgrade3
+[ "$(main_pid) $(main_pid wsgi-fpm@early)" = "$before_all $before_early" ] || fail "what has sockets of socket units was started again"
+asked /run/wsgi-fpm-named.sock / >/dev/null && asked /run/wsgi-fpm-early.sock / >/dev/null || fail "sockets are lost in an upgrade"
+rm "$root/etc/wsgi-fpm/pools.d/named.toml"
+inside systemctl stop wsgi-fpm@early.socket wsgi-fpm@early wsgi-fpm-pool@named.socket wsgi-fpm
+inside systemctl start wsgi-fpm
+say "sockets of socket units: by name, over an upgrade"
+[ "$(main_pid wsgi-fpm@example)" = "$before" ] || fail "the template unit was started again"
+is_upgraded "$before" || fail "the template unit's old program still runs"
 until_true "the template unit serves" inside /root/asker ping /run/wsgi-fpm-example/wsgi.sock /
 say "the template unit serves, also after an upgrade"
 
@@ -234,14 +369,17 @@ inside systemctl start wsgi-fpm
 [ "$(page)" = "a page" ] || fail "no page after stop and start"
 say "stopped: 502; started: a page"
 
-inside apt-get -q -y remove wsgi-fpm >"$directory/apt.log" 2>&1 || { cat "$directory/apt.log"; fail "apt-get remove"; }
+removed
 [ -z "$(inside pgrep -a wsgi-fpm || true)" ] || fail "something still runs"
 [ -f "$root/etc/wsgi-fpm/pools.d/example.toml" ] || fail "remove has removed the pool"
-install_deb /root/upgrade3.deb
+[ -f "$root/var/lib/wsgi-fpm-example/db" ] || fail "remove has removed the application's data"
+installed upgrade3
+enabled
 until_true "the page is there again" is_page
 say "removed, installed again: the pool is served"
 
-inside apt-get -q -y purge wsgi-fpm >"$directory/apt.log" 2>&1 || { cat "$directory/apt.log"; fail "apt-get purge"; }
+rm "$root/var/lib/wsgi-fpm-example/db"
+purged
 left=$(inside sh -c 'find / -xdev \( -path /proc -o -path /sys -o -path /root -o -path /var/log -o -path /var/cache -o -path /var/lib/apt \) -prune -o -name "*wsgi[-_]fpm*" -print; ls -d /run/wsgi-fpm* 2>/dev/null || true')
 [ -z "$left" ] || fail "purge leaves: $left"
 [ "$(inside systemctl --failed --plain --no-legend | wc -l)" = "$failed_before" ] || fail "something failed"

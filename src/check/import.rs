@@ -10,6 +10,8 @@ use anyhow::Context;
 use contract::handover::Handover;
 use contract::log::channel::{self, Received};
 use contract::log::{APP, block, escape};
+use contract::metrics::Memory;
+use contract::settings::Size;
 use settings::values::{Format, PoolName, Timeout};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, sleep_until};
@@ -17,6 +19,7 @@ use tokio::time::{Instant, interval, sleep_until};
 use super::sockets;
 use crate::config::Pool;
 use crate::config::pools::FilePool;
+use crate::keeper::Keeper;
 use crate::pool::Found;
 use crate::pool::generation::{Event, Generation, Order, Plan, What};
 
@@ -118,10 +121,13 @@ impl Import {
         self.python = Some(found.python);
         self.untested = found.untested;
         let mut settings = pool.settings.clone();
-        settings.workers = 1;
+        settings.size = Size::fixed(1);
         // One import is enough to know, and what it leaves behind ends with the worker.
         settings.preload = false;
         let handover = Handover::new().context("the handover can't be made")?;
+        let keeper = Keeper::new(&settings.name).context("the keeper's table can't be made")?;
+        let most = settings.limits.metrics_series.get();
+        let metrics = Memory::create(most.into()).context("the memory for metrics can't be made")?;
         // To be taken apart, not to be shown.
         settings.log.format = Format::Json;
         settings.log.ansi = false;
@@ -133,6 +139,8 @@ impl Import {
             settings: &settings,
             listeners: &[],
             handover: &handover,
+            keeper: keeper.ends(),
+            metrics: metrics.as_fd(),
             log: log.as_fd(),
             printed: Some(printed),
         };
@@ -190,6 +198,8 @@ impl Import {
                 Some(What::Ready { .. } | What::Failed { .. }) => continue,
                 // Its leader reports it when it gives up.
                 Some(What::WorkerDied { .. } | What::NotPreloadable { .. }) => continue,
+                // Nobody asks it for anything.
+                Some(What::Workers { .. } | What::Idle) => continue,
                 None => break,
             }
             is_known = true;

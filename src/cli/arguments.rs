@@ -83,6 +83,12 @@ fn argument(option: &'static Declaration, entry: Entries) -> Arg {
     };
     let argument = match option.form {
         Form::Switch => return argument.action(ArgAction::SetTrue).help(option.help()),
+        Form::SwitchOrValue => argument
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .hide_default_value(true),
         Form::One => argument.action(ArgAction::Set),
         Form::List | Form::Table => argument.action(ArgAction::Append),
     };
@@ -108,7 +114,7 @@ fn hint(option: &Declaration) -> ValueHint {
         // It may be a module, too, and files are what can be completed.
         _ if option.key == APP => ValueHint::FilePath,
         PathForm::Path if option.value == "DIR" => ValueHint::DirPath,
-        PathForm::Path | PathForm::PathOrCommand | PathForm::Address => ValueHint::FilePath,
+        PathForm::Path | PathForm::PathOrCommand | PathForm::Address | PathForm::Destination => ValueHint::FilePath,
         PathForm::None => ValueHint::Other,
     }
 }
@@ -190,7 +196,7 @@ mod tests {
         );
         assert_eq!(
             error(&["app", "--workers", "-1"]),
-            "invalid value '-1' for '--workers <N>': write a number from 1 to 1024, or auto for one on each core"
+            "invalid value '-1' for '--workers <N>': write a number from 1 to 1024, auto for one on each core, or a range such as 1..4, 0..4 or 1..auto"
         );
         assert_eq!(
             error(&["app", "--drain-timeout", "-1s"]),

@@ -113,7 +113,7 @@ impl FromStr for Expect {
 
 fn parse_address(typed: &str) -> Result<Address, String> {
     match typed.parse() {
-        Ok(Address::Fd(_)) => Err(
+        Ok(Address::Fd(_) | Address::Named(_)) => Err(
             "ping connects, and nobody can connect to a descriptor: write the socket's path, or its \
                                    address and port"
                 .to_owned(),

@@ -78,14 +78,24 @@ pub fn file_part(app: &str) -> &str {
 }
 
 /// The engine resolves the application; that a file is missing can be said without starting Python.
-pub fn check_file(app: &str, chdir: &Path) -> Result<(), ConfigError> {
+///
+/// `option`: what names the working directory.
+pub fn check_file(app: &str, chdir: &Path, option: &str) -> Result<(), ConfigError> {
     let Some(file) = app_file(app) else { return Ok(()) };
     let path = chdir.join(file);
     may("the application", &path, Wish::Read)?;
     if path.is_file() {
         return Ok(());
     }
-    Err(ConfigError::NoSuchFile { app: app.into(), path })
+    if Path::new(file).is_absolute() {
+        return Err(ConfigError::NoSuchFile { app: app.into(), path });
+    }
+    Err(ConfigError::NoSuchFileThere {
+        app: app.into(),
+        app_file: file.into(),
+        chdir: chdir.to_owned(),
+        option: option.into(),
+    })
 }
 
 /// "mysite" for mysite.wsgi:application, "blog" for /srv/blog.py.
@@ -123,11 +133,16 @@ mod tests {
 
     #[test]
     fn missing_file_of_the_application_is_named() {
-        let error = check_file("no/such.py:app", Path::new("/srv")).unwrap_err();
+        let said = |app| check_file(app, Path::new("/srv"), "chdir").map_err(|error| error.to_string());
         assert_eq!(
-            error.to_string(),
-            "the application no/such.py:app: the file /srv/no/such.py does not exist"
+            said("no/such.py:app").unwrap_err(),
+            "the application no/such.py:app: the file /srv/no/such.py does not exist; it is looked for in the working directory, \
+             which is /srv here: name another one (chdir), or write the whole path of the file"
         );
-        assert!(check_file("module:app", Path::new("/srv")).is_ok());
+        assert_eq!(
+            said("/no/such.py:app").unwrap_err(),
+            "the application /no/such.py:app: the file /no/such.py does not exist"
+        );
+        assert!(said("module:app").is_ok());
     }
 }

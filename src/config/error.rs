@@ -10,6 +10,10 @@ use settings::values::Address;
 use super::listen::{ALLOWED_PEERS, MAX_LISTENERS};
 use crate::users::UserError;
 
+/// Of an address where the status would be seen.
+pub const NOT_LOOPBACK: &str =
+    "the status has no login, so it is shown on this machine alone; where others are meant, add status_allow_remote";
+
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -25,6 +29,14 @@ pub enum ConfigError {
     NotADirectory(String, PathBuf),
     #[error("the application {app}: the file {} does not exist", .path.display())]
     NoSuchFile { app: String, path: PathBuf },
+    #[error("the application {app}: the file {} does not exist; it is looked for in the working directory, which is {} here: \
+             name another one ({option}), or write the whole path of the file", .chdir.join(.app_file).display(), .chdir.display())]
+    NoSuchFileThere {
+        app: String,
+        app_file: String,
+        chdir: PathBuf,
+        option: String,
+    },
     #[error("{0} {path}: the name is not UTF-8, which Python and the log need it to be; rename it", path = .1.display())]
     NotUtf8(String, PathBuf),
     #[error(
@@ -44,6 +56,8 @@ pub enum ConfigError {
              serve --config FILE, by default {0}, which does not exist"
     )]
     NothingToServe(&'static str),
+    #[error("{0}: what a web server starts writes its lines to standard error, which that keeps; write true or false")]
+    NoOtherAccessLog(String),
     #[error(transparent)]
     User(#[from] UserError),
     #[error("{0}: at most {MAX_LISTENERS} addresses are possible")]
@@ -70,6 +84,8 @@ pub enum ConfigError {
              where others are meant, as in a container, add --allow-remote"
     )]
     NotLoopback(std::net::SocketAddr),
+    #[error("{0} {1}: {NOT_LOOPBACK}")]
+    StatusNotLoopback(String, std::net::SocketAddr),
 }
 
 fn lines(mistakes: &[Mistake]) -> String {

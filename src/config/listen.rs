@@ -12,7 +12,7 @@ use crate::users;
 
 /// SPEC A31, FastCGI 1.0 section 3.2.
 pub const ALLOWED_PEERS: &str = "FCGI_WEB_SERVER_ADDRS";
-/// The log and the scoreboard travel with the listeners.
+/// What else a leader gets travels with the listeners.
 pub const MAX_LISTENERS: usize = contract::control::MAX_FDS - contract::control::OWN_FDS;
 
 /// How sockets are made.
@@ -26,7 +26,7 @@ pub struct SocketOptions {
 
 impl SocketOptions {
     /// For this user alone.
-    pub(super) fn private() -> Self {
+    pub fn private() -> Self {
         Self {
             mode: 0o600,
             owner: None,

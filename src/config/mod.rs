@@ -7,15 +7,17 @@ mod file;
 mod listen;
 pub mod pools;
 pub mod report;
+pub mod stamp;
 pub mod words;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use contract::log::LogSettings;
-use contract::settings::{Entry, ListenerKind, Settings};
-use settings::sections::{App, Front, Limits, Listen, Log, Processes, RunAs};
-use settings::values::{Address, AppName, Format, PoolName, Preload};
+use contract::settings::{Entry, ListenerKind, Settings, Size};
+use settings::sections::{App, Front, Limits, Listen, Log, Processes, Recycle, Reload, RunAs, Status};
+use settings::values::{AccessLog, Address, AppName, Destination, Format, PoolName, Preload, StatusAddress};
 use settings::{Entries, Layers, Origin, Said, Setting};
 
 use crate::users::Identity;
@@ -25,7 +27,7 @@ pub use app::file_part;
 use app::{app_file, pool_name};
 pub use error::ConfigError;
 pub use file::{is_of_pools, is_of_server};
-pub use listen::SocketOptions;
+pub use listen::{MAX_LISTENERS, SocketOptions};
 use listen::{allowed_peers_from_environment, listen};
 
 /// What `flask run --debug` sets: errors are raised, and templates looked up anew.
@@ -41,12 +43,16 @@ pub struct Pool {
     pub environment: Environment,
     /// Who its processes are.
     pub identity: Identity,
+    /// Of the program that serves it alone.
+    pub status: Status,
+    /// What loads it anew when it changes.
+    pub reload_on: Vec<PathBuf>,
 }
 
 /// Where the preview of `wsgi-fpm dev` listens.
 #[derive(Debug, Clone, Copy)]
 pub struct Bind {
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
     pub allow_remote: bool,
 }
 
@@ -76,6 +82,7 @@ impl Pool {
         let mut pool = Self::new(layers, Runs::Here)?;
         pool.settings.name = name.as_str().to_owned();
         pool.settings.log.pool = Some(name.as_str().to_owned());
+        pool.settings.log.name = name.as_str().to_owned();
         pool.settings.allowed_peers = allowed_peers_from_environment()?;
         Ok(pool)
     }
@@ -113,6 +120,7 @@ impl Pool {
     /// # Errors
     /// Names the option that can't be as it was said.
     pub fn for_script(mut layers: Layers, listener: Option<ListenerKind>) -> Result<Self, ConfigError> {
+        let access_log = layers.name(Log::access_log());
         // A web server's working directory says nothing; the script's own is where Python would look.
         if layers.said("chdir").is_none() {
             let taken = App::take(&mut layers);
@@ -130,7 +138,11 @@ impl Pool {
             }
         }
         let mut pool = Self::new(layers, Runs::Here)?;
-        pool.settings.workers = 1;
+        if pool.settings.log.access_to.take().is_some() {
+            // Nobody is there who could open a file anew, or wait for a socket.
+            return Err(ConfigError::NoOtherAccessLog(access_log));
+        }
+        pool.settings.size = Size::fixed(1);
         pool.settings.entry = match listener {
             Some(_) => Entry::FastCgi,
             None => Entry::Cgi,
@@ -175,11 +187,20 @@ impl Pool {
         let app = App::take(&mut layers);
         let (front, processes) = (Front::take(&mut layers), Processes::take(&mut layers));
         let (limits, log) = (Limits::take(&mut layers), Log::take(&mut layers));
+        let recycle = Recycle::take(&mut layers);
+        let reload = Reload::take(&mut layers);
         let run_as = RunAs::take(&mut layers);
+        let status = Status::take(&mut layers);
         let (listen, socket) = listen(Listen::take(&mut layers), runs)?;
         let mistakes = layers.take_mistakes();
         if !mistakes.is_empty() {
             return Err(ConfigError::Mistakes(mistakes));
+        }
+        if let Some(address) = beyond_this_machine(&status) {
+            return Err(ConfigError::StatusNotLoopback(
+                status.status_listen.name().to_owned(),
+                address,
+            ));
         }
         let identity = match runs {
             Runs::Here => Identity::find(&run_as, layers.entry())?,
@@ -191,7 +212,7 @@ impl Pool {
             let chdir = app::working_directory(&app.chdir, runs)?;
             let pythonpath = app::pythonpath(&app.pythonpath, runs)?;
             if runs == Runs::Here {
-                app::check_file(&name, &chdir)?;
+                app::check_file(&name, &chdir, app.chdir.name())?;
             }
             Ok::<_, ConfigError>((chdir, pythonpath))
         })?;
@@ -201,17 +222,30 @@ impl Pool {
         };
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         let usual = if layers.entry() == Entries::DEV { 1 } else { cores };
+        let range = processes.workers.map_or(usual..=usual, |workers| workers.on(cores));
+        let size = Size {
+            least: *range.start(),
+            most: *range.end(),
+            spare: processes.spare.get(),
+            idle_timeout: *processes.worker_idle_timeout,
+        };
+        let pool_name = app
+            .name
+            .as_ref()
+            .map_or_else(|| pool_name(&name), |name| PoolName::as_str(name).to_owned());
         let settings = Settings {
-            name: app
-                .name
-                .as_ref()
-                .map_or_else(|| pool_name(&name), |name| PoolName::as_str(name).to_owned()),
+            log: LogSettings {
+                name: pool_name.clone(),
+                ..log_settings(log)
+            },
+            name: pool_name,
             entry: Entry::Pool,
             chdir: app.chdir.map(|_| chdir),
             pythonpath,
-            workers: processes.workers.map_or(usual, |workers| workers.on(cores)),
+            size,
             threads: processes.threads,
             preload: *app.preload == Preload::Auto,
+            warmup: reload.warmup,
             listeners: Vec::new(),
             inherited_listeners: Vec::new(),
             mount: app.mount,
@@ -222,7 +256,9 @@ impl Pool {
             allowed_peers: None,
             cgi_variables: app.cgi_variable.into_value(),
             limits,
-            log: log_settings(&log),
+            recycle,
+            status_path: status.status_path.clone(),
+            ping_path: status.ping_path.clone(),
             app: name,
         };
         Ok(Self {
@@ -232,6 +268,8 @@ impl Pool {
             python: app.python.map(|_| python),
             environment,
             identity,
+            status,
+            reload_on: reload.reload_on.into_value(),
         })
     }
 }
@@ -273,17 +311,38 @@ enum Runs {
     Elsewhere,
 }
 
-fn log_settings(log: &Log) -> LogSettings {
-    let format = *log.log_format;
-    let terminal = io::IsTerminal::is_terminal(&io::stderr());
+/// Where the status would be seen from other machines, which nobody has allowed.
+fn beyond_this_machine(status: &Status) -> Option<SocketAddr> {
+    match status.status_listen.as_ref() {
+        Some(StatusAddress(Address::Tcp(address))) if !address.ip().is_loopback() => {
+            (!*status.status_allow_remote).then_some(*address)
+        }
+        _ => None,
+    }
+}
+
+fn log_settings(log: Log) -> LogSettings {
+    let (to, format) = (log.log.into_value(), *log.log_format);
+    let terminal = to == Destination::Stderr && io::IsTerminal::is_terminal(&io::stderr());
     // https://no-color.org
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let access = log.access_log.into_value();
     LogSettings {
         level: *log.log_level,
         format,
-        access: *log.access_log,
+        access: access != AccessLog::Off,
         ansi: terminal && colours && format == Format::Text,
         pool: None,
+        name: String::new(),
+        to,
+        access_to: match access {
+            AccessLog::To(destination) => Some(destination),
+            AccessLog::Off | AccessLog::InLog => None,
+        },
+        access_format: log.access_format.into_value(),
+        access_suppress: log.access_suppress.into_value(),
+        slow_to: log.slow_log.into_value(),
+        app_rate: *log.print_rate,
     }
 }
 
@@ -319,7 +378,7 @@ mod tests {
         );
         assert_eq!((pool.settings.front, pool.socket.mode), (Front::default(), 0o660));
         assert!(pool.settings.mount.is_none() && !pool.settings.as_sent);
-        assert!(pool.settings.workers >= 1 && pool.settings.chdir.is_absolute());
+        assert!(pool.settings.size.least >= 1 && pool.settings.chdir.is_absolute());
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! The configuration file as pools that can be started.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use contract::log::LogSettings;
-use settings::sections::{Listen, Log};
+use settings::sections::{Listen, Log, Status};
 use settings::values::{Address, PoolName};
 use settings::{Layers, Mistake};
 
 use super::file::{self, Described};
 use super::report::Report;
+use super::stamp::FileStamp;
 use super::{ConfigError, Pool, log_settings};
 
 /// What a configuration file describes.
@@ -26,17 +26,8 @@ pub struct Configuration {
 pub struct FilePool {
     name: PoolName,
     layers: Layers,
-    /// Of the `env_file`, when the file was read.
+    /// Of the `env_file`, when the file was read. If it can't be found, the pool says so when it starts.
     env_file: Option<FileStamp>,
-}
-
-/// What differs once a file was written or replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileStamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
 }
 
 /// What a pool is made from each time that it starts: accounts, directories and files may have come or gone since.
@@ -81,23 +72,15 @@ pub fn examine(path: &Path) -> (Configuration, Option<Report>) {
     (configuration, document.report())
 }
 
-impl FileStamp {
-    /// `None` for a file that can't be found: the pool says so when it starts.
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = path.metadata().ok()?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        })
-    }
-}
-
 impl Configuration {
     /// The log of the whole program.
     pub fn log(&self) -> LogSettings {
-        log_settings(&Log::take(&mut self.server.clone()))
+        log_settings(Log::take(&mut self.server.clone()))
+    }
+
+    /// Who may ask how it is, and steer it.
+    pub fn status(&self) -> Status {
+        Status::take(&mut self.server.clone())
     }
 }
 
@@ -160,6 +143,14 @@ impl Definition {
         match self {
             Self::Made(pool) => &pool.settings.name,
             Self::File(pool) => pool.name.as_str(),
+        }
+    }
+
+    /// What is said of its logs.
+    pub fn log(&self) -> LogSettings {
+        match self {
+            Self::Made(pool) => pool.settings.log.clone(),
+            Self::File(pool) => log_settings(Log::take(&mut pool.layers())),
         }
     }
 

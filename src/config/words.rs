@@ -1,6 +1,6 @@
 //! A command line as somebody would type it into a shell.
 
-use settings::Said;
+use settings::{Form, Said};
 
 /// One word of a shell's command line, in quotes if it needs them.
 pub fn shell_word(word: &str) -> String {
@@ -22,6 +22,9 @@ pub fn typed(said: &[Said]) -> String {
         for value in said.values.iter().map(|value| value.to_string_lossy()) {
             match is_app {
                 true => words.insert(0, shell_word(&value)),
+                false if said.option.form == Form::SwitchOrValue => {
+                    words.push(format!("--{}={}", said.option.long(), shell_word(&value)));
+                }
                 false => words.push(format!("--{} {}", said.option.long(), shell_word(&value))),
             }
         }

@@ -1,31 +1,46 @@
 //! All pools: which there are, what signals mean to them, and what they share: the log, turns to start, children that nobody
 //! waits for.
 
+mod memory;
 pub mod orphans;
+pub mod passing;
+mod queues;
 pub mod relay;
 pub mod signals;
+mod snapshot;
+pub mod steering;
 mod tasks;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::future::pending;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use contract::log::LogSettings;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::config::pools::{self, Configuration, Definition};
+use crate::config::report::Report;
+use crate::pool::log::Log;
+use crate::pool::passing::PoolState;
 use crate::pool::starts::Starts;
-use crate::pool::{Command, OnFailure, Order, Outcome, Running, Status, kept};
+use crate::pool::{Command, OnFailure, Order, Outcome, Running, Status, Step, kept};
 use crate::python::Interpreter;
-use crate::service::Service;
+use crate::service::{Reload, Service};
+use crate::status::snapshot::Snapshot;
+use crate::upgrade::Program;
+use memory::Memory;
 use orphans::Orphans;
-use relay::Relay;
+use passing::Passing;
+use relay::{Logs, Relay, Reopening, Routes};
 use signals::{Signals, Wish};
+use steering::Begun;
 use tasks::Tasks;
+use upgrade::Upgrade;
 
 /// What another part of the program may ask.
 #[derive(Debug)]
@@ -37,7 +52,33 @@ pub enum Request {
         changed: Vec<PathBuf>,
     },
     Stop,
+    /// How everything is.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// The same with what applications count.
+    Metrics(oneshot::Sender<Snapshot>),
+    /// What a command wants done.
+    Steer {
+        wish: steering::Wish,
+        /// Who wants it, for the log.
+        by: String,
+        answer: oneshot::Sender<Result<Begun, String>>,
+    },
+    /// The pools, to be asked.
+    Pools(oneshot::Sender<Vec<(String, Commands)>>),
+    /// The logs.
+    Logs(oneshot::Sender<Logs>),
 }
+
+/// Why pools don't run any more.
+#[derive(Debug)]
+pub enum End {
+    /// All have ended.
+    Over(Outcome),
+    /// They rest, for another program takes over.
+    Upgrade(Passing),
+}
+
+pub type Commands = mpsc::UnboundedSender<Command>;
 
 /// Runs pools until a signal or a request ends it.
 pub struct Manager {
@@ -45,43 +86,75 @@ pub struct Manager {
     file: Option<PathBuf>,
     pools: BTreeMap<String, Entry>,
     /// Were taken out of the file, and may still have requests to finish.
-    leaving: Vec<Entry>,
+    leaving: Vec<Commands>,
+    /// Of the program that had this one's place, until they are started here.
+    inherited: Vec<PoolState>,
+    /// They start anew, though they are served.
+    anew: bool,
+    /// Why another program has given this one its place back.
+    refused: Option<String>,
+    upgrade: Upgrade,
     tasks: Tasks,
     starts: Starts,
-    log: Arc<OwnedFd>,
+    log: Arc<Log>,
     log_settings: LogSettings,
+    log_watch: relay::Watch,
+    logs: Logs,
     service: Arc<Service>,
     signals: Signals,
     orphans: Orphans,
+    memory: Memory,
     /// A terminal that hangs up ends it.
     is_in_terminal: bool,
     stopping: Option<Order>,
 }
 
 struct Entry {
-    definition: Definition,
-    commands: mpsc::UnboundedSender<Command>,
+    /// `None`: unknown since another program has given this one its place back.
+    definition: Option<Definition>,
+    commands: Commands,
 }
 
 impl Manager {
     /// # Errors
     /// A signal handler can't be set, or the log can't be shared.
     pub fn new(signals: Signals, log: &Relay, log_settings: LogSettings, service: Service) -> anyhow::Result<Self> {
-        let log = log.sending().try_clone_to_owned().context("the log can't be shared")?;
+        let log_watch = log.watch().context("the log can't be watched")?;
+        let sending = log.sending().try_clone_to_owned().context("the log can't be shared")?;
         Ok(Self {
             file: None,
             pools: BTreeMap::new(),
             leaving: Vec::new(),
+            inherited: Vec::new(),
+            anew: false,
+            refused: None,
+            upgrade: Upgrade::default(),
             tasks: Tasks::default(),
             starts: Starts::new(),
-            log: Arc::new(log),
+            log: Arc::new(Log::new(sending, log_settings.clone())),
             log_settings,
+            log_watch,
+            logs: log.logs(),
             service: Arc::new(service),
             signals,
             orphans: Orphans::new().context("signal handlers can't be set")?,
+            memory: Memory::default(),
             is_in_terminal: false,
             stopping: None,
         })
+    }
+
+    /// Lets it be replaced by `program`.
+    pub fn may_become(&mut self, program: Program) {
+        self.upgrade = Upgrade::to(program);
+    }
+
+    /// Has pools that are started from now on go on where another program has left them: with a new generation, unless that one has
+    /// `refused` to take this one's place.
+    pub fn inherit(&mut self, pools: Vec<PoolState>, refused: Option<String>) {
+        self.inherited = pools;
+        self.anew = refused.is_none();
+        self.refused = refused;
     }
 
     /// Starts the one pool of a command line. `interpreter`: its Python, if somebody has looked for it already.
@@ -96,8 +169,8 @@ impl Manager {
     ) -> anyhow::Result<watch::Receiver<Status>> {
         contract::title::set(&format!("wsgi-fpm: supervisor ({})", definition.name()));
         self.is_in_terminal = on_failure == OnFailure::Wait;
-        let status = self.start(definition, interpreter, on_failure)?;
-        kept::forget_others(&self.service);
+        let status = self.start(definition, interpreter, on_failure, None)?;
+        self.forget_others();
         Ok(status)
     }
 
@@ -109,12 +182,59 @@ impl Manager {
         self.file = Some(path);
         let all = self.service.starts();
         for pool in configuration.pools.into_values() {
-            self.start(Definition::File(Box::new(pool)), None, OnFailure::Retry)?;
+            self.start(Definition::File(Box::new(pool)), None, OnFailure::Retry, None)?;
         }
-        kept::forget_others(&self.service);
+        self.forget_others();
         self.set_title();
         all.over();
         Ok(())
+    }
+
+    /// Ends what others have left and nobody wants: pools finish what they run, sockets are closed.
+    fn forget_others(&mut self) {
+        for mut state in std::mem::take(&mut self.inherited) {
+            state.stop();
+            let commands = self.go_on_with(state);
+            self.leaving.extend(commands);
+        }
+        kept::forget_others(&self.service);
+    }
+
+    /// Has all pools go on as they are: what is said of them is not known. `file`: where it will be, if that is a file.
+    pub fn go_on(&mut self, file: Option<PathBuf>) {
+        self.file = file;
+        for state in std::mem::take(&mut self.inherited) {
+            let (name, is_stopping) = (state.name.clone(), state.is_stopping());
+            match self.go_on_with(state) {
+                Some(commands) if is_stopping => self.leaving.push(commands),
+                Some(commands) => {
+                    let definition = None;
+                    self.pools.insert(name, Entry { definition, commands });
+                }
+                None => {}
+            }
+        }
+        self.set_title();
+    }
+
+    fn go_on_with(&mut self, state: PoolState) -> Option<Commands> {
+        let name = state.name.clone();
+        let pool = self.resume(state, None, OnFailure::Retry)?;
+        Some(self.run_on(&name, pool))
+    }
+
+    /// `None` if that is not possible; the log says why.
+    fn resume(&self, state: PoolState, definition: Option<Definition>, on_failure: OnFailure) -> Option<Running> {
+        let (name, log, starts) = (state.name.clone(), Arc::clone(&self.log), self.starts.clone());
+        let pool = Running::resume(state, definition, on_failure, log, starts, &self.service);
+        let report = |error: &io::Error| error!(pool = name, "it can't be taken over from the old program: {error}");
+        pool.inspect_err(report).ok()
+    }
+
+    fn run_on(&mut self, name: &str, pool: Running) -> Commands {
+        let (commands, received) = mpsc::unbounded_channel();
+        self.tasks.spawn(name, pool.run_on(self.anew, received));
+        commands
     }
 
     fn set_title(&self) {
@@ -123,7 +243,6 @@ impl Manager {
             number => format!("{number} pools"),
         };
         contract::title::set(&format!("wsgi-fpm: supervisor ({title})"));
-        self.service.describe(&title);
     }
 
     fn start(
@@ -131,76 +250,137 @@ impl Manager {
         definition: Definition,
         interpreter: Option<&Interpreter>,
         on_failure: OnFailure,
+        reload: Option<&Reload>,
     ) -> anyhow::Result<watch::Receiver<Status>> {
-        let (log, starts) = (Arc::clone(&self.log), self.starts.clone());
-        let pool = Running::new(definition.clone(), interpreter, on_failure, log, starts, &self.service)?;
-        let status = pool.status();
-        let (commands, received) = mpsc::unbounded_channel();
         let name = definition.name().to_owned();
-        self.tasks.spawn(&name, pool.run(received));
+        self.logs.set(&name, Routes::of(&definition.log()));
+        let is_it = |state: &PoolState| state.name == name && !state.is_stopping();
+        let inherited = self.inherited.iter().position(is_it).map(|i| self.inherited.remove(i));
+        let resumed = inherited.and_then(|state| self.resume(state, Some(definition.clone()), on_failure));
+        let (status, commands) = match resumed {
+            Some(pool) => (pool.status(), self.run_on(&name, pool)),
+            None => {
+                let (log, starts) = (Arc::clone(&self.log), self.starts.clone());
+                let mut pool = Running::new(definition.clone(), interpreter, on_failure, log, starts, &self.service)?;
+                pool.is_waited_for(reload.cloned());
+                let (commands, received) = mpsc::unbounded_channel();
+                let status = pool.status();
+                self.tasks.spawn(&name, pool.run(received));
+                (status, commands)
+            }
+        };
+        let definition = Some(definition);
         self.pools.insert(name, Entry { definition, commands });
         Ok(status)
     }
 
-    /// Serves until everything has ended.
+    /// Serves until everything has ended, or until another program takes over.
     ///
     /// # Errors
     /// The only pool can't be started.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<Outcome> {
+    pub async fn run(&mut self, requests: &mut mpsc::Receiver<Request>) -> anyhow::Result<End> {
         tokio::spawn(Arc::clone(&self.service).be_ready_at_the_latest());
         loop {
             tokio::select! {
                 (signal, wish) = self.signals.next() => self.signal(signal, wish),
                 () = self.orphans.next() => self.orphans.reap(),
-                request = next_request(&mut requests) => self.request(request),
+                () = self.service.due() => self.service.beat(|| self.log_watch.turns()),
+                request = next_request(requests) => self.request(request),
                 end = self.tasks.next_end() => if let Some(outcome) = end {
-                    return outcome;
+                    return outcome.map(End::Over);
+                },
+                checked = self.upgrade.checked() => if let Some(passing) = self.pass(checked).await {
+                    return Ok(End::Upgrade(passing));
                 },
             }
         }
     }
 
-    fn signal(&mut self, signal: &str, wish: Wish) {
-        let reloads = wish == Wish::Reload || wish == Wish::HangUp && !self.is_in_terminal;
-        if reloads {
-            match &self.file {
-                Some(_) => self.read_again(signal, wish),
-                None => self.reload(signal),
+    fn signal(&mut self, signal: &'static str, wish: Wish) {
+        match (wish, &self.file) {
+            (Wish::Upgrade, _) if self.upgrade.is_possible() => {
+                return match self.stopping {
+                    Some(_) => info!(signal, "no upgrade: everything stops"),
+                    None => _ = self.upgrade.begin(signal),
+                };
             }
-            return;
+            (Wish::Reopen, _) => return self.reopen_logs_for(signal),
+            (Wish::More, _) => return self.tell(|| Command::Step(Step::More)),
+            (Wish::Fewer, _) => return self.tell(|| Command::Step(Step::Fewer)),
+            // A developer starts the new program himself.
+            (Wish::Upgrade, _) => return self.reload(signal),
+            (Wish::HangUp, Some(_)) => return self.read_again(signal),
+            (Wish::HangUp, None) if !self.is_in_terminal => return self.reload(signal),
+            _ => {}
         }
         self.stop(
             match (self.stopping, wish) {
                 (None, Wish::Stop) => Order::Stop,
-                (None, _) | (Some(Order::Run | Order::Retire | Order::Stop), _) => Order::Quit,
+                (None, _) | (Some(Order::Run | Order::Serve | Order::Retire | Order::Stop), _) => Order::Quit,
                 (Some(Order::Quit | Order::Kill), _) => Order::Kill,
             },
             signal,
         );
     }
 
+    /// Opens log files anew, for whoever has put the old ones away.
+    pub fn reopen_logs(&self) -> Reopening {
+        self.logs.reopen()
+    }
+
+    fn reopen_logs_for(&self, signal: &'static str) {
+        let (reopening, logs) = (self.reopen_logs(), self.logs.clone());
+        let files = reopening.files;
+        if files == 0 {
+            return info!(signal, "no log goes to a file: there is nothing to open anew");
+        }
+        tokio::spawn(async move {
+            for (file, reason) in reopening.failed().await {
+                error!(
+                    file,
+                    signal, "it can't be opened anew, and what was open is written on: {reason}"
+                );
+            }
+            let lost: u64 = logs.lost().iter().map(|(_, lost)| lost).sum();
+            info!(files, lost_since_the_start = lost, signal, "log files were opened anew");
+        });
+    }
+
+    /// Whoever can be told something.
+    fn all(&self) -> impl Iterator<Item = &Commands> {
+        self.pools.values().map(|pool| &pool.commands).chain(&self.leaving)
+    }
+
     fn request(&mut self, request: Request) {
         match request {
             Request::Expect => self.tell(|| Command::Expect),
             Request::Reload { changed } => self.reload(&names(&changed)),
+            Request::Snapshot(answer) => self.show(false, answer),
+            Request::Metrics(answer) => self.show(true, answer),
             Request::Stop => self.stop(Order::Stop, "the preview has ended"),
+            // Who has asked may be gone.
+            Request::Steer { wish, by, answer } => self.steer(wish, &by, answer),
+            Request::Pools(answer) => _ = answer.send(self.named()),
+            Request::Logs(answer) => _ = answer.send(self.logs.clone()),
         }
     }
 
     fn reload(&self, reason: &str) {
+        let reload = self.service.reloads();
         self.tell(|| Command::Reload {
             reason: reason.to_owned(),
+            reload: reload.clone(),
         });
     }
 
     fn stop(&mut self, order: Order, reason: &str) {
         self.stopping = Some(order);
-        self.service.stops();
-        for pool in self.pools.values().chain(&self.leaving) {
-            pool.tell(Command::Stop {
-                order,
-                reason: reason.to_owned(),
-            });
+        self.upgrade.end();
+        self.service.stops(order == Order::Stop);
+        for pool in self.all() {
+            let reason = reason.to_owned();
+            // One that has ended needs no telling.
+            let _ = pool.send(Command::Stop { order, reason });
         }
     }
 
@@ -210,57 +390,83 @@ impl Manager {
         }
     }
 
-    /// Reads the file again. Pools of which it says the same go on as they are, unless everything is to be loaded anew.
-    fn read_again(&mut self, signal: &str, wish: Wish) {
-        let Some(path) = self.file.as_ref().filter(|_| self.stopping.is_none()) else {
+    /// Reads the file again. Pools of which it says the same go on as they are.
+    fn read_again(&mut self, signal: &str) {
+        if self.stopping.is_some() {
             return;
-        };
-        let configuration = match pools::load(path) {
-            Ok(configuration) => configuration,
-            Err(report) => {
-                for line in report.lines() {
-                    error!("{line}");
-                }
-                error!(
-                    file = %path.display(),
-                    signal,
-                    "the file has mistakes and changes nothing; mend them and send the signal again"
-                );
-                return;
-            }
-        };
-        if configuration.log() != self.log_settings {
-            warn!("what [server] says of the log counts from the next start on: restart wsgi-fpm");
         }
-        let new: BTreeMap<_, _> = configuration
-            .pools
-            .into_values()
-            .map(|pool| Definition::File(Box::new(pool)))
-            .map(|definition| (definition.name().to_owned(), definition))
-            .collect();
-        self.leaving.retain(|pool| !pool.commands.is_closed());
+        let Some(path) = self.file.clone() else { return };
+        if let Err(report) = self.read(&path, signal, false) {
+            for line in report.lines() {
+                error!("{line}");
+            }
+            error!(
+                file = %path.display(),
+                signal,
+                "the file has mistakes and changes nothing; mend them and send the signal again"
+            );
+        }
+    }
+
+    /// Has what the file says. `anew`: pools of which it says the same are loaded anew, too.
+    ///
+    /// # Errors
+    /// It has mistakes, and nothing has changed.
+    fn read(&mut self, path: &Path, reason: &str, anew: bool) -> Result<(), Report> {
+        let reload = self.service.reloads();
+        let new = self.definitions(path)?;
+        self.leaving.retain(|pool| !pool.is_closed());
         let (stay, leave) = std::mem::take(&mut self.pools)
             .into_iter()
             .partition::<BTreeMap<_, _>, _>(|(name, _)| new.contains_key(name));
         self.pools = stay;
+        // Pools that finish requests still have lines to write.
+        self.logs
+            .keep(|pool| new.contains_key(pool) || leave.contains_key(pool));
         for pool in leave.into_values() {
             pool.tell(Command::Stop {
                 order: Order::Stop,
                 reason: "it is not in the file any more".to_owned(),
             });
-            self.leaving.push(pool);
+            self.leaving.push(pool.commands);
         }
-        info!(file = %path.display(), signal, pools = new.len(), "the file was read again");
-        for (name, definition) in new {
-            // One that has ended by itself starts anew.
-            let pool = self.pools.get_mut(&name).filter(|pool| !pool.commands.is_closed());
-            if let Some(pool) = pool {
-                pool.become_it(definition, signal, wish);
-            } else if let Err(error) = self.start(definition, None, OnFailure::Retry) {
-                error!(pool = name, "it can't be started: {error:#}");
-            }
+        info!(file = %path.display(), reason, pools = new.len(), "the file was read again");
+        for definition in new.into_values() {
+            self.become_it(definition, reason, anew, &reload);
         }
         self.set_title();
+        Ok(())
+    }
+
+    /// What the file at `path` says, by the pools' names.
+    fn definitions(&self, path: &Path) -> Result<BTreeMap<String, Definition>, Report> {
+        let configuration = pools::load(path).inspect_err(|_| {
+            let trouble = format!("{} has mistakes and changes nothing: the log has them", path.display());
+            self.service.has_trouble(Some(trouble));
+        })?;
+        self.service.has_trouble(None);
+        let (said, holds) = (configuration.log(), &self.log_settings);
+        if (&said.to, said.format, said.level) != (&holds.to, holds.format, holds.level) {
+            warn!("what [server] says of the log counts from the next start on: restart wsgi-fpm");
+        }
+        let pools = configuration.pools.into_values();
+        let pools = pools.map(|pool| Definition::File(Box::new(pool)));
+        Ok(pools
+            .map(|definition| (definition.name().to_owned(), definition))
+            .collect())
+    }
+
+    /// One pool is as the file says now.
+    fn become_it(&mut self, definition: Definition, reason: &str, anew: bool, reload: &Reload) {
+        let name = definition.name().to_owned();
+        // One that has ended by itself starts anew.
+        let pool = self.pools.get_mut(&name).filter(|pool| !pool.commands.is_closed());
+        if let Some(pool) = pool {
+            self.logs.set(&name, Routes::of(&definition.log()));
+            pool.become_it(definition, reason, anew, reload);
+        } else if let Err(error) = self.start(definition, None, OnFailure::Retry, Some(reload)) {
+            error!(pool = name, "it can't be started: {error:#}");
+        }
     }
 }
 
@@ -270,19 +476,22 @@ impl Entry {
         let _ = self.commands.send(command);
     }
 
-    /// Takes over what the file says now.
-    fn become_it(&mut self, definition: Definition, signal: &str, wish: Wish) {
-        if !self.definition.is_same(&definition) {
+    /// Takes over what the file says now; `anew`: is loaded anew if that is the same.
+    fn become_it(&mut self, definition: Definition, reason: &str, anew: bool, reload: &Reload) {
+        let is_same = |known: &Definition| known.is_same(&definition);
+        if !self.definition.as_ref().is_some_and(is_same) {
             self.tell(Command::Change {
                 definition: Box::new(definition.clone()),
-                reason: format!("{signal}: the file, or its env_file, says something else of it"),
+                reason: format!("{reason}: the file, or its env_file, says something else of it"),
+                reload: reload.clone(),
             });
-        } else if wish == Wish::Reload {
+        } else if anew {
             self.tell(Command::Reload {
-                reason: signal.to_owned(),
+                reason: reason.to_owned(),
+                reload: reload.clone(),
             });
         }
-        self.definition = definition;
+        self.definition = Some(definition);
     }
 }
 

@@ -53,19 +53,39 @@ pub fn of(shell: Shell, mut command: Command) -> String {
         Shell::Bash => {
             // clap issue 6421, in 4.6.11 still: a program with a dash in its name sets one name for a subcommand and looks for another.
             let text = text.replace("wsgi__subcmd__fpm__", "wsgi__fpm__");
-            BASH_POOLS.to_owned() + &behind(&text, "--show)", "$(compgen -f \"${cur}\")", BASH_WORDS)
+            let text = behind(&text, "--show)", "$(compgen -f \"${cur}\")", BASH_WORDS);
+            let text = of_pools(&command).fold(text, |text, name| {
+                let mark = format!("        wsgi__fpm__subcmd__{name})");
+                behind(&text, &mark, "--help", "--help $(_wsgi_fpm_pools)")
+            });
+            BASH_POOLS.to_owned() + &text
         }
         Shell::Zsh => {
             let text = behind(&text, "'--show=", ":POOL:_default", ":POOL:_wsgi_fpm_pools");
+            let text = of_pools(&command).fold(text, |text, name| {
+                let text = behind(&text, &format!("\n({name})\n"), ":pool -- ", ":pool:_pools -- ");
+                behind(&text, ":pool:_pools", ":_default'", ":_wsgi_fpm_pools'").replacen(":pool:_pools", ":pool", 1)
+            });
             // The first line has to stay the first, and a file that is loaded by itself ends with a call.
             let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
             format!("{first}\n{ZSH_POOLS}{rest}")
         }
         Shell::Fish => {
             let text = behind(&text, " -l show ", " -r", " -x -a '(__wsgi_fpm_pools)'");
-            FISH_POOLS.to_owned() + &text + &fish_words(&command)
+            let pools = of_pools(&command).map(|name| {
+                format!(
+                    "complete -c wsgi-fpm -n \"__fish_wsgi_fpm_using_subcommand {name}\" -f -a '(__wsgi_fpm_pools)'\n"
+                )
+            });
+            FISH_POOLS.to_owned() + &text + &fish_words(&command) + &pools.collect::<String>()
         }
     }
+}
+
+/// Subcommands with the name of a pool as an argument of its own.
+fn of_pools(command: &Command) -> impl Iterator<Item = &str> {
+    let has_pool = |command: &&Command| command.get_positionals().any(|argument| argument.get_id() == "pool");
+    command.get_subcommands().filter(has_pool).map(Command::get_name)
 }
 
 /// The words that stand without an option, which clap_complete leaves out for fish: `wsgi-fpm config nginx`.
@@ -106,6 +126,16 @@ mod tests {
             (Shell::Zsh, ":POOL:_wsgi_fpm_pools"),
             (Shell::Fish, "-l show"),
             (Shell::Fish, "-x -a '(__wsgi_fpm_pools)'"),
+            (
+                Shell::Bash,
+                "opts=\"-c -h --changed --control --config --json --help $(_wsgi_fpm_pools)",
+            ),
+            (
+                Shell::Zsh,
+                "'::pool -- This pool alone \\[default\\: all pools\\]:_wsgi_fpm_pools'",
+            ),
+            (Shell::Zsh, "':pool -- Whose workers:_wsgi_fpm_pools'"),
+            (Shell::Fish, "using_subcommand recycle\" -f -a '(__wsgi_fpm_pools)'"),
         ] {
             assert!(of(shell, crate::pages::command()).contains(part), "{shell:?} {part}");
         }

@@ -81,6 +81,7 @@ fn is_of_file(option: &Declaration) -> bool {
 fn describe(page: &mut Roff, option: &Declaration) {
     let value = match option.form {
         Form::Switch => "true".to_owned(),
+        Form::SwitchOrValue => format!("true | {}", option.value),
         Form::One => option.value.to_owned(),
         Form::List => format!("[{}, ...]", option.value),
         Form::Table => "{ KEY = VALUE, ... }".to_owned(),

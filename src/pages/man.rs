@@ -7,7 +7,7 @@ use clap_mangen::roff::Roff;
 use settings::Declaration;
 
 use super::{Page, roff};
-use crate::cli::{DEFAULT_FILE, EXIT_CODES};
+use crate::cli::{DEFAULT_FILE, EXIT_CODES, STEERING_EXIT_CODES};
 
 const SECTION: u8 = 1;
 
@@ -18,6 +18,18 @@ struct More {
     exit: &'static [(&'static str, &'static str)],
     /// What signals do.
     signals: &'static [(&'static str, &'static str)],
+}
+
+impl More {
+    /// Of a command that steers an instance.
+    const fn steering(command: &'static str, examples: &'static [(&'static str, &'static str)]) -> Self {
+        Self {
+            command,
+            examples,
+            exit: STEERING_EXIT_CODES,
+            signals: &[],
+        }
+    }
 }
 
 const SERVE_EXIT: &[(&str, &str)] = &[
@@ -53,7 +65,14 @@ const MORE: &[More] = &[
                 "SIGHUP",
                 "Loads the application anew; with a file, reads it and applies what has changed. No request is lost.",
             ),
-            ("SIGUSR2", "The same, and every application of a file is loaded anew."),
+            (
+                "SIGUSR2",
+                "The program on disk takes over in the same process, and loads every application anew. No request is lost; if it can't, the old one goes on.",
+            ),
+            (
+                "SIGTTIN, SIGTTOU",
+                "One worker more, one less, in each pool, within the range of --workers.",
+            ),
         ],
     },
     More {
@@ -104,6 +123,48 @@ const MORE: &[More] = &[
         exit: EXIT_CODES,
         signals: &[],
     },
+    More {
+        command: "status",
+        examples: &[
+            ("Of the only instance:", "wsgi-fpm status"),
+            ("What each thread of a pool runs:", "wsgi-fpm status blog"),
+            (
+                "For a program:",
+                "wsgi-fpm status --json --config /etc/wsgi-fpm/wsgi-fpm.toml",
+            ),
+        ],
+        exit: STEERING_EXIT_CODES,
+        signals: &[],
+    },
+    More::steering(
+        "reload",
+        &[("After a new version of it was put in place:", "wsgi-fpm reload blog")],
+    ),
+    More::steering(
+        "stop",
+        &[("Without waiting for running requests:", "wsgi-fpm stop --now")],
+    ),
+    More::steering(
+        "upgrade",
+        &[("After a new wsgi-fpm was installed:", "wsgi-fpm upgrade")],
+    ),
+    More::steering(
+        "recycle",
+        &[("After a cache has grown too large:", "wsgi-fpm recycle blog")],
+    ),
+    More::steering(
+        "scale",
+        &[("For an hour with many visitors:", "wsgi-fpm scale blog 4..16")],
+    ),
+    More::steering("stacks", &[("Why is it so slow?", "wsgi-fpm stacks blog")]),
+    More::steering(
+        "logs",
+        &[
+            ("Of one pool:", "wsgi-fpm logs --follow blog"),
+            ("For logrotate:", "wsgi-fpm logs --reopen"),
+        ],
+    ),
+    More::steering("kill", &[("As the status names it:", "wsgi-fpm kill 4243-0-17")]),
 ];
 
 /// Of `command` and its subcommands.

@@ -67,7 +67,9 @@ impl Peer {
         let socket = match address {
             Address::Unix(path) => to_unix(path, deadline)?,
             Address::Tcp(address) => to_tcp(*address, deadline)?,
-            Address::Fd(_) => return Err(Failure::Connect("nobody can connect to a descriptor".to_owned())),
+            Address::Fd(_) | Address::Named(_) => {
+                return Err(Failure::Connect("nobody can connect to a descriptor".to_owned()));
+            }
         };
         Ok(Self { socket, deadline })
     }

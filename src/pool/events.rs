@@ -1,11 +1,18 @@
 //! What follows when a generation of the pool is ready, fails or ends.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::generation::{Event, Order, What};
 use super::{Member, OnFailure, Running, Stage, Status};
+
+/// So many leaders that die within a minute, having served, are replaced at once; those behind them with growing delays.
+const STORM: usize = 20;
+const MINUTE: Duration = Duration::from_secs(60);
 
 impl Running {
     pub(super) fn event(&mut self, event: Event) {
@@ -21,7 +28,10 @@ impl Running {
             What::Ready { python } => self.ready(i, &python),
             What::Failed { reason, detail } => self.failed(i, reason, detail),
             What::NotPreloadable { reason } => self.not_preloadable(i, &reason),
+            What::Workers { size } => debug!(pool = self.name, generation = number, workers = size, "another size"),
+            What::Idle => self.idle(i),
             What::WorkerDied { pid, how, backoff_ms } => {
+                self.keeper.worker_died(pid, &self.handover);
                 // The leader has logged it, with the request that the worker ran.
                 debug!(generation = number, worker = pid, how, backoff_ms, "worker died");
             }
@@ -33,6 +43,9 @@ impl Running {
         if self.members[i].stage != Stage::Starting {
             return;
         }
+        self.reloads.done += u64::from(self.ever_ready);
+        // Nobody decides otherwise any more: what it takes from now on does not end with a start that is given up.
+        self.members[i].generation.order(Order::Serve);
         self.retire(Stage::Serving, Order::Retire);
         // Once, and not to a developer, whose own files these are.
         if let (false, OnFailure::Exit | OnFailure::Retry, Some(pool)) = (self.ever_ready, self.on_failure, &self.pool)
@@ -51,13 +64,13 @@ impl Running {
             app = settings.map(|settings| settings.app.as_str()),
             listen = self.sockets.addresses(),
             python,
-            workers = settings.map(|settings| settings.workers),
+            workers = settings.map(|settings| display(settings.size)),
             threads = settings.map(|settings| settings.threads.get()),
             generation = member.generation.number,
             leader = member.generation.pid,
             "ready"
         );
-        self.status.send_replace(Status::Ready);
+        self.stands(Status::Ready);
     }
 
     fn failed(&mut self, i: usize, reason: String, detail: String) {
@@ -78,7 +91,7 @@ impl Running {
         // It ends by itself; this is for one that does not.
         member.generation.order(Order::Quit);
         self.turn = None;
-        self.status.send_replace(Status::Failed { reason, detail });
+        self.stands(Status::Failed { reason, detail });
     }
 
     /// The same again, with the application loaded by each worker.
@@ -106,8 +119,20 @@ impl Running {
             failed,
         } = self.members.remove(i);
         let (number, lived) = (generation.number, generation.started.elapsed());
+        if let Some(board) = &generation.board {
+            self.ended.add(&board.totals());
+        }
+        let ordered = generation.ordered();
+        // One that ends by itself has said what its workers ran.
+        let board = generation.board.filter(|_| status.signal().is_some());
+        self.keeper.leader_died(generation.pid as i32, board);
         if self.stopping.is_some() || stage == Stage::Retiring {
-            debug!(pool = self.name, generation = number, %status, "leader ended");
+            match status.signal() {
+                Some(_) if ordered < Order::Quit => {
+                    warn!(pool = self.name, generation = number, %status, "the leader died before its workers had ended");
+                }
+                _ => debug!(pool = self.name, generation = number, %status, "leader ended"),
+            }
             return;
         }
         if !self.is_any(Stage::Starting) {
@@ -127,17 +152,30 @@ impl Running {
                     "the application can't start: {reason}"
                 );
                 let detail = String::new();
-                self.status.send_replace(Status::Failed { reason, detail });
+                self.stands(Status::Failed { reason, detail });
             }
             Stage::Serving => {
                 error!(pool = self.name, generation = number, %status, "the leader died");
-                self.status.send_replace(Status::Starting);
+                self.reloads.leaders_died += 1;
+                self.stands(Status::Starting);
+                self.served_and_died.push_back(Instant::now());
             }
         }
         if self.is_any(Stage::Serving) {
             warn!(pool = self.name, "the previous generation goes on");
         } else if self.is_tried_again() && !self.is_any(Stage::Starting) && !self.waits_after(stage) {
-            self.schedule_restart(lived);
+            match stage {
+                Stage::Serving if !self.is_storm() => self.prepare(),
+                _ => self.schedule_restart(lived),
+            }
         }
+    }
+
+    /// Whether leaders that had served have died so often that starting each anew at once would only cost.
+    fn is_storm(&mut self) -> bool {
+        while self.served_and_died.front().is_some_and(|died| died.elapsed() > MINUTE) {
+            self.served_and_died.pop_front();
+        }
+        self.served_and_died.len() > STORM
     }
 }

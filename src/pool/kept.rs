@@ -1,6 +1,8 @@
-//! Listeners that the service manager keeps from one run of the program to the next.
+//! Listeners that there are already when the program starts: the service manager keeps them from one run to the next, and the
+//! program passes them on to the one that takes its place.
 
 use std::ffi::OsStr;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +15,9 @@ use settings::values::Address;
 use tracing::info;
 
 use super::listeners::{Listener, kind};
+use super::passing::ListenerState;
 use super::socket_file::SocketFile;
+use crate::inherited::Passed;
 use crate::service::{Deposit, Service};
 
 /// A unix socket has the inode of its file in its name: by its path alone it could not be told from another one that has
@@ -48,24 +52,48 @@ impl Listener {
                 (Some(file), name)
             }
             Address::Tcp(address) => (None, name_of_port(*address)),
-            Address::Fd(_) => return None,
+            Address::Fd(_) | Address::Named(_) => return None,
         };
         let Some((socket, deposit)) = service.take(&name) else {
             // It is another program's.
             leave(file);
             return None;
         };
-        Self::from_kept(socket, address.to_string(), file, deposit)
+        Self::found(socket, address.to_string(), file, Some(deposit))
     }
 
-    fn from_kept(socket: OwnedFd, address: String, file: Option<SocketFile>, deposit: Deposit) -> Option<Self> {
+    /// One that the program has passed on whose place this one has taken.
+    ///
+    /// # Errors
+    /// It can't be taken, or does not listen.
+    pub fn passed(state: ListenerState, service: &Arc<Service>) -> io::Result<Self> {
+        let file = state.file.map(SocketFile::passed).transpose()?;
+        let deposit = state.deposit.map(|name| service.keeps(name));
+        let listener = Self::found(state.socket.take()?, state.address, file, deposit);
+        listener.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// What another program needs to go on with it.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn state(&self) -> io::Result<ListenerState> {
+        Ok(ListenerState {
+            socket: Passed::copy(&self.socket)?,
+            address: self.address.clone(),
+            file: self.file.as_ref().map(SocketFile::state).transpose()?,
+            deposit: self.deposit.as_ref().map(|deposit| deposit.name().to_owned()),
+        })
+    }
+
+    fn found(socket: OwnedFd, address: String, file: Option<SocketFile>, deposit: Option<Deposit>) -> Option<Self> {
         let kind = kind(&socket)?;
         Some(Self {
             socket,
             kind,
             address,
             file,
-            deposit: Some(deposit),
+            deposit,
         })
     }
 }

@@ -18,7 +18,7 @@ use rustix::net::{
 use settings::values::Address;
 use tracing::warn;
 
-use crate::config::SocketOptions;
+use crate::config::{MAX_LISTENERS, SocketOptions};
 use crate::inherited;
 use crate::pool::reach::warn_of_closed_directories;
 use crate::pool::socket_file::{BindError, Inode, Place, SocketFile};
@@ -49,8 +49,12 @@ pub enum ListenError {
     Owner { address: String, error: io::Error },
     #[error("{address}: descriptor {fd} is not open; whoever starts this program must leave it open")]
     NotOpen { address: String, fd: i32 },
-    #[error("{address}: descriptor {fd} is not a listening unix or TCP socket")]
-    NotListening { address: String, fd: i32 },
+    #[error("{address}: what was left open there is not a listening unix or TCP stream socket")]
+    NotListening { address: String },
+    #[error("{address}: {}", no_name(.there))]
+    NoName { address: String, there: Vec<String> },
+    #[error("{address}: there are {number} sockets with that name, and a pool has at most {MAX_LISTENERS} listeners")]
+    TooMany { address: String, number: usize },
     #[error("{address}: {denied}")]
     Denied { address: String, denied: Denied },
     #[error("{address}: the directory {} does not exist; make it: {how}", .directory.display())]
@@ -76,21 +80,41 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// `nth`: from 0, which one of those that have this address, where there may be more.
+    ///
     /// # Errors
     /// The address is taken or can't be had.
-    pub fn open(address: &Address, options: &SocketOptions) -> Result<Self, ListenError> {
-        let listener = match address {
+    pub fn open(address: &Address, nth: usize, options: &SocketOptions) -> Result<Self, ListenError> {
+        let listener = Self::open_for_this_program(address, nth, options)?;
+        match address {
+            Address::Unix(path) => warn_of_closed_directories(path, options),
+            Address::Tcp(tcp) if !tcp.ip().is_loopback() => {
+                let address = listener.address();
+                warn!(
+                    address,
+                    "whoever can connect there can send any request; FCGI_WEB_SERVER_ADDRS names who may"
+                );
+            }
+            Address::Tcp(_) | Address::Fd(_) | Address::Named(_) => {}
+        }
+        warn_of_the_backlog(options.backlog);
+        Ok(listener)
+    }
+
+    /// One that no application is reached by. `nth`: as above.
+    ///
+    /// # Errors
+    /// The address is taken or can't be had.
+    pub fn open_for_this_program(address: &Address, nth: usize, options: &SocketOptions) -> Result<Self, ListenError> {
+        match address {
             Address::Unix(path) => {
                 check_directory(path, address)?;
-                let listener = unix(path, address.to_string(), options)?;
-                warn_of_closed_directories(path, options);
-                Ok(listener)
+                unix(path, address.to_string(), options)
             }
             Address::Tcp(tcp) => self::tcp(*tcp, options),
             Address::Fd(fd) => self::inherited(*fd, address.to_string()),
-        }?;
-        warn_of_the_backlog(options.backlog);
-        Ok(listener)
+            Address::Named(name) => self::named(name, nth, address.to_string()),
+        }
     }
 
     /// Gives the socket other options. One that others have made keeps what they have given it.
@@ -285,9 +309,6 @@ fn tcp(tcp: SocketAddr, options: &SocketOptions) -> Result<Listener, ListenError
         .ok()
         .and_then(|name| SocketAddr::try_from(name).ok())
         .unwrap_or(tcp);
-    if !address.ip().is_loopback() {
-        warn!(%address, "whoever can connect there can send any request; FCGI_WEB_SERVER_ADDRS names who may");
-    }
     Ok(Listener {
         socket,
         kind: ListenerKind::Tcp,
@@ -305,8 +326,53 @@ fn inherited(fd: i32, address: String) -> Result<Listener, ListenError> {
         }
         Err(error) => return Err(ListenError::System { address, error }),
     };
+    adopt(socket, address)
+}
+
+/// How many sockets there are with this name, at least one.
+///
+/// # Errors
+/// None.
+pub fn number_of(name: &str) -> Result<usize, ListenError> {
+    let address = Address::Named(name.to_owned()).to_string();
+    match inherited::named(name).map(|sockets| sockets.len()) {
+        Ok(0) => Err(ListenError::NoName {
+            address,
+            there: inherited::names(),
+        }),
+        Ok(number) => Ok(number),
+        Err(error) => Err(ListenError::System { address, error }),
+    }
+}
+
+fn named(name: &str, nth: usize, address: String) -> Result<Listener, ListenError> {
+    match inherited::named(name).map(|sockets| sockets.into_iter().nth(nth)) {
+        Ok(Some(socket)) => adopt(socket, address),
+        Ok(None) => Err(ListenError::NoName {
+            address,
+            there: inherited::names(),
+        }),
+        Err(error) => Err(ListenError::System { address, error }),
+    }
+}
+
+fn no_name(there: &[String]) -> String {
+    if there.is_empty() {
+        return "the service manager has passed no socket; start the socket unit first (systemctl enable --now NAME.socket), and name it in \
+                the service (Sockets=)"
+            .to_owned();
+    }
+    let there: Vec<_> = there.iter().map(|name| format!("fd:{name}")).collect();
+    format!(
+        "no socket has that name (FileDescriptorName= in the socket unit); there are: {}",
+        there.join(", ")
+    )
+}
+
+/// A socket that others have made.
+fn adopt(socket: OwnedFd, address: String) -> Result<Listener, ListenError> {
     let Some(kind) = kind(&socket) else {
-        return Err(ListenError::NotListening { address, fd });
+        return Err(ListenError::NotListening { address });
     };
     rustix::io::ioctl_fionbio(&socket, true).map_err(|error| ListenError::System {
         address: address.clone(),
@@ -371,7 +437,7 @@ mod tests {
     };
 
     fn open(address: &str) -> Result<Listener, ListenError> {
-        Listener::open(&address.parse().unwrap(), &OPTIONS)
+        Listener::open(&address.parse().unwrap(), 0, &OPTIONS)
     }
 
     #[test]

@@ -1,43 +1,69 @@
 //! One pool: its sockets, its Python and the generations that serve it. `generation` runs one leader, this module decides which
 //! leaders there are, `events` what follows from what they report. Never loads Python and never sees a request; knows nothing of other pools.
 
+pub mod ask;
+mod control;
 mod events;
 pub mod generation;
+mod idle;
+mod import;
 pub mod kept;
+mod leader;
 pub mod listeners;
+pub mod log;
+mod metrics;
 mod nofile;
 mod output;
+pub mod passing;
 mod reach;
+mod reload;
+pub mod rest;
+mod scale;
+pub mod snapshot;
 mod socket_file;
 mod sockets;
 mod start;
 pub mod starts;
 mod status;
+mod touched;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use contract::backoff::Backoff;
 use contract::handover::Handover;
-use settings::values::Address;
-use tokio::sync::{mpsc, watch};
+use contract::scoreboard::Totals;
+use contract::worker::ToWorker;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info};
 
 use crate::config::Pool;
 use crate::config::pools::Definition;
+use crate::keeper::{Keeper, Mode};
 use crate::python::Interpreter;
-use crate::service::{Service, Start};
+use crate::service::{Place, Reload, Service, Start};
+use crate::status::snapshot::Reloads;
 use crate::users::Identity;
-pub use generation::Order;
+use ask::AskError;
 use generation::{Event, Generation, Plan};
+pub use generation::{Order, Step};
+use log::Log;
+use metrics::Metrics;
+use passing::PoolState;
+use reload::Reloading;
+use rest::Question;
 use sockets::Sockets;
 pub use start::Found;
-use start::{Prepared, Preparing};
+use start::{Looking, Prepared, Preparing, Ready};
 use starts::{Starts, Turn};
-pub use status::Status;
+pub use status::{Reloaded, Status};
+use touched::Touched;
 
 /// How much longer a pool waits for the next try if it has never served.
 const NEVER_READY: u32 = 10;
@@ -63,14 +89,41 @@ pub enum Command {
     /// Files are changing: a reload follows, and what is served now is out of date.
     Expect,
     /// Load the application anew.
-    Reload { reason: String },
+    Reload { reason: String, reload: Reload },
+    /// Do something with the workers.
+    Step(Step),
+    /// Have so many workers until the next reload.
+    Scale {
+        least: u32,
+        most: u32,
+        reload: Reload,
+        /// Whether it takes a new generation.
+        answer: oneshot::Sender<bool>,
+    },
+    /// Say what becomes of the start that is under way, or how it is.
+    Wait(oneshot::Sender<Reloaded>),
     /// Be another pool from the next generation on.
     Change {
         definition: Box<Definition>,
         reason: String,
+        reload: Reload,
+    },
+    /// Ask the worker with this pid something; who reads its answer.
+    Ask {
+        worker: i32,
+        question: ToWorker,
+        asked: oneshot::Sender<Result<UnixStream, AskError>>,
     },
     /// Stop; one that is weaker than an earlier one changes nothing.
     Stop { order: Order, reason: String },
+    /// Say how it is.
+    Show {
+        /// With what the application counts.
+        whole: bool,
+        answer: oneshot::Sender<snapshot::Shown>,
+    },
+    /// Another program takes this one's place: say what it has to know, and rest.
+    Pass(Question<PoolState>),
 }
 
 /// How a pool ended.
@@ -82,12 +135,19 @@ pub enum Outcome {
     NeverStarted,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     Starting,
     Serving,
     /// Stopping because it was replaced, has failed, or everything stops.
     Retiring,
+}
+
+/// A start that has failed.
+struct Failed {
+    reason: String,
+    detail: String,
+    at: Instant,
 }
 
 struct Member {
@@ -98,8 +158,8 @@ struct Member {
 
 /// A pool that runs.
 pub struct Running {
-    /// What the next generation is made from.
-    definition: Definition,
+    /// What the next generation is made from; `None`: there will be none.
+    definition: Option<Definition>,
     name: String,
     /// What the last one was made from.
     pool: Option<Pool>,
@@ -109,25 +169,53 @@ pub struct Running {
     sockets: Sockets,
     /// Through it a generation gives its connections to the next one.
     handover: Handover,
+    /// It has their kept connections, too.
+    keeper: Keeper,
+    /// What its application counts; `None` before its first generation.
+    metrics: Option<Metrics>,
     /// Through it they log.
-    log: Arc<OwnedFd>,
+    log: Arc<Log>,
     starts: Starts,
     /// Until its sockets are there, or can't be.
     begins: Option<Start>,
+    /// Until what a reload has begun serves, rests or has failed.
+    reload: Option<Reload>,
+    /// Who wants to know what it comes to.
+    waiting: Vec<oneshot::Sender<Reloaded>>,
+    /// How many workers somebody wants, in place of what the options say.
+    scaled: Option<(u32, u32)>,
+    /// As many workers the last generation has room for.
+    room: u32,
+    /// How it stands, for the service manager.
+    place: Place,
+    /// Files that load it anew.
+    touched: Touched,
     /// What comes before a generation can be started.
     preparing: Option<Preparing>,
     /// Held while a generation starts.
     turn: Option<Turn>,
     /// The application can't be loaded once for all workers.
     not_preloadable: bool,
+    /// Nothing of it runs, or is going to: it waits until something arrives.
+    rests: bool,
+    /// Meanwhile: its Python, so that the first request need not wait for that.
+    looking: Option<Looking>,
     /// At most one is Starting and at most one Serving.
     members: Vec<Member>,
     last_number: u64,
     ever_ready: bool,
     backoff: Backoff,
+    /// When leaders died that had served, within the last minute.
+    served_and_died: VecDeque<Instant>,
     restart_at: Option<Instant>,
     stopping: Option<Order>,
+    reloading: Reloading,
     status: watch::Sender<Status>,
+    /// Why the last start failed; `None` once one has been ready since.
+    failure: Option<Failed>,
+    reloads: Reloads,
+    /// What generations have counted that have ended.
+    ended: Totals,
     reports: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 }
@@ -141,16 +229,23 @@ impl Running {
         definition: Definition,
         interpreter: Option<&Interpreter>,
         on_failure: OnFailure,
-        log: Arc<OwnedFd>,
+        log: Arc<Log>,
         starts: Starts,
         service: &Arc<Service>,
     ) -> anyhow::Result<Self> {
         let (reports, events) = mpsc::channel(EVENTS);
+        let keeper = Keeper::new(definition.name()).context("the table of kept connections can't be made")?;
         Ok(Self {
+            place: service.pool(definition.name()),
             name: definition.name().to_owned(),
             sockets: Sockets::new(&definition.listen(), Arc::clone(service)),
             begins: Some(service.starts()),
-            definition,
+            reload: None,
+            waiting: Vec::new(),
+            scaled: None,
+            room: 0,
+            touched: Touched::default(),
+            definition: Some(definition),
             pool: None,
             // Who names his Python beforehand runs it himself.
             found: interpreter
@@ -158,64 +253,149 @@ impl Running {
                 .transpose()?,
             on_failure,
             handover: Handover::new().context("the handover can't be made")?,
+            keeper,
+            metrics: None,
             log,
             starts,
             preparing: None,
             turn: None,
             not_preloadable: false,
+            // Whoever types the command for one pool wants to see that its application can be loaded.
+            rests: on_failure == OnFailure::Retry,
+            looking: None,
             members: Vec::new(),
             last_number: 0,
             ever_ready: false,
             backoff: Backoff::new(LONG_LIFE),
+            served_and_died: VecDeque::new(),
             restart_at: None,
             stopping: None,
+            reloading: Reloading::default(),
             status: watch::Sender::new(Status::Starting),
+            failure: None,
+            reloads: Reloads::default(),
+            ended: Totals::default(),
             reports,
             events,
         })
-    }
-
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.status.subscribe()
     }
 
     /// Serves until it is told to stop, or until whoever could tell it is gone.
     ///
     /// # Errors
     /// The very first generation can't be started, and nobody tries again.
-    pub async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) -> anyhow::Result<Outcome> {
+    pub async fn run(mut self, commands: mpsc::UnboundedReceiver<Command>) -> anyhow::Result<Outcome> {
         self.prepare();
+        self.serve(commands).await
+    }
+
+    /// The same for a pool that another program has run in this one's place. `anew`: with a new generation, whatever serves.
+    ///
+    /// # Errors
+    /// None: it was started once.
+    pub async fn run_on(mut self, anew: bool, commands: mpsc::UnboundedReceiver<Command>) -> anyhow::Result<Outcome> {
+        self.go_on(anew);
+        self.serve(commands).await
+    }
+
+    async fn serve(mut self, mut commands: mpsc::UnboundedReceiver<Command>) -> anyhow::Result<Outcome> {
         loop {
+            if let Some(outcome) = self.outcome() {
+                return Ok(outcome);
+            }
+            for worker in self.keeper.take_dead() {
+                self.metrics.iter().for_each(|metrics| metrics.forget(worker));
+            }
+            self.reload_further();
+            let mode = self.mode();
+            let listeners = self.sockets.all().map(AsFd::as_fd);
+            self.keeper.set_mode(mode, listeners, &self.handover);
             let restart_at = self.restart_at;
             let turn_ends = self.turn.as_ref().map(|turn| turn.until);
             tokio::select! {
                 Some(event) = self.events.recv() => self.event(event),
+                work = self.keeper.next() => {
+                    self.keeper.work(work, &self.handover);
+                    if self.keeper.is_wanted() {
+                        self.wake();
+                    }
+                }
                 prepared = start::prepared(&mut self.preparing) => self.start(prepared)?,
+                found = start::looked(&mut self.looking) => self.looked(found),
                 // Nobody is left who could tell it something: it goes on as it was told.
-                Some(command) = commands.recv() => self.obey(command),
+                Some(command) = commands.recv() => self.obey(command).await,
+                file = self.touched.next(), if self.stopping.is_none() => {
+                    let reload = self.sockets.service().reloads();
+                    self.reload(&format!("{} has changed", file.display()), reload);
+                }
                 () = sleep_until(restart_at.unwrap_or_else(Instant::now)), if restart_at.is_some() => self.prepare(),
                 () = sleep_until(turn_ends.unwrap_or_else(Instant::now)), if turn_ends.is_some() => self.turn = None,
-            }
-            if let Some(outcome) = self.outcome() {
-                return Ok(outcome);
             }
         }
     }
 
-    fn obey(&mut self, command: Command) {
-        if self.stopping.is_some() && !matches!(command, Command::Stop { .. }) {
+    async fn obey(&mut self, command: Command) {
+        let goes_on = matches!(
+            command,
+            Command::Stop { .. } | Command::Show { .. } | Command::Pass(_) | Command::Ask { .. }
+        );
+        if self.stopping.is_some() && !goes_on {
             return;
         }
         match command {
-            Command::Expect => _ = self.status.send_replace(Status::Starting),
-            Command::Reload { reason } => self.reload(&reason),
-            Command::Change { definition, reason } => {
-                self.definition = *definition;
+            Command::Expect => self.stands(Status::Starting),
+            Command::Reload { reason, reload } => self.reload(&reason, reload),
+            Command::Step(step) => {
+                let serving = self.members.iter().filter(|member| member.stage == Stage::Serving);
+                serving.for_each(|member| member.generation.step(step));
+                if !self.is_any(Stage::Serving) {
+                    info!(pool = self.name, "no worker more or less: the pool has none now");
+                }
+            }
+            Command::Scale {
+                least,
+                most,
+                reload,
+                answer,
+            } => _ = answer.send(self.scale((least, most), reload)),
+            Command::Wait(answer) => self.wait(answer),
+            Command::Change {
+                definition,
+                reason,
+                reload,
+            } => {
+                self.definition = Some(*definition);
                 // Whatever is being prepared is the old pool.
                 self.preparing = None;
-                self.reload(&reason);
+                self.reload(&reason, reload);
+            }
+            Command::Ask {
+                worker,
+                question,
+                asked,
+            } => {
+                // Whoever wanted to know it may be gone.
+                let _ = asked.send(ask::ask(&self.keeper, worker, &question));
             }
             Command::Stop { order, reason } => self.stop(order, &reason),
+            // Who has asked may be gone.
+            Command::Show { whole, answer } => _ = answer.send(self.show(whole)),
+            Command::Pass(question) => self.pass(question).await,
+        }
+    }
+
+    /// What becomes of connections that no worker has.
+    fn mode(&self) -> Mode {
+        if self.stopping.is_some() {
+            Mode::Ends
+        } else if self.is_any(Stage::Serving) {
+            Mode::Gives
+        } else if self.preparing.is_some() || self.is_any(Stage::Starting) {
+            Mode::Holds
+        } else if self.rests {
+            Mode::Rests
+        } else {
+            Mode::Refuses(self.restart_at)
         }
     }
 
@@ -231,42 +411,26 @@ impl Running {
         (!self.ever_ready && self.on_failure == OnFailure::Exit).then_some(Outcome::NeverStarted)
     }
 
-    /// Starts a new generation, which replaces the serving one when it is ready. If it fails, the old one goes on; but a
-    /// developer wants to see the new version or what is wrong with it, and nothing of the old one in between.
-    fn reload(&mut self, reason: &str) {
-        if self.preparing.is_some() && self.members.is_empty() {
-            info!(
-                pool = self.name,
-                reason, "no reload: the start is still under way, nothing is loaded yet"
-            );
-            return;
-        }
-        info!(pool = self.name, reason, "reloading");
-        // The new version may allow what the old one did not.
-        self.not_preloadable = false;
-        // What it has loaded so far is out of date.
-        self.retire(Stage::Starting, Order::Quit);
-        if self.on_failure == OnFailure::Wait {
-            self.retire(Stage::Serving, Order::Retire);
-        } else {
-            // An administrator may have made the virtual environment anew.
-            self.found = None;
-        }
-        self.prepare();
-    }
-
     /// Begins with what a generation needs before it can be started.
     fn prepare(&mut self) {
         self.restart_at = None;
         self.turn = None;
-        let definition = self.definition.clone();
-        self.preparing = Some(start::prepare(definition, self.found.clone(), self.starts.clone()));
+        self.looking = None;
+        let prepare = |definition| start::prepare(definition, self.found.clone(), self.starts.clone(), self.rests);
+        self.preparing = self.definition.clone().map(prepare);
+        if self.preparing.is_none() {
+            self.reload = None;
+            self.waiting.clear();
+        }
     }
 
     /// Everything is there, or something is not.
     fn start(&mut self, prepared: anyhow::Result<Prepared>) -> anyhow::Result<()> {
         self.preparing = None;
-        let started = prepared.and_then(|prepared| self.start_generation(prepared));
+        let started = prepared.and_then(|prepared| match prepared {
+            Prepared::Generation(ready) => self.start_generation(*ready),
+            Prepared::Rest(pool) => self.rest(*pool),
+        });
         let is_the_end = self.last_number == 0 && self.on_failure != OnFailure::Retry;
         if let Some(begins) = self.begins.take().filter(|_| started.is_ok() || !is_the_end) {
             begins.over();
@@ -281,31 +445,45 @@ impl Running {
         }
         let reason = format!("{error:#}");
         error!(pool = self.name, "a new generation can't be started: {reason}");
-        self.status.send_replace(Status::Failed {
-            reason,
-            detail: String::new(),
-        });
-        if !self.is_any(Stage::Serving) && !self.waits_after(Stage::Starting) {
+        let detail = String::new();
+        self.stands(Status::Failed { reason, detail });
+        if !self.is_any(Stage::Serving) && !self.rests_on() && !self.waits_after(Stage::Starting) {
+            self.rests = false;
             self.schedule_restart(Duration::ZERO);
         }
         Ok(())
     }
 
-    fn start_generation(&mut self, prepared: Prepared) -> anyhow::Result<()> {
-        let Prepared { turn, mut pool, found } = prepared;
+    fn start_generation(&mut self, ready: Ready) -> anyhow::Result<()> {
+        let Ready { turn, mut pool, found } = ready;
         self.sockets.prepare(&pool.listen, &pool.socket)?;
+        self.rests = false;
         self.last_number += 1;
+        self.touched.watch(&pool.reload_on, &self.name);
         nofile::raise(&pool.settings, self.pool.as_ref().map(|pool| &pool.settings));
         let settings = &mut pool.settings;
+        self.log.adapt(&mut settings.log);
         settings.preload &= !self.not_preloadable;
+        if let Some((least, most)) = self.scaled {
+            (settings.size.least, settings.size.most) = (least, most);
+        }
+        self.room = settings.size.limit();
         settings.listeners = self.sockets.kinds();
-        let is_inherited = |&i: &usize| matches!(pool.listen[i], Address::Fd(_));
-        settings.inherited_listeners = (0..pool.listen.len()).filter(is_inherited).collect();
+        settings.inherited_listeners = self.sockets.inherited();
+        let most = u64::from(settings.limits.metrics_series.get());
+        // Another size is another memory, in which everything begins anew.
+        let metrics = self.metrics.take().filter(|metrics| metrics.are_for(most));
+        let metrics = metrics.map_or_else(|| Metrics::new(most), Ok);
+        let metrics = self
+            .metrics
+            .insert(metrics.context("the memory for metrics can't be made")?);
         let plan = Plan {
             environment: &pool.environment,
             settings,
             listeners: &self.sockets.for_generation(),
             handover: &self.handover,
+            keeper: self.keeper.ends(),
+            metrics: metrics.as_fd(),
             log: self.log.as_fd(),
             printed: None,
         };
@@ -329,7 +507,7 @@ impl Running {
             failed: false,
         });
         if !self.is_any(Stage::Serving) {
-            self.status.send_replace(Status::Starting);
+            self.stands(Status::Starting);
         }
         Ok(())
     }
@@ -361,18 +539,18 @@ impl Running {
         }
         info!(pool = self.name, delay_ms = delay.as_millis() as u64, "starting again");
         self.restart_at = Some(Instant::now() + delay);
-        if !self.ever_ready {
-            // A web server that finds nobody says so at once, and to everybody who asks.
-            self.sockets.close_for_now();
-        }
     }
 
     fn stop(&mut self, order: Order, reason: &str) {
         info!(pool = self.name, reason, "stopping");
         self.stopping = self.stopping.max(Some(order));
+        self.reloading = Reloading::default();
         self.restart_at = None;
         self.preparing = None;
+        self.looking = None;
         self.turn = None;
+        self.reload = None;
+        self.waiting.clear();
         // Connections are refused from now on, so that the web server turns to another instance instead of waiting.
         self.sockets.close();
         for member in &mut self.members {

@@ -1,16 +1,64 @@
 //! What a leader prints, read for the log.
 
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
 use contract::log::{Printed, Printer};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tracing::debug;
 
-/// Logs what comes from `pipe` until its last writer is gone, or gives it to `reader` if there is one.
-pub async fn log_lines(pipe: impl AsyncRead + Unpin, generation: u64, reader: Option<mpsc::Sender<Vec<u8>>>) {
+use super::rest::{Answer, Question, Rest};
+use crate::inherited::Passed;
+
+/// A pipe that a leader prints to, and the task that reads it until its last writer is gone.
+#[derive(Debug)]
+pub struct Output {
+    pub reading: JoinHandle<()>,
+    questions: mpsc::UnboundedSender<Question<Passed>>,
+}
+
+impl Output {
+    /// Reads `pipe` for the log, or for `reader` if there is one.
+    ///
+    /// # Errors
+    /// It is no pipe, or no descriptor is left.
+    pub fn read(pipe: OwnedFd, generation: u64, reader: Option<mpsc::Sender<Vec<u8>>>) -> io::Result<Self> {
+        let pipe = pipe::Receiver::from_owned_fd(pipe)?;
+        let (questions, asked) = mpsc::unbounded_channel();
+        Ok(Self {
+            reading: tokio::spawn(log_lines(pipe, generation, reader, asked)),
+            questions,
+        })
+    }
+
+    /// The pipe, with everything logged that was read of it. There is no answer if it has ended.
+    pub fn ask(&self, rest: &Rest) -> Answer<Passed> {
+        Question::ask(rest, &self.questions)
+    }
+}
+
+async fn log_lines(
+    pipe: pipe::Receiver,
+    generation: u64,
+    reader: Option<mpsc::Sender<Vec<u8>>>,
+    mut asked: mpsc::UnboundedReceiver<Question<Passed>>,
+) {
     let mut pipe = BufReader::new(pipe);
     let mut printed = Printed::new(Printer::Leader { generation });
     loop {
-        let bytes = match pipe.fill_buf().await {
+        let bytes = tokio::select! {
+            bytes = pipe.fill_buf() => bytes,
+            // Who asks may be gone before the pipe ends.
+            Some(question) = asked.recv() => {
+                printed.end();
+                question.answer(Passed::copy(pipe.get_ref().as_fd())).await;
+                continue;
+            }
+        };
+        let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => {
                 debug!(generation, %error, "the leader's output can't be read");

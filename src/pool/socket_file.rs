@@ -14,9 +14,11 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, bind};
 use rustix::process::{Gid, Uid, getegid, geteuid, umask};
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::config::SocketOptions;
+use crate::inherited::Passed;
 
 /// Known by its inode: another instance may have put its own in the same place. Dropping it removes the file.
 #[derive(Debug)]
@@ -28,7 +30,16 @@ pub struct SocketFile {
     is_left: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The same for another program.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FileState {
+    path: OsString,
+    directory: Passed,
+    name: OsString,
+    inode: Inode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inode {
     device: u64,
     number: u64,
@@ -173,6 +184,35 @@ impl SocketFile {
             inode: Inode::of(&found),
             place,
             is_left: false,
+        })
+    }
+
+    /// That of a socket which another program has made, in whose place this one is.
+    ///
+    /// # Errors
+    /// Its directory can't be taken.
+    pub fn passed(state: FileState) -> io::Result<Self> {
+        Ok(Self {
+            path: state.path.into(),
+            place: Place {
+                directory: state.directory.take()?,
+                name: state.name,
+            },
+            inode: state.inode,
+            is_left: false,
+        })
+    }
+
+    /// What that program needs.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn state(&self) -> io::Result<FileState> {
+        Ok(FileState {
+            path: self.path.clone().into(),
+            directory: Passed::copy(&self.place.directory)?,
+            name: self.place.name.clone(),
+            inode: self.inode,
         })
     }
 

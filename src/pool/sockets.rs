@@ -1,16 +1,17 @@
 //! A pool's listeners over generations. Each start of one takes over what it still needs, makes anew unix sockets whose files
 //! were removed, and opens what is new; what is not needed any more is closed when that generation serves.
 
+use std::io;
 use std::sync::Arc;
 
-use contract::control::{MAX_FDS, OWN_FDS};
 use contract::settings::ListenerKind;
 use settings::Setting;
 use settings::values::Address;
 use tracing::{error, info};
 
-use super::listeners::{ListenError, Listener, NamedError};
-use crate::config::SocketOptions;
+use super::listeners::{ListenError, Listener, NamedError, number_of};
+use super::passing::SocketsState;
+use crate::config::{MAX_LISTENERS, SocketOptions};
 use crate::service::Service;
 
 #[derive(Debug)]
@@ -53,6 +54,57 @@ impl Sockets {
         }
     }
 
+    /// Who keeps them.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// As another program has left them.
+    ///
+    /// # Errors
+    /// What was passed can't be taken.
+    pub fn resume(state: SocketsState, service: Arc<Service>) -> io::Result<Self> {
+        let listeners = state
+            .listeners
+            .into_iter()
+            .map(|listener| Listener::passed(listener, &service).map(Arc::new));
+        let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
+        let bound = |(address, i): (Address, usize)| {
+            Ok(Bound {
+                address,
+                options: None,
+                listener: listeners.get(i).map(Arc::clone).ok_or(io::ErrorKind::InvalidData)?,
+            })
+        };
+        Ok(Self {
+            serving: state.serving.into_iter().map(bound).collect::<io::Result<_>>()?,
+            starting: state.starting.into_iter().map(bound).collect::<io::Result<_>>()?,
+            service,
+        })
+    }
+
+    /// What another program needs to go on with them.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn state(&self) -> io::Result<SocketsState> {
+        let mut all: Vec<&Arc<Listener>> = Vec::new();
+        for Bound { listener, .. } in self.serving.iter().chain(&self.starting) {
+            if !all.iter().any(|known| Arc::ptr_eq(known, listener)) {
+                all.push(listener);
+            }
+        }
+        let numbered = |bound: &Bound| {
+            let number = all.iter().position(|listener| Arc::ptr_eq(listener, &bound.listener));
+            number.map(|number| (bound.address.clone(), number))
+        };
+        Ok(SocketsState {
+            listeners: all.iter().map(|listener| listener.state()).collect::<io::Result<_>>()?,
+            serving: self.serving.iter().filter_map(numbered).collect(),
+            starting: self.starting.iter().filter_map(numbered).collect(),
+        })
+    }
+
     /// Has a listener for each of these addresses. If one can't be had, everything stays as it was.
     ///
     /// # Errors
@@ -66,16 +118,28 @@ impl Sockets {
 
     fn prepare_all(&mut self, addresses: &[Address], options: &SocketOptions) -> Result<(), ListenError> {
         // What other programs left open comes first, before new descriptors could get its numbers.
-        let mut order: Vec<usize> = (0..addresses.len()).collect();
-        order.sort_by_key(|&i| !matches!(addresses[i], Address::Fd(_)));
+        let mut order: Vec<usize> = Vec::new();
+        for (i, address) in addresses.iter().enumerate() {
+            let number = match address {
+                Address::Named(name) => number_of(name)?,
+                _ => 1,
+            };
+            order.extend(std::iter::repeat_n(i, number));
+            if order.len() > MAX_LISTENERS {
+                let address = address.to_string();
+                return Err(ListenError::TooMany { address, number });
+            }
+        }
+        order.sort_by_key(|&i| !addresses[i].is_inherited());
         let mut next: Vec<(usize, Bound)> = Vec::new();
         for i in order {
             let is_free =
                 |bound: &&Bound| bound.address == addresses[i] && !next.iter().any(|(_, other)| other.is(bound));
+            let nth = next.iter().filter(|(other, _)| *other == i).count();
             let known: Vec<&Bound> = self.starting.iter().chain(&self.serving).filter(is_free).collect();
             let bound = match known.iter().find(|bound| bound.listener.is_reachable()) {
                 Some(bound) => bound.with(options)?,
-                None => self.open(&addresses[i], options, known.last().copied())?,
+                None => self.open(&addresses[i], nth, options, known.last().copied())?,
             };
             next.push((i, bound));
         }
@@ -85,8 +149,14 @@ impl Sockets {
     }
 
     /// `lost`: what can't be reached by its path any more.
-    fn open(&self, address: &Address, options: &SocketOptions, lost: Option<&Bound>) -> Result<Bound, ListenError> {
-        match (Listener::open(address, options), lost) {
+    fn open(
+        &self,
+        address: &Address,
+        nth: usize,
+        options: &SocketOptions,
+        lost: Option<&Bound>,
+    ) -> Result<Bound, ListenError> {
+        match (Listener::open(address, nth, options), lost) {
             (Ok(listener), lost) => {
                 if lost.is_some() {
                     info!(
@@ -94,10 +164,15 @@ impl Sockets {
                         "the socket's file was gone: it is made anew"
                     );
                 }
+                // What the service manager has given it has already.
+                let listener = match address.is_inherited() {
+                    true => listener,
+                    false => listener.kept_by(&self.service),
+                };
                 Ok(Bound {
                     address: address.clone(),
                     options: Some(options.clone()),
-                    listener: Arc::new(listener.kept_by(&self.service)),
+                    listener: Arc::new(listener),
                 })
             }
             (Err(error), Some(lost)) => {
@@ -111,15 +186,33 @@ impl Sockets {
     /// What the next generation serves: a listener for each address, and behind them those that can't be reached any more, with
     /// the connections that wait in them, as far as there is room.
     pub fn for_generation(&self) -> Vec<&Listener> {
+        self.bound_for_generation().map(|bound| &*bound.listener).collect()
+    }
+
+    fn bound_for_generation(&self) -> impl Iterator<Item = &Bound> {
         let is_lost =
             |bound: &&Bound| !bound.listener.is_reachable() && !self.starting.iter().any(|other| other.is(bound));
         let lost = self.serving.iter().filter(is_lost);
-        let all = self.starting.iter().chain(lost).map(|bound| &*bound.listener);
-        all.take(MAX_FDS - OWN_FDS).collect()
+        self.starting.iter().chain(lost).take(MAX_LISTENERS)
+    }
+
+    /// Which of these others have made.
+    pub fn inherited(&self) -> Vec<usize> {
+        let all = self.bound_for_generation().enumerate();
+        all.filter(|(_, bound)| bound.address.is_inherited())
+            .map(|(i, _)| i)
+            .collect()
     }
 
     pub fn kinds(&self) -> Vec<ListenerKind> {
         self.for_generation().into_iter().map(Listener::kind).collect()
+    }
+
+    /// All that there are.
+    pub fn all(&self) -> impl Iterator<Item = &Listener> {
+        let is_new = |bound: &&Bound| !self.serving.iter().any(|other| other.is(bound));
+        let starting = self.starting.iter().filter(is_new);
+        self.serving.iter().chain(starting).map(|bound| &*bound.listener)
     }
 
     /// Of what serves now.
@@ -135,24 +228,19 @@ impl Sockets {
         }
     }
 
-    /// It never will: nobody would answer on what was made for it.
+    /// It never will. If nothing has ever served, what was made for it stays, for the next one and to say until then that there is
+    /// nobody; else nobody would answer there.
     pub fn has_failed(&mut self) {
-        self.starting.clear();
+        let starting = std::mem::take(&mut self.starting);
+        if self.serving.is_empty() {
+            self.serving = starting;
+        }
     }
 
     /// Connections are refused from now on.
     pub fn close(&mut self) {
         self.starting.clear();
         self.serving.clear();
-    }
-
-    /// The same, until the next start; what others left open can't be had again, so it stays.
-    pub fn close_for_now(&mut self) {
-        let is_inherited = |bound: &Bound| matches!(bound.address, Address::Fd(_));
-        let mut kept = std::mem::take(&mut self.starting);
-        kept.append(&mut self.serving);
-        kept.retain(is_inherited);
-        self.serving = kept;
     }
 }
 

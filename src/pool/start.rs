@@ -11,7 +11,7 @@ use super::starts::{Starts, Turn};
 use crate::config::Pool;
 use crate::config::pools::Definition;
 use crate::host::{Host, HostError, Hosting};
-use crate::python::{Interpreter, Wanted};
+use crate::python::{Interpreter, Mark, Wanted};
 use crate::users::Identity;
 
 /// A Python, and how it is run.
@@ -22,15 +22,24 @@ pub struct Found {
     pub python: String,
     /// What is to be said of one that is newer than those tested.
     pub untested: Option<String>,
+    mark: Mark,
+}
+
+/// What there is to begin with.
+pub enum Prepared {
+    Generation(Box<Ready>),
+    /// The pool needs no process until something arrives.
+    Rest(Box<Pool>),
 }
 
 /// Everything that a generation needs but for its sockets.
-pub struct Prepared {
+pub struct Ready {
     pub turn: Turn,
     pub pool: Pool,
     pub found: Found,
 }
 
+pub type Looking = Pin<Box<dyn Future<Output = anyhow::Result<Found>> + Send>>;
 pub type Preparing = Pin<Box<dyn Future<Output = anyhow::Result<Prepared>> + Send>>;
 
 impl Found {
@@ -39,8 +48,15 @@ impl Found {
     /// # Errors
     /// There is none that fits, or the engine is missing.
     pub async fn of(pool: &Pool) -> anyhow::Result<Self> {
-        let wanted = Wanted::from_environment(pool.python.clone(), &pool.settings.chdir, &pool.identity);
-        Ok(Self::new(&wanted.find().await?, &pool.identity)?)
+        Ok(Self::new(&wanted(pool).find().await?, &pool.identity)?)
+    }
+
+    /// Whether it is what this pool would find now. Without its virtual environment an executable would run as another Python.
+    ///
+    /// # Errors
+    /// There is none that fits.
+    fn is_that_of(&self, pool: &Pool) -> anyhow::Result<bool> {
+        Ok(wanted(pool).mark()? == self.mark)
     }
 
     /// # Errors
@@ -63,6 +79,7 @@ impl Found {
             host,
             python: interpreter.to_string(),
             untested: interpreter.untested(),
+            mark: interpreter.mark.clone(),
         })
     }
 
@@ -77,18 +94,44 @@ impl Found {
     }
 }
 
-/// `found`: the Python, if it was looked for already.
-pub fn prepare(definition: Definition, found: Option<Found>, starts: Starts) -> Preparing {
+fn wanted(pool: &Pool) -> Wanted {
+    Wanted::from_environment(pool.python.clone(), &pool.settings.chdir, &pool.identity)
+}
+
+/// `found`: the Python, if it was looked for already; `may_rest`: whether the pool may begin without a generation.
+pub fn prepare(definition: Definition, found: Option<Found>, starts: Starts, may_rest: bool) -> Preparing {
     Box::pin(async move {
+        if may_rest {
+            let pool = definition.pool()?;
+            if pool.settings.size.least == 0 {
+                return Ok(Prepared::Rest(Box::new(pool)));
+            }
+        }
         let turn = starts.turn().await;
         let pool = definition.pool()?;
         let found = match found {
-            Some(found) => found,
-            None => Found::of(&pool).await?,
+            Some(found) if found.is_that_of(&pool)? => found,
+            _ => Found::of(&pool).await?,
         };
         found.tell_if_untested();
-        Ok(Prepared { turn, pool, found })
+        Ok(Prepared::Generation(Box::new(Ready { turn, pool, found })))
     })
+}
+
+/// Looks for the Python of a pool at rest, when it is its turn.
+pub fn look(pool: Pool, starts: Starts) -> Looking {
+    Box::pin(async move {
+        let _permit = starts.look().await;
+        Found::of(&pool).await
+    })
+}
+
+/// Never ends where nobody looks.
+pub async fn looked(looking: &mut Option<Looking>) -> anyhow::Result<Found> {
+    match looking {
+        Some(looking) => looking.await,
+        None => pending().await,
+    }
 }
 
 /// Never ends where nothing is prepared.

@@ -4,7 +4,6 @@
 //! by [`Status`] how the pool is. Meant for one developer: tracebacks are shown to whoever connects.
 
 mod exchange;
-pub mod hosts;
 pub mod kinds;
 mod pages;
 pub mod params;
@@ -36,9 +35,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
+use crate::hosts::Hosts;
 use crate::pool::Status;
 use exchange::{Broken, Exchange, ResponseBody};
-use hosts::Hosts;
 use params::Ends;
 use response::HeadReader;
 

@@ -7,6 +7,8 @@ mod limits;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -131,8 +133,9 @@ impl Identity {
     /// # Errors
     /// This program's own path is unknown.
     pub fn hosted(&self, arguments: &[&OsStr], command: Command) -> io::Result<Command> {
-        let mut under = Command::new(program()?);
-        under.arg("host");
+        // This very program, whatever has taken its place on the disk meanwhile; or nothing, if that has been removed.
+        let mut under = Command::new("/proc/self/exe");
+        under.arg0(program()?).arg("host");
         if !self.is_nothing() {
             under.arg("--identity").arg(serde_json::to_string(self)?);
         }
@@ -264,6 +267,9 @@ pub fn program() -> io::Result<PathBuf> {
         return Ok(program.clone());
     }
     let program = std::env::current_exe()?;
+    // Linux says so of one that was replaced before it was asked for.
+    let replaced = program.as_os_str().as_bytes().strip_suffix(b" (deleted)");
+    let program = replaced.map_or(program.clone(), |place| OsStr::from_bytes(place).into());
     Ok(PROGRAM.get_or_init(|| program).clone())
 }
 

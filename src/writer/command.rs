@@ -29,6 +29,8 @@ const OTHERWISE: [&str; 8] = [
 pub struct Command {
     /// Each with its value.
     pub options: Vec<(&'static Declaration, Option<Value>)>,
+    /// The option that names a file of secrets, as it was said.
+    pub secrets: Option<String>,
     typed: Vec<&'static Declaration>,
     /// The configuration file, if one says everything.
     file: Option<String>,
@@ -43,6 +45,7 @@ impl Command {
         let path = super::absolute(path)?;
         Ok(Self {
             options: Vec::new(),
+            secrets: None,
             typed: Vec::new(),
             file: Some(Value::path("--config", &path)?.as_str().to_owned()),
         })
@@ -53,8 +56,11 @@ impl Command {
     /// # Errors
     /// If a value can't stand in a configuration.
     pub fn new(pool: &Pool, site: &Site, typed: &[Said], block: &[Said]) -> Result<Self, anyhow::Error> {
+        let mut all = typed.iter().chain(block);
+        let secrets = all.find(|said| said.option.key == App::env_file().key);
         let mut command = Self {
             options: Vec::new(),
+            secrets: secrets.map(|said| said.place.name(said.option)),
             typed: typed
                 .iter()
                 .map(|said| said.option)
@@ -88,7 +94,9 @@ impl Command {
         for address in site.listen.iter().filter(|_| !is_said(Listen::listen())) {
             let address = match address {
                 Address::Unix(path) => Value::path(site.listen.name(), path)?,
-                Address::Tcp(_) | Address::Fd(_) => Value::new(site.listen.name(), address.to_string())?,
+                Address::Tcp(_) | Address::Fd(_) | Address::Named(_) => {
+                    Value::new(site.listen.name(), address.to_string())?
+                }
             };
             command.push(Listen::listen(), address);
         }

@@ -146,6 +146,12 @@ pub struct Accounts {
     pub groups: Vec<String>,
 }
 
+impl Accounts {
+    fn is_root(&self) -> bool {
+        ["root", "0"].contains(&self.user.as_str())
+    }
+}
+
 /// What HTTPS needs: absolute paths of PEM files, which need not be on this machine.
 #[derive(Debug)]
 pub struct Tls {
@@ -209,7 +215,7 @@ fn write(args: ConfigArgs) -> anyhow::Result<String> {
     let mut text = match server {
         WebServer::ApacheFcgid => {
             let target = fcgid::target(&pool, &program, &command)?;
-            fcgid::write(&servers, pool.settings.workers, &target, &command)?
+            fcgid::write(&servers, pool.settings.size.most, &target, &command)?
         }
         WebServer::Systemd => systemd::write(site, &program, &command)?,
         server => served(server, &servers, &command)?,
@@ -303,7 +309,7 @@ impl Site {
         let reachable = self.listen.iter().find_map(|address| match address {
             Address::Unix(path) => Some(Value::path(self.listen.name(), path).map(Backend::Unix)),
             Address::Tcp(address) if address.port() != 0 => Some(Ok(Backend::Tcp(towards(*address)))),
-            Address::Tcp(_) | Address::Fd(_) => None,
+            Address::Tcp(_) | Address::Fd(_) | Address::Named(_) => None,
         });
         reachable.unwrap_or_else(|| {
             Err(WriterError::NoAddress(

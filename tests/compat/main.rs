@@ -16,5 +16,6 @@ mod frameworks;
 mod httpbin;
 mod libraries;
 mod sites;
+mod telemetry;
 mod twisted;
 mod zope;

@@ -19,7 +19,7 @@ import time
 
 import yaml
 
-from podman import Podman, run, until
+from podman import Podman, in_a_mount_namespace, run, until
 from wheel import pack
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -44,15 +44,6 @@ def main():
         as_kubernetes_has_it(podman)
     finally:
         podman.clean()
-
-
-def in_a_mount_namespace():
-    """A machine with cgroups of both versions is nothing that crun knows: hide the second one, from us alone."""
-    if os.environ.get("TRIAL_MOUNTS") != "own":
-        os.environ["TRIAL_MOUNTS"] = "own"
-        os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv])
-    if os.path.ismount("/sys/fs/cgroup/unified"):
-        run("umount", "/sys/fs/cgroup/unified")
 
 
 def said(what):

@@ -94,7 +94,7 @@ fn release_has_program_configuration_and_licences_and_the_debug_files_apart() {
     for path in [
         "bin/wsgi-fpm",
         "share/wsgi-fpm/wsgi_fpm_params",
-        "share/wsgi-fpm/wsgi-fpm.service",
+        "share/wsgi-fpm/systemd/example.service",
         "share/wsgi-fpm/apache/fcgid.conf",
         "share/man/man1/wsgi-fpm.1",
         "share/bash-completion/completions/wsgi-fpm",

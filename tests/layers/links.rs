@@ -98,9 +98,11 @@ fn fault(page: &Path, target: &str) -> Option<&'static str> {
     if there.is_dir() {
         return Some("a directory, which the site does not have: link a file of it");
     }
-    let Ok(text) = fs::read_to_string(&there) else {
+    // Pictures are no text.
+    let Ok(bytes) = fs::read(&there) else {
         return Some("no such file");
     };
+    let text = String::from_utf8_lossy(&bytes);
     match anchor {
         Some(anchor) if !anchors(&text).contains(anchor) => Some("no such heading there"),
         _ => None,

@@ -1,7 +1,9 @@
 //! Pools start, fail and stop each by itself.
 
 use crate::house::{House, pool};
+use crate::support::fcgi_client::{Raw, Request};
 use crate::support::python;
+use crate::support::wait::{SOON, until};
 
 #[test]
 fn pools_have_each_their_own_python_and_environment() {
@@ -44,7 +46,12 @@ fn pool_that_can_not_start_leaves_the_others_alone_and_starts_when_it_can() {
     );
     house.wait_ready("taken");
     // Nobody waits for an answer that will never come.
-    house.wait_gone("broken");
+    let refused = || {
+        Raw::connect(&house.socket("broken"))
+            .unwrap()
+            .exchange(&Request::get("/"))
+    };
+    until("it is refused", SOON, || refused().code() == 503);
     house.get("good", "/");
     let later = house.path("later");
     std::fs::create_dir(&later).unwrap();

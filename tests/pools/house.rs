@@ -79,11 +79,22 @@ impl House {
         let mut child = command
             .args(["serve", "--config"])
             .arg(file)
+            // Its control socket is there.
+            .env("RUNTIME_DIRECTORY", directory.path())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let log = Log::collect(child.stderr.take().unwrap());
         Self { directory, child, log }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where commands reach it.
+    pub fn control(&self) -> PathBuf {
+        self.path(&format!("{}.control", self.pid()))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -5,7 +5,15 @@ mod support;
 
 mod accounts;
 mod behind_nginx;
+mod commands;
 mod file;
 mod house;
+mod keeper;
+mod keeper_nginx;
+mod logs;
+mod page;
+mod prometheus;
 mod reload;
+mod resting;
+mod status;
 mod unit;

@@ -193,3 +193,62 @@ fn pool_that_leaves_finishes_its_requests_unless_the_program_is_told_to_hurry() 
     slow.expect_close();
     assert_eq!(house.exit().code(), Some(0));
 }
+
+#[test]
+fn touched_file_loads_the_pools_anew_that_name_it() {
+    let directory = directory();
+    let touched = directory.path().join("deployed");
+    let house = House::serve_in(directory, &[pool("one", "reload_on = [\"deployed\"]"), pool("two", "")]);
+    let [one, two] = ["one", "two"].map(|name| {
+        house.wait_ready(name);
+        house.who(name, "pid")
+    });
+    let mut before = one;
+    // The file that was not there, and the file that is.
+    for _ in 0..2 {
+        let mark = house.log.mark();
+        std::fs::write(&touched, "").unwrap();
+        house.wait_for(mark, &["reloading", "pool=\"one\"", "deployed has changed"]);
+        house.wait_who("one", "pid", |pid| pid != before);
+        before = house.who("one", "pid");
+    }
+    assert_eq!(house.who("two", "pid"), two);
+}
+
+#[test]
+fn directory_of_a_watched_file_that_is_replaced_or_removed_costs_lines_of_ours_alone() {
+    let directory = directory();
+    let [release, next] = ["release", "next"].map(|name| directory.path().join(name));
+    std::fs::create_dir(&release).unwrap();
+    std::fs::create_dir(&next).unwrap();
+    std::fs::write(release.join("deployed"), "").unwrap();
+    std::fs::write(next.join("deployed"), "next").unwrap();
+    let house = House::serve_in(
+        directory,
+        &[pool("one", "reload_on = [\"release/deployed\", \"release\"]")],
+    );
+    house.wait_ready("one");
+    // A watch of the new one.
+    let mark = house.log.mark();
+    std::fs::remove_dir_all(&release).unwrap();
+    std::fs::rename(&next, &release).unwrap();
+    house.wait_for(mark, &["reloading", "has changed"]);
+    house.wait_for(mark, &[" ready "]);
+    let mark = house.log.mark();
+    std::fs::remove_dir_all(&release).unwrap();
+    house.wait_for(
+        mark,
+        &["WARN", "this directory does not exist: ", "reload_on", "release"],
+    );
+    house.wait_for(mark, &[" ready "]);
+    let log = house.log.text();
+    assert!(!log.contains("No path was found") && !log.contains("notify"), "{log}");
+    assert!(!log.to_lowercase().contains("unable to remove"), "{log}");
+}
+
+#[test]
+fn what_can_not_be_watched_is_said_and_stops_nobody() {
+    let house = House::serve(&[pool("one", "reload_on = [\"/no/such/directory/file\"]")]);
+    house.wait_ready("one");
+    house.wait_for(0, &["WARN", "/no/such/directory", "reload_on"]);
+}

@@ -55,14 +55,14 @@ impl Clone {
         // It installs packages, and knows no path of the clone.
         clone.program("clone/scripts/test-packages.sh", "");
         let recording = clone.recording();
-        clone.program("bin/compare.py", &recording);
-        let recorder = clone.outer.path().join("bin/compare.py");
-        fs::write(
-            clone.path.join("benches/compare.py"),
-            format!("#!/usr/bin/env python3\nimport os, sys\nos.execv({recorder:?}, sys.argv)\n"),
-        )
-        .unwrap();
-        fs::set_permissions(clone.path.join("benches/compare.py"), Permissions::from_mode(0o755)).unwrap();
+        for measure in ["compare.py", "mix.py"] {
+            clone.program(&format!("bin/{measure}"), &recording);
+            let recorder = clone.outer.path().join("bin").join(measure);
+            let path = clone.path.join("benches").join(measure);
+            let text = format!("#!/usr/bin/env python3\nimport os, sys\nos.execv({recorder:?}, sys.argv)\n");
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        }
         clone.program(
             "bin/cargo",
             &format!(
@@ -295,6 +295,8 @@ fn targets_run_in_a_clone_of_any_path() {
         "compare.py --venv {cache}/bench-venv --threads 8 wsgi-fpm={target}/release/wsgi-fpm granian [{target}]"
     );
     assert!(said.contains(&measures), "{said}");
+    let waits = format!("mix.py --venv {cache}/bench-venv wsgi-fpm={target}/release/wsgi-fpm");
+    assert!(said.contains(&waits), "{said}");
 
     // Everything that has to hold: lint, test, test-compat.
     let ci = clone.path.join(".ci/run");

@@ -86,7 +86,8 @@ fn what_does_not_exist_is_named() {
     let message = usage_error(&["serve", "no/such.py:app", "--chdir", "/srv", "--listen", "/x"]);
     assert_eq!(
         message,
-        "the application no/such.py:app: the file /srv/no/such.py does not exist"
+        "the application no/such.py:app: the file /srv/no/such.py does not exist; it is looked for in the working directory, \
+         which is /srv here: name another one (--chdir), or write the whole path of the file"
     );
 }
 
@@ -104,7 +105,10 @@ fn what_was_meant_is_what_is_said() {
             "write 127.0.0.1:9000; what is spoken there is FastCGI",
         ),
         (&["serve", "app", "--listen", "9000"], "write :9000"),
-        (&["serve", "app", "--listen", ":9000", "--workers", "many"], "or auto"),
+        (
+            &["serve", "app", "--listen", ":9000", "--workers", "many"],
+            "auto for one",
+        ),
         (&["dev", "app", "--listen", ":9000"], "--bind 127.0.0.1:8000"),
         (
             &["dev", "app", "--bind", "http://127.0.0.1:8000/"],

@@ -47,7 +47,7 @@ fn application_that_can_not_start_is_shown_and_reloaded_when_a_file_changes() {
     assert!(reload.contains("app.py"), "{reload}");
     let settings = running.line("settings ");
     assert!(
-        settings.contains(r#""debug": true"#) && settings.contains(r#""workers": 1"#),
+        settings.contains(r#""debug": true"#) && settings.contains(r#""size": {"least": 1, "most": 1,"#),
         "{settings}"
     );
     running.line(" ready ");

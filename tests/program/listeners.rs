@@ -180,8 +180,8 @@ fn inherited_listener_is_used() {
         .collect();
     assert_eq!(
         sockets.len(),
-        5,
-        "control twice, the handover's ends and one listener: {sockets:?}"
+        6,
+        "control twice, the handover's ends, the keeper's channel and one listener: {sockets:?}"
     );
     running.signal(Signal::TERM);
     assert_eq!(running.exit().code(), Some(0));
@@ -197,7 +197,7 @@ fn descriptor_that_is_no_listener_is_refused() {
     let message = refusal(&output, 1);
     assert_eq!(
         message,
-        "--listen fd:3: descriptor 3 is not a listening unix or TCP socket"
+        "--listen fd:3: what was left open there is not a listening unix or TCP stream socket"
     );
     let output = stage.command(&["serve", "app", "--listen", "fd:333"]).output().unwrap();
     assert!(refusal(&output, 1).contains("descriptor 333 is not open"));

@@ -14,7 +14,7 @@ pub fn from_help(subcommand: &str) -> BTreeMap<String, Option<String>> {
     for line in help.lines().map(str::trim) {
         let line = line.strip_prefix("-h, ").unwrap_or(line);
         if line.starts_with("--") {
-            let name = line.split(' ').next().unwrap().to_owned();
+            let name = line.split([' ', '[']).next().unwrap().to_owned();
             options.push((name, line.to_owned()));
         } else if let Some((_, text)) = options.last_mut() {
             text.push(' ');
@@ -78,8 +78,12 @@ fn every_option_of_the_help_is_documented_with_its_default() {
         let options = from_help(subcommand);
         assert!(options.len() > 20, "the help was not understood: {options:?}");
         for (name, default) in options.iter().filter(|(name, _)| *name != "--help") {
-            let is_row =
-                |line: &&str| line.starts_with(&format!("| `{name}`")) || line.starts_with(&format!("| `{name} "));
+            // Behind the name stands its end, a value, or one that may be missing.
+            let is_row = |line: &&str| {
+                ['`', ' ', '[']
+                    .iter()
+                    .any(|end| line.starts_with(&format!("| `{name}{end}")))
+            };
             let row = page
                 .lines()
                 .find(is_row)

@@ -98,9 +98,37 @@ fn virtual_environment_that_the_program_was_called_in_is_its_own() {
     command.args(["serve", "app", "--listen"]).arg(stage.socket());
     let running = Running::spawn(command);
     assert!(running.line(" ready ").contains("stand-in"));
-    let mark = running.log.mark();
-    running.signal(Signal::HUP);
+    let mark = running.signal(Signal::HUP);
     assert!(running.line_after(mark, " ready ").contains("stand-in"));
+}
+
+/// A container or a timer has it on PATH alone. Who has activated another environment means that one.
+#[test]
+fn virtual_environment_in_which_a_shell_finds_the_program_comes_before_one_that_is_near() {
+    let stage = Stage::new();
+    for environment in ["venv", ".venv", "active"] {
+        std::fs::create_dir_all(stage.path(environment).join("bin")).unwrap();
+        std::fs::write(stage.path(environment).join("pyvenv.cfg"), "").unwrap();
+    }
+    symlink(program().get_program(), stage.path("venv/bin/wsgi-fpm")).unwrap();
+    let message = |variable: &str, value: &Path| {
+        let mut command = Command::new("wsgi-fpm");
+        command.env_remove("VIRTUAL_ENV").env("PATH", stage.path("venv/bin"));
+        command
+            .env("WSGI_FPM_ENGINE", stage.path("behaviour"))
+            .env(variable, value);
+        command.args(["serve", "app", "--listen"]).arg(stage.socket());
+        command.arg("--chdir").arg(stage.path(""));
+        refusal(&command.output().unwrap(), 2)
+    };
+    let found = message("LANG", Path::new("C"));
+    let expected = format!(
+        "the virtual environment of this program, {}: ",
+        stage.path("venv").display()
+    );
+    assert!(found.starts_with(&expected), "{found}");
+    let active = message("VIRTUAL_ENV", &stage.path("active"));
+    assert!(active.starts_with("the active virtual environment"), "{active}");
 }
 
 #[test]
@@ -150,8 +178,7 @@ fn python_that_is_newer_than_those_tested_runs_and_is_named_once() {
     let stage = Stage::with_answer(&newer);
     let running = Running::spawn(stage.serve(&[]));
     running.line(" ready ");
-    let mark = running.log.mark();
-    running.signal(Signal::USR2);
+    let mark = running.signal(Signal::HUP);
     running.line_after(mark, " ready ");
     let text = running.log.text();
     let said: Vec<_> = text

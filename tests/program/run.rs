@@ -127,6 +127,8 @@ impl Stage {
         command.args(arguments).arg("--python").arg(self.python());
         command.arg("--chdir").arg(self.directory.path());
         command.env("WSGI_FPM_ENGINE", self.path("behaviour"));
+        // Its control socket is there, and commands find no other.
+        command.env("RUNTIME_DIRECTORY", self.directory.path());
         command
     }
 
@@ -176,8 +178,15 @@ impl Running {
         })
     }
 
-    pub fn signal(&self, signal: Signal) {
+    /// Gives the [`Log::mark`] before what it does.
+    pub fn signal(&self, signal: Signal) -> usize {
+        let mark = self.log.mark();
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+        mark
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     #[track_caller]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::run::{Running, Stage, field};
+use crate::support::wait::{SOON, until};
 
 fn kill(pid: i32) {
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
@@ -31,7 +32,7 @@ fn leader_gets_settings_variables_and_descriptors() {
         r#""app": "app:application""#,
         r#""mount": ["/app", "--mount"]"#,
         r#""pythonpath": ["/srv/lib"]"#,
-        r#""workers": 2"#,
+        r#""size": {"least": 2, "most": 2,"#,
         r#""body_max": [2097152, "--body-max"]"#,
         r#""idle_timeout": [{"secs": 1, "nanos": 500000000}, "--idle-timeout"]"#,
         r#""validate": true"#,
@@ -119,29 +120,49 @@ fn leader_that_dies_at_its_start_is_reported() {
 }
 
 #[test]
-fn leader_that_dies_is_replaced_after_a_growing_delay() {
+fn leader_that_has_served_is_replaced_at_once_and_one_that_has_not_after_a_growing_delay() {
     let stage = Stage::new();
     let mut running = Running::spawn(stage.serve(&[]));
     let mut mark = 0;
-    for delay in [100, 200] {
-        let ready = running.line_after(mark, " ready ");
+    let mut ready = running.line(" ready ");
+    for _ in 0..3 {
         mark = running.log.mark();
         kill(field(&ready, "leader"));
         let line = running.line_after(mark, "the leader died");
         assert!(line.contains("signal: 9"), "{line}");
-        assert_eq!(field(&running.line_after(mark, "starting again"), "delay_ms"), delay);
+        ready = running.line_after(mark, " ready ");
+        assert!(!running.log.since(mark).join("\n").contains("starting again"));
     }
     // It was ready once, so it is never given up.
-    let ready = running.line_after(mark, " ready ");
     stage.behave("fail");
-    mark = running.log.mark();
     kill(field(&ready, "leader"));
     running.line_after(mark, "the application can't start");
-    assert_eq!(field(&running.line_after(mark, "delay_ms=800"), "delay_ms"), 800);
+    for delay in [100, 200, 400] {
+        running.line_after(mark, &format!("delay_ms={delay}"));
+    }
     stage.behave("");
+    let mark = running.log.mark();
     running.line_after(mark, " ready ");
     running.signal(Signal::TERM);
     assert_eq!(running.exit().code(), Some(0));
+}
+
+#[test]
+fn leaders_that_die_very_often_are_replaced_after_a_delay_although_they_have_served() {
+    let stage = Stage::new();
+    let running = Running::spawn(stage.serve(&[]));
+    let mut mark = 0;
+    for death in 1..=22 {
+        let ready = running.line_after(mark, " ready ");
+        mark = running.log.mark();
+        kill(field(&ready, "leader"));
+        running.line_after(mark, "the leader died");
+        if death > 20 {
+            running.line_after(mark, &format!("delay_ms={}", 100 << (death - 21)));
+        }
+    }
+    running.line_after(mark, " ready ");
+    assert_eq!(running.log.count(|line| line.contains("starting again")), 2);
 }
 
 #[test]
@@ -149,10 +170,9 @@ fn reload_replaces_the_generation_when_the_new_one_is_ready() {
     let stage = Stage::new();
     let mut running = Running::spawn(stage.serve(&[]));
     running.line(" ready ");
-    for signal in [Signal::HUP, Signal::USR2] {
+    for _ in 0..2 {
         stage.behave("late");
-        let mark = running.log.mark();
-        running.signal(signal);
+        let mark = running.signal(Signal::HUP);
         running.line_after(mark, "reloading");
         running.line_after(mark, "SigIgn");
         assert!(
@@ -161,6 +181,7 @@ fn reload_replaces_the_generation_when_the_new_one_is_ready() {
         );
         stage.behave("");
         running.line_after(mark, " ready ");
+        running.line_after(mark, "told that it may serve");
         running.line_after(mark, "told to retire");
     }
     running.signal(Signal::TERM);
@@ -174,8 +195,7 @@ fn failed_reload_leaves_the_old_generation_serving() {
     let first = field(&running.line(" ready "), "leader");
     for behaviour in ["fail", "crash"] {
         stage.behave(behaviour);
-        let mark = running.log.mark();
-        running.signal(Signal::HUP);
+        let mark = running.signal(Signal::HUP);
         running.line_after(mark, "the application can't start");
         running.line_after(mark, "the previous generation goes on");
     }
@@ -196,8 +216,7 @@ fn application_that_can_not_be_shared_is_loaded_by_the_workers_until_it_changes(
     assert_eq!(field(&running.line(" ready "), "generation"), 2);
     // The new version may allow it.
     stage.behave("");
-    let mark = running.log.mark();
-    running.signal(Signal::HUP);
+    let mark = running.signal(Signal::HUP);
     assert!(running.line_after(mark, "settings ").contains(r#""preload": true"#));
     assert_eq!(field(&running.line_after(mark, " ready "), "generation"), 3);
 }
@@ -208,15 +227,43 @@ fn second_reload_replaces_one_that_is_not_ready() {
     let running = Running::spawn(stage.serve(&["--log-level=debug"]));
     running.line(" ready ");
     stage.behave("late");
-    let mark = running.log.mark();
-    running.signal(Signal::HUP);
+    let mark = running.signal(Signal::HUP);
     // Before that there is nothing to be replaced: what is being prepared is prepared anew, and becomes number 2.
     assert_eq!(field(&running.line_after(mark, "leader started"), "generation"), 2);
-    let mark = running.log.mark();
-    running.signal(Signal::USR2);
-    running.line_after(mark, "reason=\"SIGUSR2\"");
+    let mark = running.signal(Signal::HUP);
+    running.line_after(mark, "reason=\"SIGHUP\"");
     stage.behave("");
     assert_eq!(field(&running.line_after(mark, " ready "), "generation"), 3);
+    running.line_after(mark, "told that it may serve");
+    let may_serve = |line: &str| line.contains("told that it may serve");
+    assert_eq!(running.log.count(may_serve), 2, "the second was not to");
+}
+
+/// Or reloads that come faster than a start would leave the old version serving for ever.
+#[test]
+fn third_reload_waits_for_the_second_which_has_replaced_the_first() {
+    let stage = Stage::new();
+    let running = Running::spawn(stage.serve(&["--log-level=debug"]));
+    running.line(" ready ");
+    stage.behave("late");
+    for generation in 2..=3 {
+        let mark = running.signal(Signal::HUP);
+        assert_eq!(
+            field(&running.line_after(mark, "leader started"), "generation"),
+            generation
+        );
+    }
+    for _ in 0..3 {
+        let mark = running.signal(Signal::HUP);
+        running.line_after(mark, "this reload follows when the one that is under way is over");
+    }
+    let mark = running.log.mark();
+    stage.behave("");
+    assert_eq!(field(&running.line_after(mark, " ready "), "generation"), 3);
+    running.line_after(mark, "generation=4");
+    let is_ready = |line: &str| line.contains(" ready ");
+    until("the last one is ready", SOON, || running.log.count(is_ready) == 3);
+    assert_eq!(running.log.count(|line| line.contains("leader started")), 4);
 }
 
 #[test]
@@ -294,4 +341,16 @@ fn leader_learns_of_the_supervisor_s_death() {
     running.signal(Signal::KILL);
     // The log ends when the leader, which holds its descriptor, is gone.
     running.log.wait_for_end();
+}
+
+/// It does not read what it is told, as one that imports an application.
+#[test]
+fn leader_that_is_not_ready_in_time_is_ended_and_the_line_names_the_option() {
+    let stage = Stage::new();
+    stage.behave("late");
+    let start = Instant::now();
+    let mut running = Running::spawn(stage.serve(&["--start-timeout=500ms"]));
+    running.line("the application can't start: it was not ready within --start-timeout 500ms");
+    assert!(start.elapsed() >= Duration::from_millis(500));
+    assert!(!running.exit().success());
 }

@@ -100,16 +100,20 @@ impl Place {
                 command.args([option, value]);
             }
         }
-        command
-            .args(more)
-            .env("WSGI_FPM_ENGINE", self.engine())
-            .current_dir("/");
+        command.args(more).current_dir("/");
+        self.name_engine(&mut command);
         command
     }
 
-    /// The one beside the program, or a copy where not everybody reaches that.
-    fn engine(&self) -> PathBuf {
+    /// The one beside the program, or a copy where not everybody reaches that. A release has it inside.
+    fn name_engine(&self, command: &mut Command) {
         let engine = PathBuf::from(program().get_program()).with_file_name("libwsgi_fpm_engine.so");
+        if engine.exists() {
+            command.env("WSGI_FPM_ENGINE", self.reachable(engine));
+        }
+    }
+
+    fn reachable(&self, engine: PathBuf) -> PathBuf {
         let everybody = |directory: &Path| directory.metadata().unwrap().permissions().mode() & 0o001 != 0;
         if engine.ancestors().skip(1).all(everybody) {
             return engine;
@@ -302,8 +306,7 @@ fn reload_and_stop_work_for_another_user() {
     let (user, place) = (Account::new(), Place::new());
     let mut running = place.start(&["--user", &user.name]);
     let first = place.ask("/")["pids"].clone();
-    let mark = running.log.mark();
-    running.signal(Signal::HUP);
+    let mark = running.signal(Signal::HUP);
     running.line_after(mark, " ready ");
     // The old workers may take one more connection.
     let second = wait::until_some("the new generation answers", wait::SOON, || {
@@ -333,8 +336,7 @@ fn root_is_warned_once_unless_it_names_a_user() {
     let place = Place::new();
     let running = place.start(&[]);
     running.line(WARNING);
-    let mark = running.log.mark();
-    running.signal(Signal::HUP);
+    let mark = running.signal(Signal::HUP);
     running.line_after(mark, " ready ");
     assert_eq!(running.log.text().matches(WARNING).count(), 1);
     drop(running);

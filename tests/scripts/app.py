@@ -232,6 +232,16 @@ def forks(environ, start_response):
     return text(start_response, os.WEXITSTATUS(status))
 
 
+def asks_until_gone(environ, start_response):
+    client_gone = environ["wsgi_fpm.client_gone"]
+    time.sleep(0.1)
+    note(str(client_gone()))
+    while not client_gone():
+        time.sleep(0.005)
+    note("gone")
+    return text(start_response, "gone")
+
+
 def prefix(environ, start_response):
     return text(start_response, sys.prefix)
 

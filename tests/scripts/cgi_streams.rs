@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::script::{Script, finish, wait_exit};
 use crate::support::log::Log;
-use crate::support::wait::SOON;
+use crate::support::wait::{SOON, until};
 
 #[test]
 fn d4_body_is_content_length_bytes_of_what_stands_there() {
@@ -341,6 +341,30 @@ fn response_goes_into_a_socket_and_into_a_file() {
     let written = std::fs::read(&file).unwrap();
     assert_eq!(output.len(), written.len());
     assert!(output == written && output.len() > 160 * 65536);
+}
+
+#[test]
+fn client_is_gone_for_the_application_once_nobody_reads_its_output() {
+    let script = Script::new("");
+    let (mut child, _) = script.cgi("GET", "/asks_until_gone").spawn();
+    until("it has asked", SOON, || script.notes() == "False\n");
+    drop(child.stdout.take());
+    until("it knows", SOON, || script.notes() == "False\ngone\n");
+    wait_exit(&mut child);
+    let mut cgi = script.cgi("GET", "/asks_until_gone");
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    cgi.command
+        .stdin(Stdio::null())
+        .stdout(OwnedFd::from(theirs))
+        .stderr(Stdio::null());
+    let mut child = cgi.command.spawn().unwrap();
+    drop(cgi);
+    until("the next one has asked", SOON, || {
+        script.notes().ends_with("gone\nFalse\n")
+    });
+    drop(ours);
+    until("it knows", SOON, || script.notes().ends_with("False\ngone\n"));
+    wait_exit(&mut child);
 }
 
 #[test]

@@ -87,3 +87,11 @@ fn stalled(script: &Script) -> crate::script::Answer {
     drop(stdin);
     answer
 }
+
+#[test]
+fn package_wsgi_fpm_is_there_and_counts_nothing() {
+    let lines = "from wsgi_fpm import RequestTimeout, metrics\nmetrics.counter('c').inc()\nmetrics.gauge('g', labels=['a']).labels(1).set(2)\n\
+                 with metrics.histogram('h').time(): pass\nassert issubclass(RequestTimeout, BaseException)";
+    let answer = script("", lines).get("/pid");
+    assert!(answer.head().starts_with("Status: 200 OK"), "{answer:?}");
+}

@@ -42,6 +42,23 @@ fn request_within_its_timeout_is_left_alone() {
 }
 
 #[test]
+fn slow_request_is_logged_with_its_stack_and_left_alone() {
+    let answer = Script::new("slow_request = \"300ms\"").get("/sleep?1.0");
+    assert_eq!(answer.ok(), "slept");
+    for part in [
+        "a slow request: it still runs after ",
+        "slow_request 300ms",
+        "/sleep",
+        "in sleep",
+    ] {
+        assert!(answer.log.contains(part), "{part} in {}", answer.log);
+    }
+    let answer = Script::new("slow_request = \"20s\"\nrequest_timeout = \"0s\"").get("/sleep?0.1");
+    assert_eq!(answer.ok(), "slept");
+    assert!(!answer.log.contains("slow"), "{}", answer.log);
+}
+
+#[test]
 fn request_has_all_the_time_there_is_with_a_timeout_of_0() {
     let answer = Script::new("request_timeout = \"0s\"\nkill_timeout = \"0s\"").get("/sleep?0.3");
     assert_eq!(answer.ok(), "slept");

@@ -425,6 +425,18 @@ impl Raw {
         .unwrap()
     }
 
+    /// Whether the peer has ended the connection and nothing is left to be read.
+    pub fn has_ended(&self) -> bool {
+        use rustix::net::RecvFlags;
+        let mut byte = [0; 1];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let looked = match &self.stream {
+            Stream::Unix(stream) => rustix::net::recv(stream, &mut byte, flags),
+            Stream::Tcp(stream) => rustix::net::recv(stream, &mut byte, flags),
+        };
+        self.closed.is_some() || !matches!(looked, Ok((1.., _)) | Err(rustix::io::Errno::AGAIN))
+    }
+
     /// No more bytes will come from here.
     pub fn finish(&self) {
         let write = std::net::Shutdown::Write;

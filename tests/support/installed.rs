@@ -26,6 +26,11 @@ pub fn apache(module: &str) -> bool {
     has_program("apache2", "-v") && needed(file.is_file(), &format!("{}", file.display()))
 }
 
+/// Whether a syslog daemon can be run.
+pub fn rsyslog() -> bool {
+    has_program("rsyslogd", "-v")
+}
+
 /// Whether lighttpd can be run.
 pub fn lighttpd() -> bool {
     has_program("lighttpd", "-v")
@@ -45,6 +50,16 @@ pub fn fcgiwrap() -> bool {
 /// Whether spawn-fcgi can be run.
 pub fn spawn_fcgi() -> bool {
     has_program("spawn-fcgi", "-v")
+}
+
+/// Whether Chromium can be run, which may take a while to say so.
+pub fn chromium() -> bool {
+    has_program("chromium", "--version")
+}
+
+/// Whether Prometheus and its tool can be run.
+pub fn prometheus() -> bool {
+    has_program("prometheus", "--version") && has_program("promtool", "--version")
 }
 
 /// Whether man can be run.
@@ -91,6 +106,16 @@ pub fn haproxy() -> bool {
 /// Whether systemd can judge a unit; it need not run.
 pub fn systemd_analyze() -> bool {
     has_program("systemd-analyze", "--version")
+}
+
+/// Whether systemd can make users and directories of a directory that is a root; it need not run.
+pub fn systemd_sysusers() -> bool {
+    has_program("systemd-sysusers", "--version")
+}
+
+/// Whether logrotate can be run.
+pub fn logrotate() -> bool {
+    has_program("logrotate", "--version")
 }
 
 /// Whether curl can be run.

@@ -8,12 +8,15 @@
 pub mod account;
 pub mod apache;
 pub mod caddy;
+pub mod chromium;
+pub mod disk;
 pub mod fcgi_client;
 pub mod fcgiwrap;
 pub mod haproxy;
 pub mod http;
 pub mod installed;
 pub mod lighttpd;
+pub mod load;
 pub mod log;
 pub mod net;
 pub mod nginx;

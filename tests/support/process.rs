@@ -29,7 +29,7 @@ pub struct Builder {
     program: PathBuf,
     app: String,
     chdir: PathBuf,
-    workers: u32,
+    workers: String,
     threads: u32,
     python: Option<PathBuf>,
     tcp: Option<String>,
@@ -49,8 +49,9 @@ impl Builder {
         self
     }
 
-    pub fn workers(mut self, workers: u32) -> Self {
-        self.workers = workers;
+    /// A number, or a range.
+    pub fn workers(mut self, workers: impl ToString) -> Self {
+        self.workers = workers.to_string();
         self
     }
 
@@ -170,7 +171,7 @@ impl Builder {
         } else {
             command
                 .args(["serve", &self.app, "--listen", &address.option()])
-                .args(["--workers", &self.workers.to_string()])
+                .args(["--workers", &self.workers])
                 .stdin(Stdio::null());
         }
         command
@@ -181,6 +182,8 @@ impl Builder {
             .env_remove("VIRTUAL_ENV")
             .env_remove("FCGI_WEB_SERVER_ADDRS")
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            // Its control socket is there.
+            .env("RUNTIME_DIRECTORY", directory.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         if let Some(log) = &self.log {
@@ -242,7 +245,7 @@ impl Gateway {
             program: program(),
             app: app.to_owned(),
             chdir: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wsgi/apps"),
-            workers: 1,
+            workers: "1".to_owned(),
             threads: 4,
             python: python::default(),
             tcp: None,
@@ -274,6 +277,11 @@ impl Gateway {
         self.group
     }
 
+    /// Where commands reach it.
+    pub fn control(&self) -> PathBuf {
+        self.directory.path().join(format!("{}.control", self.group))
+    }
+
     /// Sends `signal` to the supervisor alone.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.group, signal).unwrap();
@@ -303,6 +311,13 @@ impl Gateway {
             );
             thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Warnings and errors of its log, but for that of tests that run as root.
+    pub fn complaints(&self) -> Vec<String> {
+        let is_one =
+            |line: &String| (line.contains("ERROR") || line.contains("WARN")) && !line.contains("runs as root");
+        self.log.since(0).into_iter().filter(is_one).collect()
     }
 
     /// Pids of its living processes.

@@ -34,7 +34,7 @@ pub fn until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool
 }
 
 /// Waits until the process `pid` has ended and closed what it had open. It may still be a zombie: whoever adopts a process
-/// reaps it when he likes.
+/// reaps it when he likes. Its first thread may have ended before others, which keep open what all have.
 ///
 /// # Panics
 /// As [`until_some`].
@@ -42,6 +42,7 @@ pub fn until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool
 pub fn until_ended(pid: impl Display, deadline: Duration) {
     let stat = format!("/proc/{pid}/stat");
     until("the process has ended", deadline, || {
-        fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        threads <= 1 && fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
     });
 }

@@ -147,7 +147,7 @@ fn child_that_comes_back_ends_as_python_would() {
 }
 
 #[test]
-fn clients_of_a_killed_worker_know_at_once_although_its_children_live() {
+fn client_of_a_killed_worker_knows_at_once_and_idle_ones_are_served_although_its_children_live() {
     let gateway = Gateway::app("children").start();
     let _child = Child::of(&gateway, "/lingers?session");
     let mut kept = gateway.connect();
@@ -156,7 +156,7 @@ fn clients_of_a_killed_worker_know_at_once_although_its_children_live() {
     running.send(&Request::get("/kill").bytes());
     let start = Instant::now();
     running.expect_close();
-    kept.expect_close();
+    kept.exchange(&Request::get("/hello").keep_conn()).ok();
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
@@ -208,6 +208,29 @@ fn workers_children_end_with_it_at_a_stop_and_at_a_reload() {
     gateway.signal(Signal::TERM);
     second.ends();
     assert!(gateway.wait_exit(SOON).success());
+}
+
+/// The first leader, of which it turns out that the application can't be shared, has started one, too.
+#[test]
+fn what_an_import_has_started_ends_with_its_process() {
+    let helpers = tempfile::NamedTempFile::new().unwrap();
+    let app = Gateway::app("starts_at_import");
+    let gateway = app.variable("HELPERS", helpers.path()).start();
+    let number = |pid: &str| pid.parse::<i32>().unwrap();
+    let all = || {
+        let pids = std::fs::read_to_string(helpers.path()).unwrap();
+        pids.lines().map(number).collect::<Vec<_>>()
+    };
+    for signal in [Signal::HUP, Signal::HUP, Signal::TERM] {
+        let now = number(&gateway.get("/").ok().text());
+        let others: Vec<_> = all().into_iter().filter(|other| *other != now).collect();
+        assert!(!others.is_empty());
+        others.into_iter().for_each(|other| until_ended(other, SOON));
+        gateway.signal(signal);
+        until_ended(now, SOON);
+    }
+    assert!(gateway.wait_exit(SOON).success());
+    all().into_iter().for_each(|helper| until_ended(helper, SOON));
 }
 
 #[test]

@@ -1,45 +1,12 @@
 //! Request bodies that find no room: the temporary file takes no more, or can't be made (SPEC E0, F10).
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, prlimit};
 
+use crate::support::disk::Tiny;
 use crate::support::fcgi_client::{Request, Response};
 use crate::support::process::Gateway;
-
-/// A file system of 64 KiB. It goes with the value.
-struct Tiny {
-    directory: tempfile::TempDir,
-}
-
-impl Tiny {
-    /// `None`, said aloud, where nothing may be mounted.
-    fn mount() -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
-            .arg(directory.path())
-            .output();
-        if mount.is_ok_and(|mount| mount.status.success()) {
-            return Some(Self { directory });
-        }
-        eprintln!("skipped: no file system can be mounted here (root may)");
-        None
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.path().to_owned()
-    }
-}
-
-impl Drop for Tiny {
-    fn drop(&mut self) {
-        // Lazily: a process of the gateway may still have a file there.
-        let unmounted = Command::new("umount").arg("--lazy").arg(self.directory.path()).status();
-        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
-    }
-}
 
 /// A gateway whose temporary files are there.
 fn gateway(directory: &Path) -> Gateway {

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 
+use crate::processes::pid;
 use crate::support::fcgi_client::{Raw, Request, STDIN, padded, record};
+use crate::support::load::under_load;
 use crate::support::net::Address;
 use crate::support::process::Gateway;
 use crate::support::wait::{SOON, until, until_some};
-
-fn pid(connection: &mut Raw) -> String {
-    connection.exchange(&Request::get("/pid").keep_conn()).ok().text()
-}
 
 /// Reloads, and waits until the old generation has ended.
 #[track_caller]
@@ -181,21 +178,10 @@ fn e7_no_request_of_busy_kept_connections_is_lost_in_reloads() {
         .threads(2)
         .option("--connection-requests", "1000000000")
         .start();
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                let mut kept = gateway.connect();
-                let request = Request::post("/flags", "x").keep_conn();
-                while !stop.load(Ordering::Relaxed) {
-                    kept.exchange(&request).ok();
-                }
-            });
-        }
+    under_load(&gateway, &[Request::post("/flags", "x").keep_conn()], || {
         for _ in 0..3 {
             reload(&gateway);
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 

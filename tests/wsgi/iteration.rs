@@ -1,5 +1,6 @@
 //! The returned iterable: SPEC C17 to C24, C28, C29, C56 and C58.
 
+use std::thread;
 use std::time::Duration;
 
 use crate::support::fcgi_client::{Request, Response, STDOUT};
@@ -363,6 +364,20 @@ fn c56_application_that_gives_empty_blocks_notices_that_its_peer_is_gone() {
     drop(connection);
     until("close after the peer has gone", SOON, || {
         events("c56-waiting").ends_with(r#""close"]"#)
+    });
+}
+
+/// Four times a second somebody else receives for a thread that is busy.
+#[test]
+fn c56_application_that_gives_empty_blocks_notices_that_its_peer_was_gone_long_ago() {
+    let mut connection = APPS.connect();
+    connection.send(&Request::get("/closing_waiting_at_gate?c56-gate").bytes());
+    until("the application waits", SOON, || events("c56-gate").contains("next"));
+    drop(connection);
+    thread::sleep(Duration::from_secs(1));
+    APPS.get("/open_gate?c56-gate").ok();
+    until("close after the peer has gone", SOON, || {
+        events("c56-gate").ends_with(r#""close"]"#)
     });
 }
 

@@ -17,6 +17,13 @@ fn worker(gateway: &Gateway) -> Pid {
     Pid::from_raw(gateway.get("/pid").ok().text().parse().unwrap()).unwrap()
 }
 
+/// Whether each of its threads waits for something.
+fn sleeps(pid: Pid) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap();
+    let mut stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
+    stats.all(|stat| stat.contains(") S "))
+}
+
 /// Clock ticks of processor time that a process has used.
 fn used(pid: i32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -109,6 +116,27 @@ fn forked_process_that_can_not_become_a_worker_ends_with_a_message() {
 }
 
 #[test]
+fn crash_is_logged_with_its_signal_its_request_and_what_every_thread_was_doing() {
+    let gateway = Gateway::app("processes").threads(2).start();
+    let old = worker(&gateway).as_raw_nonzero();
+    let file = gateway.directory.path().join("gate");
+    let mut waiting = gateway.connect();
+    waiting.send(&Request::get(&format!("/waits?{}", file.display())).bytes());
+    until("it runs", SOON, || file.with_extension("called").exists());
+    gateway.get("/crashes").error_page(502);
+    for parts in [
+        &["Fatal Python error: Segmentation fault"][..],
+        &["processes.py", "in crashes"],
+        &["processes.py", "in waits"],
+        &["a worker was killed by signal 11 (SIGSEGV)", &format!("worker={old}")],
+        &["a request died with its worker", "GET /crashes"],
+        &["a request died with its worker", "GET /waits"],
+    ] {
+        gateway.log.wait_for_line(parts);
+    }
+}
+
+#[test]
 fn workers_that_have_served_are_replaced_at_once_however_often_they_crash() {
     let gateway = reaps("crashes").workers(2).start();
     for round in 0..12 {
@@ -146,6 +174,25 @@ fn state(pid: Pid) -> String {
 }
 
 #[test]
+fn stopped_leader_is_continued_and_looks_after_its_workers_again() {
+    let gateway = reaps("stops").start();
+    let old = worker(&gateway);
+    let leader = Pid::from_raw(parent(old)).unwrap();
+    kill_process(leader, Signal::STOP).unwrap();
+    until("the leader is stopped", SOON, || state(leader) == "T");
+    kill_process(old, Signal::KILL).unwrap();
+    let mut waiting = gateway.connect();
+    waiting.send(&Request::get("/pid").bytes());
+    assert_ne!(waiting.read_response(1).ok().text(), old.as_raw_nonzero().to_string());
+    let event = gateway.log.wait_for_line(&["a signal has stopped the leader"]);
+    assert!(
+        event.contains(&format!("leader={}", leader.as_raw_nonzero())),
+        "{event}"
+    );
+    assert_eq!(parent(worker(&gateway)), leader.as_raw_nonzero().get());
+}
+
+#[test]
 fn stopped_worker_is_killed_and_replaced_whether_idle_or_busy() {
     for busy in [false, true] {
         let gateway = reaps("stops").start();
@@ -154,6 +201,9 @@ fn stopped_worker_is_killed_and_replaced_whether_idle_or_busy() {
         kept.exchange(&Request::get("/").keep_conn()).ok();
         if busy {
             kept.send(&Request::get("/slow").bytes());
+        } else {
+            // Until then it may be about to say that the connection is idle.
+            until("nothing of the worker runs", SOON, || sleeps(old));
         }
         kill_process(old, Signal::STOP).unwrap();
         // It may run on another processor for a moment, and take the request.
@@ -164,7 +214,16 @@ fn stopped_worker_is_killed_and_replaced_whether_idle_or_busy() {
             .log
             .wait_for_line(&["a worker is killed: a signal has stopped it"]);
         assert!(event.contains(&format!("worker={}", old.as_raw_nonzero())), "{event}");
-        kept.expect_close();
+        // Where nobody had read the request, the next one runs it.
+        if !busy {
+            kept.exchange(&Request::get("/").keep_conn()).ok();
+        } else if kept.readable_within(Duration::from_secs(1)) {
+            // Nobody can answer for a worker that was stopped in the middle of receiving.
+            let answer = kept.read_response(1);
+            if answer.closed.is_none() {
+                answer.error_page(502);
+            }
+        }
         until_ended(old.as_raw_nonzero(), SOON);
         // What it had not taken is served by the next one.
         let next = waiting.read_response(1);
@@ -173,6 +232,7 @@ fn stopped_worker_is_killed_and_replaced_whether_idle_or_busy() {
         }
         gateway.get("/").ok();
         assert_eq!(gateway.log.count(|line| line.contains("a worker is killed")), 1);
+        gateway.log.wait_for_line(&["a worker was killed by its leader"]);
     }
 }
 
@@ -244,4 +304,53 @@ fn supervisor_in(gateway: &Gateway) -> Pid {
     let outside = gateway.pid().as_raw_nonzero().get();
     let mut processes = gateway.processes().into_iter();
     processes.find(|pid| parent(*pid) == outside).unwrap()
+}
+
+#[test]
+fn worker_that_is_ready_takes_no_request_before_all_of_its_generation_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let gateway = Gateway::app("one_by_one")
+        .workers(2)
+        .option("--preload", "off")
+        .variable("GATE_DIRECTORY", directory.path())
+        .spawn();
+    until("the second worker waits in its import", SOON, || {
+        directory.path().join("second").exists()
+    });
+    let mut connection = gateway.connect();
+    connection.send(&Request::get("/").bytes());
+    assert!(
+        !connection.readable_within(Duration::from_secs(1)),
+        "the first worker serves, and the generation may yet fail"
+    );
+    fs::write(directory.path().join("gate"), "").unwrap();
+    assert_eq!(connection.read_response(1).ok().text(), "served");
+}
+
+#[test]
+fn stopped_worker_that_can_not_end_is_said_to_be_one() {
+    let gateway = reaps("stops").option("--stop-timeout", "1s").start();
+    let stopped = worker(&gateway);
+    kill_process(stopped, Signal::STOP).unwrap();
+    until("the worker is stopped", SOON, || state(stopped) == "T");
+    gateway.signal(Signal::TERM);
+    let line = gateway
+        .log
+        .wait_for_line(&["ERROR", "cut off: a signal has stopped the worker"]);
+    assert!(line.contains("within --stop-timeout"), "{line}");
+    gateway.wait_exit(SOON);
+    assert!(!gateway.log.text().contains("a thread that is no daemon"));
+}
+
+#[test]
+fn end_of_a_leader_is_said_once_and_not_by_each_worker() {
+    let gateway = Gateway::app("processes").workers(3).start();
+    let worker = worker(&gateway);
+    let leader = parent(worker);
+    kill_process(Pid::from_raw(leader).unwrap(), Signal::KILL).unwrap();
+    gateway.log.wait_for_line(&["ERROR", "the leader died"]);
+    until_ended(worker.as_raw_nonzero().get(), SOON);
+    gateway.get("/pid").ok();
+    let errors = gateway.log.count(|line| line.contains(" ERROR "));
+    assert_eq!(errors, 1, "{}", gateway.log.text());
 }

@@ -29,3 +29,28 @@ fn worker_whose_descriptors_were_closed_is_replaced_and_the_log_says_why() {
         assert!(gateway.log.lines().len() < 30, "{kind}: {}", gateway.log.text());
     }
 }
+
+#[test]
+fn request_that_dies_with_such_a_worker_is_named_although_its_handler_has_returned() {
+    for (kind, keeps) in [
+        ("closerange", false),
+        ("closerange", true),
+        ("dup2", false),
+        ("dup2", true),
+    ] {
+        let gateway = Gateway::app("descriptors").threads(1).start();
+        let path = format!("/everything?{kind}");
+        let mut closing = gateway.connect();
+        let request = match keeps {
+            true => Request::get(&path).keep_conn(),
+            false => Request::get(&path),
+        };
+        closing.send(&request.bytes());
+        gateway.log.wait_for_line(&[
+            "ERROR",
+            "a request died with its worker, which exited with code 71",
+            "GET /everything",
+        ]);
+        gateway.get("/pid").ok();
+    }
+}

@@ -1,5 +1,6 @@
 //! Management records: SPEC A5, A8.
 
+use crate::held_python::HeldPython;
 use crate::protocol::{APPS, called, hello, works};
 use crate::support::fcgi_client::{GET_VALUES, GET_VALUES_RESULT, Raw, Record, Request, UNKNOWN_TYPE, pair, record};
 use crate::support::process::Gateway;
@@ -66,29 +67,23 @@ fn a8_get_values_answers_what_was_asked_and_known() {
 }
 
 #[test]
+fn a8_values_are_those_of_the_pool_at_its_largest() {
+    let gateway = Gateway::app("processes").workers("1..3").threads(2).start();
+    let values = values(&mut gateway.connect(), &["FCGI_MAX_REQS"]);
+    assert_eq!(values, pair(b"FCGI_MAX_REQS", b"6"));
+}
+
+#[test]
 fn a8_get_values_is_answered_while_python_is_held() {
     let gateway = Gateway::app("failures").start();
     let mut idle = gateway.connect();
     works(&mut idle);
-    let fifo = gateway.directory.path().join("fifo");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &fifo,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-        0,
-    )
-    .unwrap();
-    let mut holding = gateway.connect();
-    holding.send(&Request::get(&format!("/holds_gil?{}", fifo.display())).bytes());
-    // Opening waits until the application has opened the other end.
-    let writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    let held = HeldPython::of(&gateway);
     let mut fresh = gateway.connect();
     for connection in [&mut idle, &mut fresh] {
         assert_eq!(values(connection, &["FCGI_MPXS_CONNS"]), pair(b"FCGI_MPXS_CONNS", b"0"));
     }
-    drop(writer);
-    assert_eq!(holding.read_response(1).ok().text(), "held");
+    assert_eq!(held.let_go().read_response(1).ok().text(), "held");
     works(&mut idle);
 }
 

@@ -1,9 +1,9 @@
 //! Peers that break the protocol while a request runs, send without end, or say much at once: SPEC A5, A8, A12, E10, E12, F10.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::fcgi_client::{GET_VALUES, GET_VALUES_RESULT, Raw, Request, STDIN, UNKNOWN_TYPE, pair, record};
+use crate::support::load::beside;
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
@@ -178,23 +178,17 @@ fn f10_worker_with_all_its_connections_leaves_the_next_one_to_another() {
 #[test]
 fn f11_peers_that_never_stop_sending_keep_nobody_else_from_being_served() {
     let gateway = Gateway::app("failures").threads(1).start();
-    let stop = AtomicBool::new(false);
     // Nobody need answer, or even look at, records of a request that does not exist.
     let records = record(99, 7, &[b'x'; 65_528]).repeat(16);
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            let mut connection = gateway.connect();
-            let (stop, records) = (&stop, &records);
-            scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    connection.send(records);
-                }
-            });
-        }
+    let sender = || {
+        let mut connection = gateway.connect();
+        let records = &records;
+        move || connection.send(records)
+    };
+    beside((0..3).map(|_| sender()), || {
         for _ in 0..20 {
             gateway.get("/hello").ok();
             std::thread::sleep(Duration::from_millis(5));
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }

@@ -5,11 +5,16 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::support::fcgi_client::Request;
+use crate::support::fcgi_client::{Raw, Request};
 use crate::support::process::{Gateway, Shared};
 use crate::support::wait::{SOON, until};
 
 static APPS: Shared = Shared::new(|| Gateway::app("processes"));
+
+/// The process that serves this connection, which is kept.
+pub fn pid(connection: &mut Raw) -> String {
+    connection.exchange(&Request::get("/pid").keep_conn()).ok().text()
+}
 
 #[test]
 fn c51_flags_tell_threads_and_processes() {

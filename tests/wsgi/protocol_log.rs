@@ -138,6 +138,40 @@ fn aborted_requests_and_refused_peers_are_logged_ten_a_second() {
 }
 
 #[test]
+fn refusals_are_logged_ten_a_second_of_each_kind() {
+    const SENT: usize = 200;
+    let gateway = Gateway::app("failures")
+        .option("--mount", "/app")
+        .option("--body-max", "10")
+        .option("--body-timeout", "1s")
+        .option("--params-bytes", "4096")
+        .start();
+    let refused = |code: u16, request: &Request| {
+        for _ in 0..SENT {
+            gateway.send(request).error_page(code);
+        }
+        let kind = format!("what=\"refusals with {code}\"");
+        assert_limited(&gateway, SENT, &format!("refused with {code}"), &kind);
+    };
+    let hello = || Request::get("/app/hello");
+    refused(404, &Request::get("/elsewhere"));
+    refused(400, &hello().param("CONTENT_LENGTH", "no number"));
+    refused(413, &hello().param("CONTENT_LENGTH", "11"));
+    refused(431, &hello().param("HTTP_X", "v".repeat(4096)));
+    let stalled: Vec<_> = (0..SENT)
+        .map(|_| {
+            let mut connection = gateway.connect();
+            let post = hello().param("CONTENT_LENGTH", "5");
+            connection.send(&[post.begin_bytes(), post.params_bytes()].concat());
+            connection
+        })
+        .collect();
+    let kind = "what=\"refusals with 408\"";
+    assert_limited(&gateway, SENT, "refused with 408", kind);
+    drop(stalled);
+}
+
+#[test]
 fn e14_path_outside_the_mount_is_logged() {
     APPS.get("/e14-log?token").error_page(404);
     let line = APPS.log.wait_for_line(&["refused with 404", "GET /e14-log"]);

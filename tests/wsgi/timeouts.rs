@@ -1,13 +1,13 @@
 //! Requests that take too long: SPEC E4 and E5, and the timeouts of F10.
 
-use std::fs::File;
 use std::time::{Duration, Instant};
 
+use crate::held_python::HeldPython;
 use crate::protocol_log::assert_limited;
-use crate::support::fcgi_client::{END_REQUEST, PARAMS, Raw, Request, Response, record};
+use crate::support::fcgi_client::{END_REQUEST, PARAMS, Request, Response, record};
 use crate::support::log::field;
 use crate::support::process::{Gateway, Shared};
-use crate::support::wait::{SOON, until};
+use crate::support::wait::{SOON, until, until_ended};
 
 static SHORT: Shared = Shared::new(|| Gateway::app("failures").option("--request-timeout", "300ms"));
 
@@ -22,6 +22,21 @@ fn e4_request_over_its_timeout_is_answered_with_504() {
         "the application sleeps for 30 s"
     );
     SHORT.get("/hello").ok();
+}
+
+#[test]
+fn request_that_ends_within_its_timeout_is_left_alone() {
+    let gateway = Gateway::app("failures").option("--request-timeout", "4s").start();
+    let mut connection = gateway.connect();
+    connection.send(&Request::get("/waits?within").bytes());
+    std::thread::sleep(Duration::from_millis(2500));
+    gateway.get("/open_gate?within").ok();
+    assert_eq!(connection.read_response(1).ok().text(), "waited");
+    assert!(
+        !gateway.log.text().contains("request-timeout"),
+        "{}",
+        gateway.log.text()
+    );
 }
 
 #[test]
@@ -100,12 +115,7 @@ fn e4_worker_whose_request_ignores_everything_is_replaced() {
         let response = gateway.get("/pid");
         response.code() == 200 && response.text() != first
     });
-    until("the stuck worker is gone", SOON, || {
-        !gateway
-            .processes()
-            .iter()
-            .any(|pid| pid.as_raw_nonzero().to_string() == first)
-    });
+    until_ended(first, SOON);
 }
 
 #[test]
@@ -132,9 +142,8 @@ fn e4_worker_that_never_gives_python_back_is_replaced() {
         .option("--request-timeout", "300ms")
         .option("--kill-timeout", "300ms")
         .start();
-    let held = HeldPython::of(&gateway);
-    let mut connection = held.connection;
-    connection.read_response(1).error_page(504);
+    let mut held = HeldPython::of(&gateway);
+    held.connection.read_response(1).error_page(504);
     assert_eq!(gateway.get("/hello").ok().text(), "hello");
 }
 
@@ -145,27 +154,7 @@ fn worker_whose_python_is_held_takes_no_connection_that_an_idle_one_could_serve(
     for _ in 0..20 {
         assert_eq!(gateway.get("/hello").ok().text(), "hello");
     }
-    let mut connection = held.connection;
-    drop(held.writer);
-    connection.read_response(1).ok();
-}
-
-/// A request that holds the GIL of its worker, until the other end of its pipe is closed.
-struct HeldPython {
-    connection: Raw,
-    writer: File,
-}
-
-impl HeldPython {
-    fn of(gateway: &Gateway) -> Self {
-        let fifo = gateway.directory.path().join("fifo");
-        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        let mut connection = gateway.connect();
-        connection.send(&Request::get(&format!("/holds_gil?{}", fifo.display())).bytes());
-        let writer = File::options().write(true).open(&fifo).unwrap();
-        Self { connection, writer }
-    }
+    held.let_go().read_response(1).ok();
 }
 
 /// What nginx sends as `$msec`, some seconds ago.

@@ -1,11 +1,11 @@
 //! Whose turn it is: listeners, the handover and kept connections, when one of them never rests.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::support::fcgi_client::{Raw, Request};
+use crate::support::load::beside;
 use crate::support::net::Address;
 use crate::support::process::Gateway;
 use crate::support::wait::{SOON, until};
@@ -15,30 +15,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs `work` while clients keep a listener's queue from ever being empty: with more connections than threads.
 fn beside_load(address: &Address, work: impl FnOnce()) {
-    let stop = AtomicBool::new(false);
-    let ended = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                let mut open: Vec<Raw> = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    // Several wait in the kernel at any time.
-                    while open.len() < 16 {
-                        let mut connection = Raw::connect(address).unwrap();
-                        connection.send(&Request::get("/slow").bytes());
-                        open.push(connection);
-                    }
-                    open.remove(0).read_response(1).ok();
-                }
-                ended.store(true, Ordering::Relaxed);
-            });
+    let client = || {
+        let mut open: Vec<Raw> = Vec::new();
+        move || {
+            // Several wait in the kernel at any time.
+            while open.len() < 16 {
+                let mut connection = Raw::connect(address).unwrap();
+                connection.send(&Request::get("/slow").bytes());
+                open.push(connection);
+            }
+            open.remove(0).read_response(1).ok();
         }
+    };
+    beside((0..4).map(|_| client()), || {
         std::thread::sleep(Duration::from_millis(300));
-        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        stop.store(true, Ordering::Relaxed);
-        if let Err(panic) = worked {
-            std::panic::resume_unwind(panic);
-        }
+        work();
     });
 }
 
@@ -76,6 +67,37 @@ fn busy_listener_leaves_kept_connections_their_turn() {
             soon("a request on a kept connection", || {
                 kept.exchange(&Request::get("/hello").keep_conn()).ok();
             });
+        }
+    });
+}
+
+#[test]
+fn busy_kept_connections_leave_new_ones_their_turn() {
+    let gateway = Gateway::app("queued").threads(1).start();
+    let mut kept: Vec<Raw> = (0..64).map(|_| gateway.connect()).collect();
+    for connection in &mut kept {
+        connection.exchange(&Request::get("/hello").keep_conn()).ok();
+    }
+    let request = Request::get("/slow").keep_conn().bytes();
+    let clients = kept.chunks_mut(16).map(|kept| {
+        let request = &request;
+        move || {
+            // The next requests wait before the first of them is answered.
+            kept.iter_mut().for_each(|connection| connection.send(request));
+            for connection in &mut *kept {
+                connection.read_response(1).ok();
+            }
+        }
+    });
+    beside(clients, || {
+        std::thread::sleep(Duration::from_millis(300));
+        let count = || gateway.get("/count").ok().text().parse::<u32>().unwrap();
+        let mut before = count();
+        for _ in 0..5 {
+            let now = count();
+            // A turn of each of the others would be 64.
+            assert!(now - before < 32, "{} requests were first", now - before);
+            before = now;
         }
     });
 }

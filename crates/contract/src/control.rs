@@ -18,21 +18,41 @@ use serde::{Deserialize, Serialize};
 use crate::own::{Own, OwnFd};
 use crate::settings::Settings;
 
+/// Of these messages, of the handover's, and of whatever else processes of one pool share over generations. A supervisor may have
+/// leaders of an older version, for it can take another one's place. Those of another number are only told [`ToLeader::Stop`] or
+/// [`ToLeader::Quit`], which stay as they are for ever, as the log's channel does; what they say is not listened to, and the
+/// next generation gets a handover of its own. To be raised when an older process would not understand a newer one, or the other way
+/// round.
+pub const VERSION: u32 = 1;
+
 /// Most descriptors that one message carries: those of [`LEADER_FDS`]. Linux allows 253.
-pub const MAX_FDS: usize = 64;
+pub const MAX_FDS: usize = 67;
 
 /// Those that come before the listeners.
-pub const OWN_FDS: usize = 4;
+pub const OWN_FDS: usize = 7;
 
 /// Descriptors beside [`ToLeader::Settings`], in this order: the log (where events are sent, see [`crate::log::channel`]), the scoreboard's
-/// memory, both ends of the handover, then one listener for each entry of `Settings::listeners`.
-pub const LEADER_FDS: &str = "log, scoreboard, handover (2), listeners...";
+/// memory, both ends of the handover, the memory of the keeper's table, the workers' end of the keeper's channel, the memory of the application's metrics, then one listener for each entry of `Settings::listeners`.
+pub const LEADER_FDS: &str = "log, scoreboard, handover (2), keeper (2), metrics, listeners...";
 
 /// Supervisor to leader.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToLeader {
     Settings(Box<Settings>),
+    /// One worker more.
+    More,
+    /// One worker less.
+    Fewer,
+    /// So many workers from now on, within the room that there is (`Size::limit`).
+    Size {
+        least: u32,
+        most: u32,
+    },
+    /// Replace every worker, one after the other.
+    Recycle,
+    /// Take connections: the generation is ready, and the supervisor has heard so.
+    Serve,
     /// Give connections to the next generation, finish running requests within `Limits::stop_timeout`, then exit with 0.
     Retire,
     /// Close idle connections, finish running requests within `Limits::stop_timeout`, then exit with 0.
@@ -45,13 +65,17 @@ pub enum ToLeader {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToSupervisor {
-    /// All workers have imported the application and accept requests.
+    /// All workers have imported the application and can serve.
     Ready { python: String },
     /// The generation can't start. `reason` is one line for the administrator, `detail` the traceback if there is one.
     Failed { reason: String, detail: String },
     /// The application was loaded but can't be shared with forked workers, for this reason. The leader ends; another one
     /// must leave the loading to the workers.
     NotPreloadable { reason: String },
+    /// So many workers serve from now on, or will as soon as they have loaded the application.
+    Workers { size: u32 },
+    /// No request has come for as long as the last worker waits for one: the generation may go.
+    Idle,
     /// A worker ended without being asked to. It will be replaced after `backoff_ms`.
     WorkerDied { pid: i32, how: String, backoff_ms: u64 },
 }
@@ -167,14 +191,14 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use ::settings::sections::{Front, Limits};
+    use ::settings::sections::{Front, Limits, Recycle};
     use ::settings::values::{Format, Level};
     use ::settings::{Entries, Layers, Setting};
     use rustix::event::PollFlags;
 
     use super::*;
     use crate::log::LogSettings;
-    use crate::settings::{Entry, ListenerKind};
+    use crate::settings::{Entry, ListenerKind, Size};
     use crate::wait::is_ready;
 
     fn settings(app: String) -> ToLeader {
@@ -185,9 +209,12 @@ mod tests {
             app,
             chdir: Setting::new("/srv/blog".into(), "--chdir"),
             pythonpath: vec!["/srv/lib".into()],
-            workers: 2,
+            size: Size::fixed(2),
             threads: Setting::new("4".parse().unwrap(), "--threads"),
             preload: true,
+            status_path: Setting::new(Some("/fpm-status".parse().unwrap()), "--status-path"),
+            ping_path: Setting::new(None, "--ping-path"),
+            warmup: Setting::new(vec!["/".parse().unwrap()], "--warmup"),
             listeners: vec![ListenerKind::Unix, ListenerKind::Tcp],
             inherited_listeners: vec![1],
             mount: Setting::new(Some("/blog".parse().unwrap()), "--mount"),
@@ -198,12 +225,13 @@ mod tests {
             allowed_peers: Some(vec!["127.0.0.1".parse().unwrap()]),
             cgi_variables: vec!["SSL_*".into()],
             limits: Limits::take(layers),
+            recycle: Recycle::take(layers),
             log: LogSettings {
-                level: Level::Info,
+                level: Level::Debug,
                 format: Format::Json,
                 access: true,
-                ansi: false,
                 pool: Some("blog".into()),
+                ..LogSettings::default()
             },
         }))
     }
@@ -252,7 +280,7 @@ mod tests {
         let error = send_with_fds(&supervisor, &ToLeader::Stop, &fds).unwrap_err();
         assert_eq!(
             (error.kind(), error.to_string().as_str()),
-            (ErrorKind::InvalidInput, "more than 64 descriptors")
+            (ErrorKind::InvalidInput, "more than 67 descriptors")
         );
         assert!(!is_ready(&leader, PollFlags::IN));
     }

@@ -1,47 +1,73 @@
 //! The handover: a socket pair that all workers of a pool share, over generations. A worker that is replaced gives its
 //! connections away through it, and whichever worker comes first takes them, as if it had accepted them.
 //!
-//! A message is one connection (SCM_RIGHTS) with what must be known of it, or a nudge: the kernel wakes one idle worker for
+//! A message is one connection (SCM_RIGHTS) with what must be known of it and what was received of its request, or a nudge: the kernel wakes one idle worker for
 //! what arrives, and one that can't take it must wake another. Nobody ever waits: a full socket keeps the connection with
 //! its giver, who tries again later.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-};
+use rustix::net::{Shutdown, shutdown};
 use serde::{Deserialize, Serialize};
 
-use crate::own::{self, Own, OwnFd};
+use crate::keeper::{Link, Place};
+use crate::own::OwnFd;
+use crate::packet;
 
 /// What the next worker must know of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passage {
     /// Requests that it has brought so far.
     pub requests: u64,
+    /// Its entry in the keeper's table, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Place>,
+    /// What has been received of its next request, if anything has: that comes in files beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Begun>,
+}
+
+/// What has been received of a request. The first file has the request's head in records, so many bytes of its body, and what the
+/// codec has not consumed; a second one the rest of the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// Bytes.
+    pub head: u64,
+    pub body: u64,
+    /// Bytes of the second file.
+    pub spooled: u64,
+    /// When it has begun to arrive, or last went on: milliseconds of `now_ms`.
+    pub since_ms: u64,
+    /// Since when only its body is to come.
+    pub body_since_ms: Option<u64>,
+}
+
+impl Passage {
+    fn files(&self) -> usize {
+        self.begun.map_or(0, |begun| 1 + usize::from(begun.spooled > 0))
+    }
 }
 
 /// What comes through the handover.
 #[derive(Debug)]
 pub enum Handed {
-    Connection(OwnFd, Passage),
+    /// With the files beside it.
+    Connection(OwnFd, Passage, Vec<OwnFd>),
     /// Somebody who can't take what has arrived asks others to look.
     Nudge,
 }
 
-/// Longest message.
-const MESSAGE: usize = 256;
 const NUDGE: &[u8] = b"look";
 
 /// Both ends: every worker may give and take.
-#[derive(Debug)]
 pub struct Handover {
     give: OwnFd,
     take: OwnFd,
+    /// Who has a duplicate of what can't be taken here.
+    keeper: Option<Arc<Link>>,
 }
 
 impl Handover {
@@ -50,14 +76,24 @@ impl Handover {
     /// # Errors
     /// The system's.
     pub fn new() -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (give, take) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        Ok(Self::from_ends([Own::new(give), Own::new(take)]))
+        Ok(Self::from_ends(packet::pair()?))
     }
 
     /// The ends as another process has received them, in the order of [`Handover::ends`].
     pub fn from_ends([give, take]: [OwnFd; 2]) -> Self {
-        Self { give, take }
+        Self {
+            give,
+            take,
+            keeper: None,
+        }
+    }
+
+    /// For a worker: the keeper is told of what comes here while this process has no room for a descriptor.
+    pub fn refusing_to(self, keeper: &Arc<Link>) -> Self {
+        Self {
+            keeper: Some(Arc::clone(keeper)),
+            ..self
+        }
     }
 
     pub fn ends(&self) -> [BorrowedFd<'_>; 2] {
@@ -69,13 +105,16 @@ impl Handover {
         self.take.as_fd()
     }
 
-    /// Gives `connection` to whoever takes it; whether that was possible now. The caller's own descriptor stays open.
+    /// Gives `connection` and its `files` to whoever takes it; whether that was possible now. The caller's own descriptors stay
+    /// open.
     ///
     /// # Errors
     /// The socket's, which another try would not mend.
-    pub fn give(&self, connection: BorrowedFd<'_>, passage: Passage) -> io::Result<bool> {
+    pub fn give(&self, connection: BorrowedFd<'_>, passage: Passage, files: &[BorrowedFd<'_>]) -> io::Result<bool> {
+        debug_assert_eq!(files.len(), passage.files());
         let message = serde_json::to_vec(&passage)?;
-        self.send(&message, Some(connection))
+        let fds: Vec<_> = [connection].into_iter().chain(files.iter().copied()).collect();
+        packet::send(&self.give, &message, &fds)
     }
 
     /// Wakes another worker, to look at the listeners and here; whether that was possible now.
@@ -83,22 +122,7 @@ impl Handover {
     /// # Errors
     /// The socket's, which another try would not mend.
     pub fn nudge(&self) -> io::Result<bool> {
-        self.send(NUDGE, None)
-    }
-
-    fn send(&self, message: &[u8], connection: Option<BorrowedFd<'_>>) -> io::Result<bool> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if connection.is_some() {
-            ancillary.push(SendAncillaryMessage::ScmRights(connection.as_slice()));
-        }
-        let message = [IoSlice::new(message)];
-        match sendmsg(&self.give, &message, &mut ancillary, SendFlags::NOSIGNAL) {
-            Ok(_) => Ok(true),
-            // TOOMANYREFS: as many descriptors are on their way as this user may have open.
-            Err(Errno::AGAIN | Errno::NOBUFS | Errno::TOOMANYREFS | Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        packet::send(&self.give, NUDGE, &[])
     }
 
     /// What somebody has sent; `None` if there is nothing now.
@@ -106,39 +130,25 @@ impl Handover {
     /// # Errors
     /// The socket's; `InvalidData` for a message that no worker sends.
     pub fn take(&self) -> io::Result<Option<Handed>> {
-        own::make(|| self.receive())
-    }
-
-    fn receive(&self) -> io::Result<Option<Handed>> {
-        let mut message = [0; MESSAGE];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received = loop {
-            match recvmsg(
-                &self.take,
-                &mut [IoSliceMut::new(&mut message)],
-                &mut ancillary,
-                RecvFlags::CMSG_CLOEXEC,
-            ) {
-                Ok(received) => break received.bytes,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            }
+        let Some(mut packet) = packet::receive(&self.take)? else {
+            return Ok(None);
         };
-        if message[..received] == *NUDGE {
+        if packet.bytes() == NUDGE {
             return Ok(Some(Handed::Nudge));
         }
-        let connection = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
-        });
-        let passage = serde_json::from_slice(&message[..received])?;
-        match connection {
-            Some(connection) => Ok(Some(Handed::Connection(Own::new(connection), passage))),
-            // No room for a descriptor in this process: the connection is gone.
-            None => Err(Errno::MFILE.into()),
+        let passage: Passage = serde_json::from_slice(packet.bytes())?;
+        if packet.fds.len() == 1 + passage.files() {
+            let files = packet.fds.split_off(1);
+            let connection = packet.fds.pop();
+            return Ok(connection.map(|connection| Handed::Connection(connection, passage, files)));
         }
+        if let Some(connection) = packet.fds.first() {
+            // What was received of its request is lost. An error means that the peer has ended it.
+            let _ = shutdown(connection, Shutdown::Both);
+        } else if let (Some(keeper), Some(place)) = (&self.keeper, passage.entry) {
+            keeper.refuse(place);
+        }
+        Err(Errno::MFILE.into())
     }
 }
 
@@ -149,9 +159,17 @@ mod tests {
 
     use super::*;
 
+    fn after(requests: u64) -> Passage {
+        Passage {
+            requests,
+            entry: None,
+            begun: None,
+        }
+    }
+
     fn taken(handover: &Handover) -> (OwnFd, Passage) {
         match handover.take().unwrap() {
-            Some(Handed::Connection(connection, passage)) => (connection, passage),
+            Some(Handed::Connection(connection, passage, _)) => (connection, passage),
             other => panic!("{other:?}"),
         }
     }
@@ -170,10 +188,10 @@ mod tests {
         assert!(handover.take().unwrap().is_none());
         let (mut client, server) = UnixStream::pair().unwrap();
         client.write_all(b"unread").unwrap();
-        assert!(handover.give(server.as_fd(), Passage { requests: 7 }).unwrap());
+        assert!(handover.give(server.as_fd(), after(7), &[]).unwrap());
         drop(server);
         let (taken, passage) = taken(&handover);
-        assert_eq!(passage, Passage { requests: 7 });
+        assert_eq!(passage, after(7));
         let mut taken = UnixStream::from(taken.as_fd().try_clone_to_owned().unwrap());
         let mut read = [0; 6];
         taken.read_exact(&mut read).unwrap();
@@ -184,19 +202,51 @@ mod tests {
     }
 
     #[test]
+    fn connection_arrives_with_what_was_received_of_its_request() {
+        let handover = Handover::new().unwrap();
+        let (_client, server) = UnixStream::pair().unwrap();
+        for spooled in [0, 5] {
+            let begun = Begun {
+                head: u64::MAX,
+                body: u64::MAX,
+                spooled,
+                since_ms: u64::MAX,
+                body_since_ms: Some(u64::MAX),
+            };
+            let passage = Passage {
+                begun: Some(begun),
+                ..after(u64::MAX)
+            };
+            let sent: Vec<_> = (0..passage.files()).map(|_| std::io::pipe().unwrap()).collect();
+            let readers: Vec<_> = sent.iter().map(|(reader, _)| reader.as_fd()).collect();
+            assert!(handover.give(server.as_fd(), passage, &readers).unwrap());
+            let Some(Handed::Connection(_, taken, files)) = handover.take().unwrap() else {
+                panic!("a connection")
+            };
+            assert_eq!((taken, files.len()), (passage, 1 + usize::from(spooled > 0)));
+            for ((_, mut writer), file) in sent.into_iter().zip(files) {
+                writer.write_all(b"x").unwrap();
+                let mut received = std::fs::File::from(file.as_fd().try_clone_to_owned().unwrap());
+                let mut byte = [0];
+                received.read_exact(&mut byte).unwrap();
+            }
+        }
+    }
+
+    #[test]
     fn full_handover_refuses_and_takes_again_later() {
         let handover = Handover::new().unwrap();
         let (_client, server) = UnixStream::pair().unwrap();
         let mut given = 0;
-        while handover.give(server.as_fd(), Passage { requests: given }).unwrap() {
+        while handover.give(server.as_fd(), after(given), &[]).unwrap() {
             given += 1;
             assert!(given < 100_000, "a socket has an end");
         }
         assert!(given > 0);
         for requests in 0..given {
-            assert_eq!(taken(&handover).1, Passage { requests });
+            assert_eq!(taken(&handover).1, after(requests));
         }
         assert!(handover.take().unwrap().is_none());
-        assert!(handover.give(server.as_fd(), Passage { requests: 0 }).unwrap());
+        assert!(handover.give(server.as_fd(), after(0), &[]).unwrap());
     }
 }

@@ -3,11 +3,12 @@
 //! Options are here as they are declared, with the names that their user has for them: what is said of one says where to
 //! change it.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use ::settings::Setting;
-use ::settings::sections::{Front, Limits};
-use ::settings::values::{Mount, UpTo};
+use ::settings::sections::{Front, Limits, Recycle};
+use ::settings::values::{Mount, Page, Timeout, UpTo, UrlPath};
 use serde::{Deserialize, Serialize};
 
 /// Everything a leader needs to know about its pool. File descriptors travel beside it (see [`crate::control`]).
@@ -23,10 +24,12 @@ pub struct Settings {
     pub chdir: Setting<PathBuf>,
     /// More entries for `sys.path`, after `chdir`.
     pub pythonpath: Vec<PathBuf>,
-    pub workers: u32,
+    pub size: Size,
     pub threads: Setting<UpTo<1024>>,
     /// Load the application once, in the leader, and share it with the workers by forking, if it allows that.
     pub preload: bool,
+    /// Pages that each worker answers before it is ready.
+    pub warmup: Setting<Vec<Page>>,
     /// Addresses of the listeners, in the order of their descriptors; for logs and the peer's kind.
     pub listeners: Vec<ListenerKind>,
     /// Those among them, by number, that were inherited: others serve them too, or will. Their backlog is not the pool's.
@@ -49,7 +52,74 @@ pub struct Settings {
     /// them. A `*` at the end of a name stands for anything.
     pub cgi_variables: Vec<String>,
     pub limits: Limits,
+    pub recycle: Recycle,
     pub log: crate::log::LogSettings,
+    /// Where the pool says how it is, and that it is there.
+    pub status_path: Setting<Option<UrlPath>>,
+    pub ping_path: Setting<Option<UrlPath>>,
+}
+
+impl Settings {
+    /// Why a generation fails that is not ready in time. `page`: the number of the one among `warmup` that was not answered by then.
+    pub fn not_ready_in_time(&self, page: Option<usize>) -> String {
+        let late = format!("it was not ready within {}", self.limits.start_timeout);
+        match page.and_then(|page| self.warmup.get(page)) {
+            Some(page) => format!("{late}: {} {page} was not answered by then", self.warmup.name()),
+            None => late,
+        }
+    }
+}
+
+/// How many workers there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// 0: none while no request comes.
+    pub least: u32,
+    pub most: u32,
+    /// Workers without a request that are kept beside the busy ones.
+    pub spare: u32,
+    /// How long one must have been one too many before it ends.
+    pub idle_timeout: Timeout,
+}
+
+impl Size {
+    /// Always so many.
+    pub fn fixed(workers: u32) -> Self {
+        Self {
+            least: workers,
+            most: workers,
+            spare: 0,
+            idle_timeout: Timeout::NONE,
+        }
+    }
+
+    pub fn is_fixed(&self) -> bool {
+        self.least == self.most
+    }
+
+    /// How many there may be at all: a fixed number can be doubled by signals, unless the application was told that it is alone.
+    pub fn limit(&self) -> u32 {
+        match (self.is_fixed(), self.most) {
+            (false, most) | (true, most @ 1) => most,
+            (true, most) => most * 2,
+        }
+    }
+
+    /// Workers that there may be at a time: as many as serve, and as many that were replaced and still have requests. Two at
+    /// least, so that one that has long ones holds up no other.
+    pub fn seats(&self) -> usize {
+        2 * self.limit().max(2) as usize
+    }
+}
+
+/// `2`, or `1..4`.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.is_fixed() {
+            true => self.most.fmt(f),
+            false => write!(f, "{}..{}", self.least, self.most),
+        }
+    }
 }
 
 /// How requests come in.

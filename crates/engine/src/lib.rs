@@ -30,6 +30,7 @@ pyo3::create_exception!(
 fn main(py: Python<'_>, idle: Py<PyAny>, image: Option<i32>) -> PyResult<i32> {
     image.into_iter().for_each(own::keep_number);
     base::forked::watch(py, Some(idle))?;
+    base::modules::offer(py)?;
     Ok(process::leader::run(py))
 }
 
@@ -38,6 +39,7 @@ fn main(py: Python<'_>, idle: Py<PyAny>, image: Option<i32>) -> PyResult<i32> {
 fn serve(py: Python<'_>, settings: &str, image: Option<i32>) -> PyResult<i32> {
     image.into_iter().for_each(own::keep_number);
     base::forked::watch(py, None)?;
+    base::modules::offer(py)?;
     Ok(match serde_json::from_str::<Settings>(settings) {
         Ok(settings) if settings.entry == Entry::Cgi => cgi::run(py, &settings),
         Ok(settings) => process::standalone::run(py, settings),
@@ -51,6 +53,7 @@ fn serve(py: Python<'_>, settings: &str, image: Option<i32>) -> PyResult<i32> {
 #[pymodule]
 fn wsgi_fpm_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("RequestTimeout", module.py().get_type::<RequestTimeout>())?;
+    module.add_function(wrap_pyfunction!(base::metrics::series, module)?)?;
     module.add_function(wrap_pyfunction!(main, module)?)?;
     module.add_function(wrap_pyfunction!(serve, module)?)
 }

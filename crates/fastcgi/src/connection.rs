@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::encode;
 use crate::error::ProtocolError;
 use crate::event::{BeginRequest, Event, Ignored};
 use crate::record::{HEADER_LENGTH, Header, KEEP_CONN, MAX_CONTENT, VERSION, kind};
@@ -163,11 +164,56 @@ impl Connection {
         self.content_left = 0;
     }
 
-    /// Whether no part of a record has been consumed without the rest of it. Another process can take over a
-    /// connection, with its unconsumed input, if this is true and no request is active.
+    /// Whether no part of a record has been consumed without the rest of it. If no request is active either, there is
+    /// nothing that whoever takes the connection over has to know but its unconsumed input.
     #[inline]
     pub fn between_records(&self) -> bool {
         self.content_left == 0 && self.skip_left == 0
+    }
+
+    /// Whether [`export`](Self::export) can say where it stands: not if it has failed, nor if params were too large to be kept.
+    pub fn is_exportable(&self) -> bool {
+        self.failed.is_none() && (self.phase == Phase::Idle || !self.params_too_large)
+    }
+
+    /// Appends what a new connection has to be fed with to stand where this one does: the active request's params, the ends of
+    /// its streams, and of a record that was consumed in part the header that its rest would have. Of the body there is
+    /// nothing: who has got it passes it on. Unconsumed input follows behind it. Only of what [is exportable](Self::is_exportable).
+    pub fn export(&self, out: &mut Vec<u8>) {
+        debug_assert!(self.is_exportable());
+        let BeginRequest { id, role, keep_conn } = self.begin;
+        if self.phase != Phase::Idle {
+            encode::begin_request(out, id, role, if keep_conn { KEEP_CONN } else { 0 });
+            for params in self.params.chunks(MAX_CONTENT) {
+                encode::record(out, kind::PARAMS, id, params, 0);
+            }
+        }
+        if self.phase == Phase::Running {
+            encode::record(out, kind::PARAMS, id, b"", 0);
+            if self.aborted {
+                encode::abort_request(out, id);
+            }
+            if self.stdin_ended {
+                encode::end_stdin(out, id);
+            }
+        }
+        let (kind, id, content) = match (self.content_left, self.stream) {
+            // Whatever it was, nobody looks at it: as the DATA of a request that there isn't (§3.3).
+            (0, _) => (kind::DATA, id % u16::MAX + 1, self.skip_left.min(MAX_CONTENT)),
+            (left, Stream::Params) => (kind::PARAMS, id, left),
+            (left, Stream::Stdin) => (kind::STDIN, id, left),
+        };
+        if !self.between_records() {
+            let header = Header {
+                version: VERSION,
+                kind,
+                request_id: id,
+                // Neither is more than a header has said, or both together what two fields can say.
+                content_length: content as u16,
+                padding_length: (self.content_left + self.skip_left - content) as u8,
+            };
+            out.extend_from_slice(&header.encode());
+        }
     }
 
     /// Reads on in the current record, as far as the input reaches.

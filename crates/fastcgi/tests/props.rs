@@ -196,6 +196,34 @@ proptest! {
     }
 
     #[test]
+    fn any_split_exported_and_resumed_gives_the_same_events(
+        records in vec(any_record(), 0..25),
+        finish in finish(),
+        cuts in vec(1..60_usize, 0..60),
+    ) {
+        let input = write(&records, true);
+        let whole = Feed::new(MAX_PARAMS, finish).in_pieces(&input, []);
+        let every_byte = std::iter::repeat_n(1, input.len());
+        for resumed in [Feed::new(MAX_PARAMS, finish).in_turns(&input, cuts), Feed::new(MAX_PARAMS, finish).in_turns(&input, every_byte)] {
+            // Of a request that is over, only whoever was there when it ran knows whether its body has ended.
+            let stdin_ended = if whole.active.is_some() { resumed.stdin_ended } else { whole.stdin_ended };
+            prop_assert_eq!(&Outcome { stdin_ended, ..resumed }, &whole);
+        }
+    }
+
+    #[test]
+    fn requests_exported_and_resumed_anywhere_arrive_whole(requests in vec(any_request(), 1..3), cuts in vec(1..40_000_usize, 0..40)) {
+        let mut input = Vec::new();
+        for request in &requests {
+            request.write(&mut input);
+        }
+        let outcome = Feed::new(64 * 1024, Finish::AtStdinEnd).in_turns(&input, cuts);
+        let expected: Vec<Seen> = requests.iter().flat_map(Request::seen).collect();
+        prop_assert_eq!(outcome.seen, expected);
+        prop_assert!(outcome.unread.is_empty() && outcome.between_records && outcome.active.is_none());
+    }
+
+    #[test]
     fn padding_never_changes_meaning(records in vec(any_record(), 0..25), finish in finish()) {
         let padded = Feed::new(MAX_PARAMS, finish).in_pieces(&write(&records, true), []);
         let plain = Feed::new(MAX_PARAMS, finish).in_pieces(&write(&records, false), []);

@@ -29,6 +29,9 @@ pub struct Declaration {
     /// Keys of options that contradict this one, as it does them.
     pub excludes: &'static [&'static str],
     pub path: PathForm,
+    /// A file may write a table in place of the value: `min` and `max` for the range MIN..MAX, and these keys, each with that of
+    /// the option that it is.
+    pub table: &'static [(&'static str, &'static str)],
     /// Whether one value can be read.
     pub check: fn(&OsStr) -> Result<(), String>,
 }
@@ -38,6 +41,8 @@ pub struct Declaration {
 pub enum Form {
     /// None: it is there, or not.
     Switch,
+    /// None, or one: typed behind an equals sign, so that what follows is no value.
+    SwitchOrValue,
     One,
     /// Any number; a file writes an array.
     List,
@@ -55,6 +60,8 @@ pub enum PathForm {
     PathOrCommand,
     /// `unix:` may stand in front, and a value without a slash is none.
     Address,
+    /// A file for a log; words are none.
+    Destination,
 }
 
 /// A word that an option takes.
@@ -144,6 +151,7 @@ impl Declaration {
             entries: Entries::ALL,
             excludes: &[],
             path: PathForm::None,
+            table: &[],
             check: shape.check,
         }
     }

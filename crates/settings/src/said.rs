@@ -280,7 +280,8 @@ impl Said {
 
     /// What was written as `false` is as good as not said, but for what it overrules.
     fn is_on(&self) -> bool {
-        self.option.form != Form::Switch || self.values.is_empty()
+        !matches!(self.option.form, Form::Switch | Form::SwitchOrValue)
+            || self.values.iter().all(|value| value != "false")
     }
 }
 

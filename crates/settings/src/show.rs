@@ -19,7 +19,7 @@ pub fn table(name: &str, layers: &Layers, is_of: impl Fn(&Declaration) -> bool) 
         let default = || option.default_for(layers.entry()).map(|default| vec![default.into()]);
         let line = match (said.or_else(default), option.form) {
             (Some(values), _) => format!("{} = {}", option.key, value(option, &values)),
-            (None, Form::Switch) => format!("{} = false", option.key),
+            (None, Form::Switch | Form::SwitchOrValue) => format!("{} = false", option.key),
             (None, Form::List) => format!("{} = []", option.key),
             (None, Form::Table) => format!("{} = {{}}", option.key),
             (None, Form::One) => format!("# {} is unset", option.key),
@@ -39,8 +39,10 @@ pub fn table(name: &str, layers: &Layers, is_of: impl Fn(&Declaration) -> bool) 
 fn value(option: &Declaration, values: &[OsString]) -> String {
     let texts: Vec<_> = values.iter().map(|value| value.to_string_lossy()).collect();
     match (option.form, texts.as_slice()) {
-        (Form::Switch, []) => "true".to_owned(),
+        (Form::Switch | Form::SwitchOrValue, []) => "true".to_owned(),
         (Form::Switch, [text, ..]) => text.clone().into_owned(),
+        (Form::SwitchOrValue, [text, ..]) if ["true", "false"].contains(&text.as_ref()) => text.clone().into_owned(),
+        (Form::SwitchOrValue, texts) => scalar(texts.last().map_or("", AsRef::as_ref)),
         (Form::One, texts) => scalar(texts.last().map_or("", AsRef::as_ref)),
         (Form::List, texts) => {
             let items: Vec<_> = texts.iter().map(|text| string(text)).collect();

@@ -26,6 +26,7 @@ fn typed(option: &Declaration) -> String {
     let words: Vec<_> = option.choices.iter().map(|choice| choice.word).collect();
     let value = match (option.form, words.as_slice()) {
         (Form::Switch, _) => String::new(),
+        (Form::SwitchOrValue, _) => format!("[={}]", option.value),
         (_, words @ [_, _]) => format!(" {}", words.join("|")),
         _ => format!(" {}", option.value),
     };
@@ -38,7 +39,7 @@ fn typed(option: &Declaration) -> String {
 
 fn defaults(option: &Declaration) -> String {
     match (option.form, option.default) {
-        (Form::Switch, _) => "off".to_owned(),
+        (Form::Switch | Form::SwitchOrValue, _) => "off".to_owned(),
         (_, None) if option.otherwise.is_empty() => "none".to_owned(),
         (_, None) => option.otherwise.to_owned(),
         (_, Some(default)) => match option.default_of_scripts {
@@ -101,7 +102,7 @@ fn describe(file: &mut String, option: &Declaration) {
         }
     }
     let example = match (option.form, option.default) {
-        (Form::Switch, _) => "false".to_owned(),
+        (Form::Switch | Form::SwitchOrValue, _) => "false".to_owned(),
         (_, Some(number)) if number.parse::<u64>().is_ok() && !number.starts_with('0') => number.to_owned(),
         (_, Some(text)) => format!("\"{text}\""),
         (Form::List, None) => "[]".to_owned(),

@@ -8,6 +8,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use crate::declaration::{Declaration, Form, PathForm};
 use crate::said::{Mistake, Origin, Place, Said};
+use crate::values::Destination;
 
 /// The text of a file, or a part of it.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +27,8 @@ pub struct Spoken {
     pub mistakes: Vec<Mistake>,
 }
 
+/// The ends of a range.
+const RANGE: [&str; 2] = ["min", "max"];
 /// Names that are spelt at least so much like another are taken for a slip of the pen.
 const SIMILAR: f64 = 0.75;
 
@@ -80,6 +83,9 @@ impl<'a> Source<'a> {
             message,
             help: None,
         };
+        if let (DeValue::Table(parts), false) = (value.get_ref(), option.table.is_empty()) {
+            return self.read_parts(option, parts, place, spoken);
+        }
         let values = match texts(option, value.get_ref()) {
             Ok(values) => values,
             Err(message) => return spoken.mistakes.push(at_value(message)),
@@ -93,6 +99,42 @@ impl<'a> Source<'a> {
         spoken.said.push(Said { option, values, place });
     }
 
+    /// A table in place of one value: a range, and options beside it.
+    fn read_parts(&self, option: &'static Declaration, parts: &DeTable<'_>, place: Place, spoken: &mut Spoken) {
+        let mut range = ["1".to_owned(), "auto".to_owned()];
+        for (key, value) in parts {
+            let at_key = self.place(&place.origin, key.span());
+            let name: &str = key.get_ref();
+            let further = option.table.iter().find(|(part, _)| *part == name);
+            match (RANGE.iter().position(|end| *end == name), scalar(value.get_ref())) {
+                (Some(end), Some(text)) => range[end] = text,
+                (Some(_), None) => spoken.mistakes.push(Mistake {
+                    option: Some(option),
+                    ..Mistake::at(at_key, format!("write one number for {name}"))
+                }),
+                (None, _) => match further.and_then(|(_, key)| crate::find(key)) {
+                    Some(option) => self.read_option(option, value, at_key, spoken),
+                    None => {
+                        let known = option.table.iter().map(|(part, _)| *part).chain(RANGE);
+                        spoken.mistakes.push(unknown(at_key, "key", name, known));
+                    }
+                },
+            }
+        }
+        let text = OsString::from(range.join(".."));
+        match (option.check)(&text) {
+            Ok(()) => spoken.said.push(Said {
+                option,
+                values: vec![text],
+                place,
+            }),
+            Err(message) => spoken.mistakes.push(Mistake {
+                option: Some(option),
+                ..Mistake::at(place, message)
+            }),
+        }
+    }
+
     fn resolve(&self, form: PathForm, value: &str) -> OsString {
         let path = || self.directory.join(value);
         match form {
@@ -104,6 +146,7 @@ impl<'a> Source<'a> {
                 address
             }
             PathForm::Address if value.contains('/') && !value.contains("://") => path().into(),
+            PathForm::Destination if Destination::is_path(value) => path().into(),
             _ => value.into(),
         }
     }
@@ -131,8 +174,8 @@ fn texts(option: &Declaration, value: &DeValue<'_>) -> Result<Vec<String>, Strin
         scalar(value).ok_or_else(|| format!("{}; this is of type {}", wanted(option), value.type_str()))
     };
     match (option.form, value) {
-        (Form::Switch, DeValue::Boolean(true)) => Ok(Vec::new()),
-        (Form::Switch, DeValue::Boolean(false)) => Ok(vec!["false".to_owned()]),
+        (Form::Switch | Form::SwitchOrValue, DeValue::Boolean(true)) => Ok(Vec::new()),
+        (Form::Switch | Form::SwitchOrValue, DeValue::Boolean(false)) => Ok(vec!["false".to_owned()]),
         (Form::List, DeValue::Array(items)) => items.iter().map(|item| one(item.get_ref())).collect(),
         (Form::Table, DeValue::Table(pairs)) => {
             let pair = |(name, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
@@ -140,7 +183,7 @@ fn texts(option: &Declaration, value: &DeValue<'_>) -> Result<Vec<String>, Strin
             };
             pairs.iter().map(pair).collect()
         }
-        (Form::One | Form::List, value) => Ok(vec![one(value)?]),
+        (Form::SwitchOrValue | Form::One | Form::List, value) => Ok(vec![one(value)?]),
         (Form::Switch | Form::Table, value) => Err(format!("{}; this is of type {}", wanted(option), value.type_str())),
     }
 }
@@ -158,6 +201,7 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
 fn wanted(option: &Declaration) -> String {
     match option.form {
         Form::Switch => "write true or false".to_owned(),
+        Form::SwitchOrValue => format!("write true, false, or {} = \"...\"", option.key),
         Form::One => format!("write one value, {} = \"...\"", option.key),
         Form::List => format!("write {0} = [\"...\"], or one value", option.key),
         Form::Table => format!("write {} = {{ NAME = \"value\" }}", option.key),

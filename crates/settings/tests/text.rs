@@ -69,6 +69,59 @@ fn every_form_of_value_is_read() {
     assert_eq!(values("listen_mode = \"0660\""), ["0660"]);
 }
 
+/// What is said, in the order of the text.
+fn said(text: &str) -> Vec<String> {
+    let (values, mistakes) = read(text);
+    assert_eq!(mistakes, []);
+    values
+        .into_iter()
+        .map(|(key, values)| format!("{key} {}", values.join(" ")))
+        .collect()
+}
+
+#[test]
+fn workers_may_be_a_table_with_what_belongs_to_them() {
+    assert_eq!(said("workers = 4"), ["workers 4"]);
+    assert_eq!(said("workers = \"1..4\""), ["workers 1..4"]);
+    assert_eq!(said("workers = { min = 1, max = 4 }"), ["workers 1..4"]);
+    assert_eq!(said("workers = { max = 4 }"), ["workers 1..4"]);
+    assert_eq!(said("workers = { min = 0 }"), ["workers 0..auto"]);
+    assert_eq!(
+        said("workers = { min = 0, max = \"auto\", spare = 1, idle_timeout = \"20s\" }"),
+        ["worker_idle_timeout 20s", "spare 1", "workers 0..auto"]
+    );
+}
+
+#[test]
+fn mistakes_in_a_table_of_workers_are_said_where_they_stand() {
+    let (text, place) = mistake("workers = { min = 1, maxx = 4 }");
+    assert_eq!(
+        (text.as_str(), place.as_str()),
+        ("wsgi-fpm.toml:1: there is no key \"maxx\"; did you mean max?", "maxx")
+    );
+    let (text, place) = mistake("workers = { min = 4, max = 1 }");
+    assert_eq!(
+        (text.as_str(), place.as_str()),
+        (
+            "wsgi-fpm.toml:1: pool.blog.workers: the range ends before it begins",
+            "workers"
+        )
+    );
+    let (text, place) = mistake("workers = { min = [1] }");
+    assert_eq!(
+        (text.as_str(), place.as_str()),
+        ("wsgi-fpm.toml:1: pool.blog.workers: write one number for min", "min")
+    );
+    let (text, place) = mistake("workers = { max = 2, spare = \"many\" }");
+    assert_eq!(
+        (text.as_str(), place.as_str()),
+        (
+            "wsgi-fpm.toml:1: pool.blog.spare: write a number from 0 to 1024",
+            "\"many\""
+        )
+    );
+}
+
 #[test]
 fn paths_begin_at_the_files_directory() {
     assert_eq!(values("chdir = \"/srv/blog\""), ["/srv/blog"]);

@@ -8,12 +8,15 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use settings::sections::Status;
 use settings::toml::{Source, unknown};
 use settings::values::{Address, PoolName, Values};
 use settings::{Declaration, Entries, Layers, Mistake, Origin, Place, Said, Scope};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::beyond_this_machine;
+use super::error::NOT_LOOPBACK;
 use super::report::{Problem, Report, Texts};
 
 /// Bytes. A file with a thousand pools has a tenth of it.
@@ -342,6 +345,12 @@ impl Reader {
                 path: path.to_owned(),
                 what: "it describes no pool; write [pool.NAME], and app and listen below it".to_owned(),
             });
+        }
+        if let Some(address) = beyond_this_machine(&Status::take(&mut server.clone()))
+            && let Some(said) = server.said("status_listen")
+        {
+            let mistake = Mistake::of(said, format!("{address}: {NOT_LOOPBACK}"));
+            self.problems.push(mistake.into());
         }
         self.problems
             .extend(listened_twice(&pools).into_iter().map(Problem::from));

@@ -237,7 +237,7 @@ error: there is no option \"thread\"
   |
   = help: did you mean threads?
 
-error: pool.blog.workers: write a number from 1 to 1024, or auto for one on each core
+error: pool.blog.workers: write a number from 1 to 1024, auto for one on each core, or a range such as 1..4, 0..4 or 1..auto
  --> wsgi-fpm.toml:5:11
   |
 5 | workers = \"many\"

@@ -6,7 +6,7 @@ use settings::sections::{App, Listen};
 use settings::values::Address;
 
 use super::sandbox::{self, Rights};
-use super::{OPEN_FILES, WEB_GROUP, argument, lifetime, runtime_directories, setting};
+use super::{OPEN_FILES, WEB_GROUP, argument, descriptor_name, lifetime, runtime_directories, setting, socket_unit};
 use crate::writer::command::{Command, separator};
 use crate::writer::text::Text;
 use crate::writer::value::Value;
@@ -27,23 +27,34 @@ pub fn write(site: &Site, program: &Value, command: &Command) -> Result<Text, Wr
     text.line("[Unit]");
     text.line(format_args!("Description={name}, served by wsgi-fpm"));
     text.line("After=network.target");
-    if site.listen.iter().any(|address| matches!(address, Address::Fd(_))) {
-        text.comment(format_args!(
-            "Its listening socket comes from there: /etc/systemd/system/{name}.socket has to say ListenStream=."
-        ));
-        text.line(format_args!("Requires={name}.socket"));
+    let mut sockets = Vec::new();
+    for address in site.listen.iter() {
+        let (unit, more) = match address {
+            Address::Fd(_) => (format!("{name}.socket"), String::new()),
+            Address::Named(socket) => (socket_unit(socket), descriptor_name(socket)),
+            Address::Unix(_) | Address::Tcp(_) => continue,
+        };
+        if !sockets.contains(&unit) {
+            text.comment(format_args!(
+                "A listening socket comes from there: /etc/systemd/system/{unit} has to say ListenStream={more}."
+            ));
+            sockets.push(unit);
+        }
+    }
+    if !sockets.is_empty() {
+        let sockets: Vec<_> = sockets.iter().map(|unit| setting(unit)).collect();
+        text.line(format_args!("Requires={}", sockets.join(" ")));
     }
     text.blank();
     text.line("[Service]");
+    if !sockets.is_empty() {
+        text.line(format_args!("Sockets={}", sockets.join(" ")));
+    }
     // Without it nobody but this user could connect.
     let added_group = (site.has_unix_socket() && command.value(Listen::listen_group()).is_none()).then_some(WEB_GROUP);
     accounts(&mut text, site, command.value(Listen::listen_group()).or(added_group));
-    runtime_directories(&mut text, [site], &site.accounts.user)?;
-    text.comment(format_args!(
-        "Secrets of the application, KEY=VALUE a line; they are not in the list of processes as --{} is.",
-        App::env().long()
-    ));
-    text.line(format_args!("EnvironmentFile=-/etc/{name}.env"));
+    runtime_directories(&mut text, &format!("wsgi-fpm-{name}"), [site], &site.accounts.user)?;
+    secrets(&mut text, site, command);
     text.blank();
     // Variables are not looked for in the first word.
     let mut words = vec![format!(
@@ -66,13 +77,9 @@ pub fn write(site: &Site, program: &Value, command: &Command) -> Result<Text, Wr
     text.comment("A new version is loaded; the old one serves until it is ready, and goes on if it fails.");
     text.line("ExecReload=/bin/kill -HUP $MAINPID");
     text.blank();
-    text.comment(format_args!(
-        "SIGTERM goes to the supervisor alone, which lets running requests finish ({}).",
-        site.limits.stop_timeout.name()
-    ));
-    lifetime(&mut text, site.limits.stop_timeout.duration(), Some(OPEN_FILES));
+    lifetime(&mut text, site.limits.stop_timeout.name(), Some(OPEN_FILES));
     text.blank();
-    let rights = match ["root", "0"].contains(&site.accounts.user.as_str()) {
+    let rights = match site.accounts.is_root() {
         true => Rights::root(),
         false => Rights::nobody_special(),
     };
@@ -95,6 +102,23 @@ fn accounts(text: &mut Text, site: &Site, web_group: Option<&str>) {
     let further: Vec<_> = further.chain(site.accounts.groups.iter().cloned()).collect();
     if !further.is_empty() {
         text.line(format_args!("SupplementaryGroups={}", further.join(" ")));
+    }
+}
+
+/// Where the application's secrets are: in one file, which the unit names only if the options do not.
+fn secrets(text: &mut Text, site: &Site, command: &Command) {
+    match &command.secrets {
+        None => {
+            text.comment(format_args!(
+                "Secrets of the application, KEY=VALUE a line; they are not in the list of processes as --{} is.",
+                App::env().long()
+            ));
+            text.line(format_args!("EnvironmentFile=-/etc/{}.env", site.name));
+        }
+        Some(option) if !site.accounts.is_root() => text.comment(format_args!(
+            "Secrets of the application: {option} is read by this user, who has to be able to, at each start and reload.",
+        )),
+        Some(_) => {}
     }
 }
 

@@ -6,7 +6,7 @@ use settings::sections::{App, Limits, Listen, RunAs};
 use settings::values::{Account, Address};
 
 use super::sandbox::{self, Rights};
-use super::{OPEN_FILES, WEB_GROUP, argument, lifetime, runtime_directories, setting};
+use super::{OPEN_FILES, WEB_GROUP, argument, descriptor_name, lifetime, runtime_directories, setting, socket_unit};
 use crate::config::pools::FilePool;
 use crate::writer::text::Text;
 use crate::writer::value::Value;
@@ -46,11 +46,14 @@ pub fn write_for_file(unit: &FileUnit) -> Result<Text, WriterError> {
     text.line("[Unit]");
     text.line("Description=wsgi-fpm, web applications in Python");
     text.line("After=network.target");
-    sockets_from_systemd(&mut text, &pools)?;
+    let sockets = sockets_from_systemd(&mut text, &pools)?;
     text.blank();
     text.line("[Service]");
+    if !sockets.is_empty() {
+        text.line(format_args!("Sockets={}", sockets.join(" ")));
+    }
     accounts(&mut text, &pools, is_root);
-    runtime_directories(&mut text, pools.iter().map(|pool| pool.site), user)?;
+    runtime_directories(&mut text, "wsgi-fpm", pools.iter().map(|pool| pool.site), user)?;
     text.blank();
     // Not ExecStartPre=... check: one broken application would keep all others from starting.
     text.line(format_args!(
@@ -65,12 +68,7 @@ pub fn write_for_file(unit: &FileUnit) -> Result<Text, WriterError> {
     );
     text.line("ExecReload=/bin/kill -HUP $MAINPID");
     text.blank();
-    text.comment(format_args!(
-        "SIGTERM goes to the supervisor alone, which lets running requests finish ({}).",
-        Limits::stop_timeout().key
-    ));
-    let stops = pools.iter().map(|pool| pool.site.limits.stop_timeout.duration());
-    lifetime(&mut text, longest(stops), longest(open_files(&pools)));
+    lifetime(&mut text, Limits::stop_timeout().key, longest(open_files(&pools)));
     text.blank();
     sandbox::write(&mut text, &rights(&pools, is_root), &paths(unit, &pools));
     text.blank();
@@ -144,13 +142,25 @@ fn head(text: &mut Text, unit: &FileUnit, pools: &[Pool], is_root: bool) {
     }
 }
 
-/// Which sockets systemd has to open.
-fn sockets_from_systemd(text: &mut Text, pools: &[Pool]) -> Result<(), WriterError> {
+/// Which sockets systemd has to open: the units of these.
+fn sockets_from_systemd(text: &mut Text, pools: &[Pool]) -> Result<Vec<String>, WriterError> {
     let mut inherited = Vec::new();
+    let mut units = Vec::new();
     for pool in pools {
+        let name = &pool.site.name;
         for address in pool.site.listen.iter() {
-            if let Address::Fd(number) = address {
-                inherited.push((*number, &pool.site.name));
+            match address {
+                Address::Fd(number) => inherited.push((*number, name)),
+                Address::Named(socket) => {
+                    let unit = socket_unit(socket);
+                    let more = descriptor_name(socket);
+                    text.comment(format_args!(
+                        "The socket of {name} comes from /etc/systemd/system/{unit}, which has to say ListenStream=, \
+                         Service=wsgi-fpm.service{more}."
+                    ));
+                    units.push(setting(&unit));
+                }
+                Address::Unix(_) | Address::Tcp(_) => {}
             }
         }
     }
@@ -164,9 +174,13 @@ fn sockets_from_systemd(text: &mut Text, pools: &[Pool]) -> Result<(), WriterErr
             "Sockets come from /etc/systemd/system/wsgi-fpm.socket, which has to say ListenStream= for each, fd:3 first: {}.",
             sockets.join(", ")
         ));
-        text.line("Requires=wsgi-fpm.socket");
+        units.insert(0, "wsgi-fpm.socket".to_owned());
     }
-    Ok(())
+    units.dedup();
+    if !units.is_empty() {
+        text.line(format_args!("Requires={}", units.join(" ")));
+    }
+    Ok(units)
 }
 
 fn accounts(text: &mut Text, pools: &[Pool], is_root: bool) {
@@ -237,7 +251,7 @@ fn paths(unit: &FileUnit, pools: &[Pool]) -> Vec<PathBuf> {
         paths.extend(sandbox::interpreter(&python.unwrap_or_else(|| chdir.join(".venv"))));
         paths.extend(site.listen.iter().filter_map(|address| match address {
             Address::Unix(socket) => Some(socket.clone()),
-            Address::Tcp(_) | Address::Fd(_) => None,
+            Address::Tcp(_) | Address::Fd(_) | Address::Named(_) => None,
         }));
     }
     paths

@@ -1,25 +1,24 @@
-//! systemd units, as `deploy/wsgi-fpm.service` shows one: of one application, and of the pools of a configuration file.
+//! systemd units, like those in `deploy/systemd`: of one application, and of the pools of a configuration file.
 
 mod app;
 mod file;
 mod sandbox;
 
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
 
 use settings::values::Address;
 
 use super::text::Text;
 use super::value::{Value, is_plain, quoted};
-use super::{Site, WriterError, default_socket, times};
+use super::{Site, WriterError, default_socket};
 
 pub use app::write;
 pub use file::{FileUnit, write_for_file};
 
 /// Who else may connect: the group of nginx, Apache and lighttpd on Debian.
 const WEB_GROUP: &str = "www-data";
-/// From our last word to systemd's SIGKILL.
-const STOP_MARGIN_SECONDS: u64 = 10;
+/// Without a word for so long, a service that stops gets SIGKILL. The supervisor asks for more time three times in it.
+const SILENCE_SECONDS: u64 = 30;
 /// For the connections of each worker; the program raises its own limit up to this.
 const OPEN_FILES: u64 = 65536;
 
@@ -41,16 +40,14 @@ fn setting(text: &str) -> String {
 /// Sockets that systemd keeps while the service is started again; further ones would be closed then.
 const KEPT_SOCKETS: u32 = 512;
 
-/// How the service is stopped and started again. `stop`: the longest time that running requests may take; `None`: any.
-fn lifetime(text: &mut Text, stop: Option<Duration>, open_files: Option<u64>) {
+/// How the service is stopped and started again.
+fn lifetime(text: &mut Text, stop_timeout: &str, open_files: Option<u64>) {
+    text.comment(format_args!(
+        "SIGTERM goes to the supervisor alone, which lets running requests finish ({stop_timeout}), and asks for more time as long as \
+         they run."
+    ));
     text.line("KillMode=mixed");
-    match stop {
-        None => text.line("TimeoutStopSec=infinity"),
-        Some(ours) => text.line(format_args!(
-            "TimeoutStopSec={}",
-            times::seconds(ours) + STOP_MARGIN_SECONDS
-        )),
-    }
+    text.line(format_args!("TimeoutStopSec={SILENCE_SECONDS}"));
     text.blank();
     text.comment("Connections wait in the sockets while the service is started again.");
     text.line("Type=notify");
@@ -60,6 +57,10 @@ fn lifetime(text: &mut Text, stop: Option<Duration>, open_files: Option<u64>) {
     text.line("RestartSec=2");
     text.comment("A wrong option or a Python that can't be used: trying again won't help.");
     text.line("RestartPreventExitStatus=2");
+    text.comment("A supervisor that hangs is started again. A broken application is no reason.");
+    text.line("WatchdogSec=1min");
+    text.comment("A worker that the kernel kills for want of memory is replaced; the others go on.");
+    text.line("OOMPolicy=continue");
     text.blank();
     match open_files {
         None => text.line("LimitNOFILE=infinity"),
@@ -67,13 +68,14 @@ fn lifetime(text: &mut Text, stop: Option<Duration>, open_files: Option<u64>) {
     }
 }
 
-/// The directories in /run that the sockets need, which systemd makes for this user.
+/// The directories in /run that the sockets need, which systemd makes for this user; in the first, `own`, is the control socket.
 fn runtime_directories<'a>(
     text: &mut Text,
+    own: &str,
     sites: impl IntoIterator<Item = &'a Site>,
     user: &str,
 ) -> Result<(), WriterError> {
-    let mut directories = Vec::new();
+    let mut directories = vec![setting(own)];
     for site in sites {
         for directory in directories_of(site, user)? {
             if !directories.contains(&directory) {
@@ -81,11 +83,9 @@ fn runtime_directories<'a>(
             }
         }
     }
-    if !directories.is_empty() {
-        text.comment("In /run, made for this user and removed at the end, but not where a start follows.");
-        text.line(format_args!("RuntimeDirectory={}", directories.join(" ")));
-        text.line("RuntimeDirectoryPreserve=restart");
-    }
+    text.comment("In /run, made for this user and removed at the end, but not where a start follows.");
+    text.line(format_args!("RuntimeDirectory={}", directories.join(" ")));
+    text.line("RuntimeDirectoryPreserve=restart");
     Ok(())
 }
 
@@ -118,4 +118,20 @@ fn directories_of(site: &Site, user: &str) -> Result<Vec<String>, WriterError> {
         }
     }
     Ok(directories)
+}
+
+/// The socket unit that passes what is listened on by this name: by default a socket has that of its unit.
+fn socket_unit(name: &str) -> String {
+    match name.ends_with(".socket") {
+        true => name.to_owned(),
+        false => format!("{name}.socket"),
+    }
+}
+
+/// What a socket unit has to say for the name.
+fn descriptor_name(name: &str) -> String {
+    match name.ends_with(".socket") {
+        true => String::new(),
+        false => format!(" and FileDescriptorName={name}"),
+    }
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::writer::text::Text;
 
-/// Not MemoryDenyWriteExecute=: cffi and ctypes make code for their callbacks. Not ProtectSystem=strict: the application's
-/// own files, such as a database, may lie anywhere. Not ProcSubset=: the backlog's limit is read from /proc/sys.
+/// Not ProcSubset=: the backlog's limit is read from /proc/sys. Not UMask=: web servers send what applications have written.
 const ALWAYS: &str = "NoNewPrivileges=yes
 ProtectSystem=full
 PrivateDevices=yes
+PrivateMounts=yes
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
@@ -67,6 +67,10 @@ pub fn write(text: &mut Text, rights: &Rights, named: &[PathBuf]) {
     };
     text.comment(
         "What a web application needs for nothing is kept away from it; docs/systemd.md has what may be missed.",
+    );
+    text.comment(
+        "Not here, since applications would break: MemoryDenyWriteExecute= (callbacks of cffi and ctypes, numba: they write code and \
+         run it), ProtectSystem=strict (a database or uploads beside the application), IPAddressDeny= (its own requests to others).",
     );
     text.lines(ALWAYS);
     text.line(format_args!("CapabilityBoundingSet={}", rights.0.join(" ")));

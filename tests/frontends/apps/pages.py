@@ -201,6 +201,18 @@ def reads(environ, start_response):
     return answer(start_response, b"read")
 
 
+def asks(environ, start_response):
+    """Asks for up to three seconds whether its client is gone, and leaves a mark of the answer."""
+    mark = Path(query(environ, "mark"))
+    Path(f"{mark}.pid").write_text(str(os.getpid()))
+    mark.with_suffix(".called").touch()
+    end = time.monotonic() + 3
+    while not environ["wsgi_fpm.client_gone"]() and time.monotonic() < end:
+        time.sleep(0.01)
+    mark.write_text("gone" if environ["wsgi_fpm.client_gone"]() else "unknown")
+    return answer(start_response, b"asked")
+
+
 def dies(environ, start_response):
     """The worker ends by a signal in the middle of a request; its number is in the file `pid`, if there is one."""
     how = query(environ, "by")
@@ -267,6 +279,6 @@ PAGES = {
     function.__name__: function
     for function in (
         digest, sized, status, cookies, redirect, big_head, early, accel, sendfile, fails, breaks, short, gated, endless,
-        reads, dies, silent, partial, speaks, large_header, process, slow, descriptors, closes, lacks_the_end,
+        reads, asks, dies, silent, partial, speaks, large_header, process, slow, descriptors, closes, lacks_the_end,
     )
 }  # fmt: skip

@@ -80,7 +80,9 @@ fn systemd_accepts_the_unit() {
     for listen in ["/run/x y/%z.sock", "127.0.0.1:9000", "fd:3"] {
         let unit = printed(&place, &[&arguments[..], &["--listen", listen]].concat());
         // systemd wants the socket to be there.
-        let unit = unit.replace("Requires=app.socket\n", "");
+        let unit = unit
+            .replace("Requires=app.socket\n", "")
+            .replace("Sockets=app.socket\n", "");
         expect_systemd_to_accept(directory.path(), &unit);
     }
 }
@@ -120,6 +122,7 @@ fn systemd_accepts_the_unit_for_a_file() {
             let unit = printed(&place, &["systemd", "-c", "wsgi-fpm.toml"]);
             // systemd wants the socket to be there.
             let unit = unit.replace("Requires=wsgi-fpm.socket\n", "");
+            let unit = unit.replace("Sockets=wsgi-fpm.socket\n", "");
             expect_systemd_to_accept(directory.path(), &unit);
         }
     }

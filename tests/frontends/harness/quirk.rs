@@ -29,6 +29,7 @@ pub enum Quirk {
     NeedsLengthOfEmptyPost,
     SendsAllBeforeReading,
     KillsProcessOfGoneClient,
+    IsSilentAboutGoneClients,
     RedirectsToSlash,
     HidesShortBodies,
     LosesSocketOfEndedProcess,
@@ -75,6 +76,9 @@ impl Quirk {
             }
             Self::KillsProcessOfGoneClient => {
                 "a client that goes away ends the process (SIGTERM), mostly before `close()` of the response has run"
+            }
+            Self::IsSilentAboutGoneClients => {
+                "that a client has left is not known before the server has something to send it: until then its request runs, or waits to be run"
             }
             Self::RedirectsToSlash => "the path of the application without a slash is redirected to the one with it",
             Self::HidesShortBodies => "a response that is shorter than its `Content-Length` may look whole",

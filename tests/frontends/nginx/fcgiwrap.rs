@@ -23,7 +23,7 @@ fn start(options: (&str, &str), script: &str) -> Option<Fcgiwrap> {
         options,
         ("/srv/example/app.cgi", app.to_str().unwrap()),
     ];
-    let arguments = started_by("deploy/fcgiwrap.service", &replacements);
+    let arguments = started_by("deploy/systemd/fcgiwrap.service", &replacements);
     Some(Fcgiwrap::start(directory, &arguments))
 }
 
@@ -76,7 +76,7 @@ fn empty_line_on_standard_error_spoils_the_response_with_the_option_f() {
 #[test]
 fn systemd_accepts_the_units() {
     expect_systemd_to_accept(&[
-        ("deploy/fcgiwrap.service", "example.service"),
-        ("deploy/fcgiwrap.socket", "example.socket"),
+        ("deploy/systemd/fcgiwrap.service", "example.service"),
+        ("deploy/systemd/fcgiwrap.socket", "example.socket"),
     ]);
 }

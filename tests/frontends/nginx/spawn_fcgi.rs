@@ -121,5 +121,5 @@ fn processes_of_the_option_f_share_the_socket_and_say_nothing() {
 
 #[test]
 fn systemd_accepts_the_unit() {
-    expect_systemd_to_accept(&[("deploy/spawn-fcgi.service", "example.service")]);
+    expect_systemd_to_accept(&[("deploy/systemd/spawn-fcgi.service", "example.service")]);
 }

@@ -13,6 +13,7 @@ use crate::support::wait::{SOON, until};
 scenarios! {
     client_gone_while_it_uploads_fails_the_read
     client_gone_while_it_downloads_closes_the_iterable
+    client_gone_while_the_application_computes_is_known_to_it
     slow_clients_do_not_stop_others
 }
 
@@ -67,6 +68,24 @@ fn client_gone_while_it_downloads_closes_the_iterable(front: &Front) {
         }
         place.get("/").ok();
     }
+}
+
+fn client_gone_while_the_application_computes_is_known_to_it(front: &Front) {
+    let mark = front.file("asks");
+    let mut client = front.plain.connect();
+    client.send_head(
+        &front
+            .plain
+            .request(&Request::get(format!("/asks?mark={}", mark.display()))),
+    );
+    until("the application asks", SOON, || mark.with_extension("called").exists());
+    drop(client);
+    if front.has(Quirk::KillsProcessOfGoneClient) {
+        return wait_for_death(&mark);
+    }
+    until("it has its answer", SOON, || !read_mark(&mark).is_empty());
+    let tells = !front.has(Quirk::IsSilentAboutGoneClients);
+    assert_eq!(read_mark(&mark), if tells { "gone" } else { "unknown" });
 }
 
 /// With one thread, which must be free as soon as the server has the response, and not be taken before it has the body.

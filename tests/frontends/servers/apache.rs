@@ -10,6 +10,12 @@ pub const JOINS_COOKIES: (Quirk, &str) = (
 /// Of what is no `ProxyPass`.
 pub const MERGES_SLASHES: (Quirk, &str) = (Quirk::MergesSlashes, "Apache looks for a file by that path first");
 
+/// Of what is no CGI process of Apache's own.
+pub const SILENT_ABOUT_GONE: (Quirk, &str) = (
+    Quirk::IsSilentAboutGoneClients,
+    "Apache learns of it when it writes to the client",
+);
+
 /// `ap_add_common_vars`.
 pub const KEYS: &[&str] = &[
     "SERVER_SIGNATURE",

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::apache::{JOINS_COOKIES, KEYS, MERGES_SLASHES, REQUEST_HEADER, RESPONSE_HEADER, waited};
+use super::apache::{JOINS_COOKIES, KEYS, MERGES_SLASHES, REQUEST_HEADER, RESPONSE_HEADER, SILENT_ABOUT_GONE, waited};
 use super::hosts::{PLACES, host, started_with_one_log};
 use crate::harness::backends::apps;
 use crate::harness::front::{Entry, Front, Server};
@@ -21,7 +21,13 @@ pub const SERVER: Server = Server {
     request_header: REQUEST_HEADER,
     response_header: RESPONSE_HEADER,
     vanished: 500,
-    quirks: &[JOINS_COOKIES, MERGES_SLASHES, COLLECTS_UPLOADS, HIDES_BROKEN_TRANSFERS],
+    quirks: &[
+        JOINS_COOKIES,
+        MERGES_SLASHES,
+        COLLECTS_UPLOADS,
+        HIDES_BROKEN_TRANSFERS,
+        SILENT_ABOUT_GONE,
+    ],
 };
 
 /// Beside those that Apache always tells; the CONTENT_LENGTH of a GET is 0.

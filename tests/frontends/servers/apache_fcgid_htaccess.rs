@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::apache::{JOINS_COOKIES, KEYS, MERGES_SLASHES, REQUEST_HEADER, RESPONSE_HEADER};
+use super::apache::{JOINS_COOKIES, KEYS, MERGES_SLASHES, REQUEST_HEADER, RESPONSE_HEADER, SILENT_ABOUT_GONE};
 use super::apache_fcgid::{COLLECTS_UPLOADS, HIDES_BROKEN_TRANSFERS, VARIABLES, additional};
 use super::hosts::{PLACES, host, started_with_one_log};
 use crate::harness::front::{Entry, Front, Server};
@@ -28,6 +28,7 @@ pub const SERVER: Server = Server {
         COLLECTS_UPLOADS,
         HIDES_BROKEN_TRANSFERS,
         REDIRECTS_TO_SLASH,
+        SILENT_ABOUT_GONE,
     ],
 };
 

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::apache::{JOINS_COOKIES, KEYS, REQUEST_HEADER, RESPONSE_HEADER, waited};
+use super::apache::{JOINS_COOKIES, KEYS, REQUEST_HEADER, RESPONSE_HEADER, SILENT_ABOUT_GONE, waited};
 use super::hosts::{PLACES, WAYS, Way, connected, host};
 use crate::harness::front::{Entry, Front, Server};
 use crate::harness::quirk::Quirk;
@@ -26,6 +26,7 @@ pub const SERVER: Server = Server {
         BREAKS_OFF_LATE,
         REUSES_CLOSING_CONNECTIONS,
         JOINS_COOKIES,
+        SILENT_ABOUT_GONE,
     ],
 };
 

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::apache::{JOINS_COOKIES, KEYS, MERGES_SLASHES, REQUEST_HEADER, RESPONSE_HEADER};
+use super::apache::{JOINS_COOKIES, KEYS, MERGES_SLASHES, REQUEST_HEADER, RESPONSE_HEADER, SILENT_ABOUT_GONE};
 use super::apache_proxy::{BREAKS_OFF_LATE, REUSES_CLOSING_CONNECTIONS, VARIABLES, sites};
 use super::hosts::{WAYS, connected};
 use crate::harness::front::{Entry, Front, Server};
@@ -24,6 +24,7 @@ pub const SERVER: Server = Server {
         BREAKS_OFF_LATE,
         REUSES_CLOSING_CONNECTIONS,
         JOINS_COOKIES,
+        SILENT_ABOUT_GONE,
     ],
 };
 

@@ -56,6 +56,10 @@ pub const SERVER: Server = Server {
             Quirk::JoinsCookiesWithCommas,
             "Caddy joins all headers so; over HTTP/2 cookies are joined before",
         ),
+        (
+            Quirk::IsSilentAboutGoneClients,
+            "its FastCGI client goes on until the response has come",
+        ),
         (Quirk::LeavesDots, "`handle` passes a path as it is"),
     ],
 };

@@ -26,6 +26,7 @@ pub const SERVER: Server = Server {
     response_header: super::RESPONSE_HEADER,
     vanished: 502,
     quirks: &[
+        (Quirk::IsSilentAboutGoneClients, "HAProxy goes on without its client"),
         (
             Quirk::RefusesLargeUnknownLength,
             "HAProxy wants to know the length before it passes anything on, and looks for the end within `tune.bufsize`",

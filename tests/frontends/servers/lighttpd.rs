@@ -29,9 +29,14 @@ pub const SERVER: Server = Server {
         NEEDS_LENGTH,
         REFUSES_UNKNOWN_LENGTH,
         HIDES_EARLY_BREAKS,
+        SILENT_ABOUT_GONE,
     ],
 };
 
+pub const SILENT_ABOUT_GONE: (Quirk, &str) = (
+    Quirk::IsSilentAboutGoneClients,
+    "lighttpd learns of it when it writes to the client",
+);
 pub const MERGES_SLASHES: (Quirk, &str) = (
     Quirk::MergesSlashes,
     "lighttpd always does; `REQUEST_URI` is as the client sent it",

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::hosts::{PLACES, host, started_with_one_log};
 use super::lighttpd::{
     ANSWERS_RANGES, DROPS_EMPTY_HEADERS, HIDES_EARLY_BREAKS, KEYS, MAPS_UNDERSCORES, MERGES_SLASHES, NEEDS_LENGTH,
-    OUTSIDE, REFUSES_UNKNOWN_LENGTH, REQUEST_HEADER, configure, old, virtual_host,
+    OUTSIDE, REFUSES_UNKNOWN_LENGTH, REQUEST_HEADER, SILENT_ABOUT_GONE, configure, old, virtual_host,
 };
 use crate::harness::front::{Entry, Front, Server};
 use crate::harness::scripts::script;
@@ -29,6 +29,7 @@ pub const SERVER: Server = Server {
         NEEDS_LENGTH,
         REFUSES_UNKNOWN_LENGTH,
         HIDES_EARLY_BREAKS,
+        SILENT_ABOUT_GONE,
     ],
 };
 

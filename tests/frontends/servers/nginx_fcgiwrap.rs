@@ -1,4 +1,4 @@
-//! nginx in front of fcgiwrap, which starts a script for each request: nginx/fcgiwrap.conf, deploy/fcgiwrap.service.
+//! nginx in front of fcgiwrap, which starts a script for each request: nginx/fcgiwrap.conf, deploy/systemd/fcgiwrap.service.
 
 use std::sync::LazyLock;
 
@@ -24,6 +24,10 @@ pub const SERVER: Server = Server {
     response_header: super::RESPONSE_HEADER,
     vanished: 502,
     quirks: &[
+        (
+            Quirk::IsSilentAboutGoneClients,
+            "fcgiwrap looks at nginx's connection when it writes to it",
+        ),
         MERGES_SLASHES,
         TAKES_LAST,
         (
@@ -53,7 +57,7 @@ static FCGIWRAP: LazyLock<Fcgiwrap> = LazyLock::new(|| {
         scripts.push(format!("-p {}", path.display()));
     }
     let arguments = started_by(
-        "deploy/fcgiwrap.service",
+        "deploy/systemd/fcgiwrap.service",
         &[
             ("/usr/sbin/", ""),
             // More than tests that run at a time: some hold theirs for a while.

@@ -1,4 +1,4 @@
-//! nginx in front of scripts that spawn-fcgi has started: nginx/site.conf, deploy/spawn-fcgi.service.
+//! nginx in front of scripts that spawn-fcgi has started: nginx/site.conf, deploy/systemd/spawn-fcgi.service.
 
 use std::sync::LazyLock;
 
@@ -81,7 +81,7 @@ fn command(directory: &TempDir, script: &str) -> Vec<String> {
     let path = directory.path().join("app.fcgi");
     write(&path, script.as_bytes(), 0o755);
     started_by(
-        "deploy/spawn-fcgi.service",
+        "deploy/systemd/spawn-fcgi.service",
         &[
             ("-s /run/example/app.sock -M 0660 -u example -G www-data", "%SOCKET%"),
             ("/usr/bin/", ""),

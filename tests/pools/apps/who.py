@@ -12,11 +12,17 @@ def application(environ, start_response):
                 body = "read: " + file.read()
         except OSError as error:
             body = "not read: " + type(error).__name__
-    elif environ["PATH_INFO"] == "/sleep":
+    elif environ["PATH_INFO"].startswith("/sleep"):
         time.sleep(60)
         body = "slept"
     else:
-        version = "%d.%d" % sys.version_info[:2]
-        body = "pid=%d uid=%d python=%s mark=%s" % (os.getppid(), os.getuid(), version, os.environ.get("MARK", ""))
+        who = {
+            "pid": os.getppid(),
+            "uid": os.getuid(),
+            "python": "%d.%d" % sys.version_info[:2],
+            "prefix": sys.prefix,
+            "mark": os.environ.get("MARK", ""),
+        }
+        body = " ".join("%s=%s" % said for said in who.items())
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [body.encode()]

@@ -1,15 +1,12 @@
 //! The unit says what was typed, and it and the web servers mean the same socket.
 
-use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::{config, refused, setting};
 use crate::run::program;
-use crate::support::installed;
 
 #[test]
 fn web_servers_connect_where_the_service_listens() {
@@ -102,11 +99,34 @@ fn unit_says_the_options_again_wherever_it_is_started() {
          --listen-group www-data\n"
     );
     assert!(text.contains(&expected), "{text}\n{expected}");
-    assert_eq!(setting(&text, "TimeoutStopSec"), "12");
-    assert!(!text.contains("RuntimeDirectory"));
-    assert_eq!(
-        setting(&config("systemd", &["--stop-timeout", "0"]), "TimeoutStopSec"),
-        "infinity"
+    // The program asks for more where it needs more.
+    assert_eq!(setting(&text, "TimeoutStopSec"), "30");
+    assert_eq!(setting(&text, "RuntimeDirectory="), "wsgi-fpm-my_app");
+}
+
+#[test]
+fn unit_names_one_file_of_secrets() {
+    let is_systemds = |text: &str| text.contains("\nEnvironmentFile=");
+    let unit = config("systemd", &["--user", "blog"]);
+    assert_eq!(setting(&unit, "EnvironmentFile"), "-/etc/mysite.env");
+    let unit = config("systemd", &["--user", "blog", "--env-file", "/etc/blog.secrets"]);
+    assert_eq!(setting(&unit, "--env-file "), "/etc/blog.secrets \\");
+    assert!(!is_systemds(&unit), "{unit}");
+    assert!(
+        unit.contains("--env-file is read by this user, who has to be able to"),
+        "{unit}"
+    );
+    let unit = config("systemd", &["--user", "root", "--env-file", "/etc/blog.secrets"]);
+    assert!(!is_systemds(&unit) && !unit.contains("is read by"), "{unit}");
+    let directory = TempDir::with_prefix("wsgi-fpm-").unwrap();
+    let script = "#!/usr/bin/env wsgi-fpm\n# /// wsgi-fpm\n# env_file = \"secrets\"\n# ///\n";
+    std::fs::write(directory.path().join("site.fcgi"), script).unwrap();
+    let mut command = program();
+    command.current_dir(&directory).args(["config", "systemd", "site.fcgi"]);
+    let unit = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(
+        !is_systemds(&unit) && unit.contains("env_file is read by this user"),
+        "{unit}"
     );
 }
 
@@ -172,53 +192,6 @@ fn unit_hides_no_directory_that_a_link_leads_to() {
     );
 }
 
-/// The value is systemd's own measure, from 0 to 10 with one decimal.
-#[test]
-fn units_leave_little_to_an_attacker() {
-    if !installed::systemd_analyze() {
-        return;
-    }
-    let directory = TempDir::with_prefix("wsgi-fpm-").unwrap();
-    let judge = |name: &str, unit: &str, most: &str| {
-        let file = directory.path().join(format!("{name}.service"));
-        std::fs::write(&file, unit).unwrap();
-        let mut command = Command::new("systemd-analyze");
-        command
-            .args(["security", "--no-pager", "--offline=yes"])
-            .arg(format!("--threshold={most}"));
-        let output = command.arg(&file).output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        // Before systemd 250 it asks the running one alone.
-        if errors.contains("unrecognized option") {
-            return;
-        }
-        let verdict = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success() && verdict.contains("Overall exposure"),
-            "{name}: {verdict}{errors}"
-        );
-    };
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/wsgi-fpm.service");
-    let shipped = std::fs::read_to_string(shipped).unwrap();
-    judge("written", &config("systemd", &["--user", "blog"]), "20");
-    judge("shipped", &shipped, "20");
-    judge("root", &config("systemd", &["--user", "root"]), "45");
-
-    // The same in both, and in any case not what breaks ordinary applications.
-    let protection = |unit: &str| {
-        let lines = unit.lines().skip_while(|line| !line.starts_with("NoNewPrivileges="));
-        let lines: BTreeSet<_> = lines.take_while(|line| !line.is_empty()).map(str::to_owned).collect();
-        lines
-    };
-    let unit = config("systemd", &["--user", "blog", "--program", "/usr/local/bin/wsgi-fpm"]);
-    assert_eq!(protection(&unit), protection(&shipped));
-    assert!(!unit.contains("MemoryDenyWriteExecute"));
-    for caps in ["CAP_CHOWN", "CAP_FOWNER"] {
-        let root = config("systemd", &["--user", "root"]);
-        assert!(setting(&root, "CapabilityBoundingSet=").contains(caps));
-    }
-}
-
 #[test]
 fn unit_makes_the_directories_of_its_sockets() {
     let unit = |more: &[&str]| config("systemd", more);
@@ -230,18 +203,46 @@ fn unit_makes_the_directories_of_its_sockets() {
         "--listen",
         "/srv/g.sock",
     ];
-    assert_eq!(setting(&unit(&two), "RuntimeDirectory="), "a/b \"d e\"");
+    // The first one, where the control socket is, is the service's own.
+    assert_eq!(setting(&unit(&two), "RuntimeDirectory="), "wsgi-fpm-mysite a/b \"d e\"");
     for elsewhere in [["--listen", "/srv/g.sock"], ["--listen", ":9000"], ["--listen", "fd:3"]] {
-        assert!(!unit(&elsewhere).contains("RuntimeDirectory"));
+        assert_eq!(setting(&unit(&elsewhere), "RuntimeDirectory="), "wsgi-fpm-mysite");
     }
-    assert_eq!(setting(&unit(&["--listen", "fd:3"]), "Requires"), "mysite.socket");
     // Nobody but root makes files in /run itself.
     let message = refused(&["systemd", "app", "--listen", "/run/a.sock"]);
     assert!(
         message.contains("--listen /run/a.sock") && message.contains("/run/wsgi-fpm-app/wsgi.sock"),
         "{message}"
     );
-    assert!(!unit(&["--listen", "/run/a.sock", "--user", "root"]).contains("RuntimeDirectory"));
+    let root = unit(&["--listen", "/run/a.sock", "--user", "root"]);
+    assert_eq!(setting(&root, "RuntimeDirectory="), "wsgi-fpm-mysite");
+}
+
+#[test]
+fn unit_names_the_socket_units_that_it_needs() {
+    for (listen, units, says) in [
+        (
+            &["--listen", "fd:3"][..],
+            "mysite.socket",
+            "mysite.socket has to say ListenStream=.",
+        ),
+        (
+            &["--listen=fd:blog"],
+            "blog.socket",
+            "blog.socket has to say ListenStream= and FileDescriptorName=blog.",
+        ),
+        (
+            &["--listen=fd:a.socket", "--listen=fd:3", "--listen=fd:a.socket2"],
+            "a.socket mysite.socket a.socket2.socket",
+            "a.socket has to say ListenStream=.",
+        ),
+    ] {
+        let unit = config("systemd", listen);
+        assert_eq!(setting(&unit, "Requires"), units);
+        assert_eq!(setting(&unit, "Sockets"), units);
+        assert!(unit.replace("\n# ", " ").contains(says), "{unit}");
+    }
+    assert!(!config("systemd", &[]).contains("ockets="));
 }
 
 #[test]

@@ -51,11 +51,11 @@ fn unit_serves_the_file_as_root_where_pools_have_users() {
         format!("/usr/local/bin/wsgi-fpm serve --config {}", file.display())
     );
     assert_eq!(setting(&unit, "User"), "root");
-    assert_eq!(setting(&unit, "RuntimeDirectory="), "blog shops/one");
+    assert_eq!(setting(&unit, "RuntimeDirectory="), "wsgi-fpm blog shops/one");
     assert_eq!(setting(&unit, "ExecReload"), "/bin/kill -HUP $MAINPID");
     assert_eq!(setting(&unit, "KillMode"), "mixed");
-    // The longest of all.
-    assert_eq!(setting(&unit, "TimeoutStopSec"), "100");
+    // The program asks for more where a pool needs more.
+    assert_eq!(setting(&unit, "TimeoutStopSec"), "30");
     assert_eq!(setting(&unit, "LimitNOFILE"), "65536");
     let rights = setting(&unit, "CapabilityBoundingSet");
     for right in ["CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_KILL"] {
@@ -136,7 +136,22 @@ fn unit_names_the_socket_unit_where_pools_inherit_their_sockets() {
     assert_eq!(setting(&unit, "Requires"), "wsgi-fpm.socket");
     let said = comments(&unit);
     assert!(said.contains("fd:3 first: fd:3 b, fd:4 a, fd:10 a."), "{said}");
-    assert!(!said.contains("502") && !unit.contains("RuntimeDirectory"), "{unit}");
+    assert!(!said.contains("502"), "{unit}");
+    assert_eq!(setting(&unit, "RuntimeDirectory="), "wsgi-fpm");
+
+    let unit = pools(&[
+        ("a", "user = \"a\"\nlisten = [\"fd:a\", \":9000\"]"),
+        ("b", "user = \"b\"\nlisten = \"fd:b.socket\""),
+    ]);
+    assert_eq!(setting(&unit, "Requires"), "a.socket b.socket");
+    assert_eq!(setting(&unit, "Sockets"), "a.socket b.socket");
+    let said = comments(&unit);
+    for says in [
+        "a.socket, which has to say ListenStream=, Service=wsgi-fpm.service and FileDescriptorName=a.",
+        "b.socket, which has to say ListenStream=, Service=wsgi-fpm.service.",
+    ] {
+        assert!(said.contains(says), "{said}");
+    }
 }
 
 #[test]

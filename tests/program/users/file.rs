@@ -10,10 +10,8 @@ fn check(place: &Place, options: &str) -> String {
     let file = place.file("wsgi-fpm.toml", &text, 0o600);
     let mut command = program();
     command.args(["check", "-c", &file]).env_clear();
-    command
-        .env("WSGI_FPM_ENGINE", place.engine())
-        .env("PATH", "/usr/bin:/bin")
-        .env("LANG", "C.UTF-8");
+    command.env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8");
+    place.name_engine(&mut command);
     command.env("SECRET", "precious").env("KEPT_A", "a").current_dir("/");
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -98,10 +96,8 @@ fn pools_of_the_file_have_their_own_users_and_a_reload_exchanges_one() {
     };
     let mut command = program();
     command.args(["serve", "-c", &file(&first, &second)]);
-    command
-        .env("WSGI_FPM_ENGINE", place.engine())
-        .env("SECRET", "precious")
-        .current_dir("/");
+    command.env("SECRET", "precious").current_dir("/");
+    place.name_engine(&mut command);
     let running = Running::spawn(command);
     for pool in ["a", "b"] {
         running.log.wait_for_line(&[" ready ", &format!("pool=\"{pool}\"")]);

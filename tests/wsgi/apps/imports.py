@@ -7,10 +7,12 @@ import io
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 import threading
 import time
+import warnings
 
 from dispatch import by_path
 from shared import TEXT, gates, hello, open_gate, wait_at_gate  # noqa: F401
@@ -57,6 +59,11 @@ def detaches_streams():
     # Kept, or the descriptors would be closed.
     global DETACHED
     DETACHED = sys.stdout.detach(), sys.stderr.detach()
+
+
+def is_nice_and_filters_warnings():
+    os.nice(5)
+    warnings.simplefilter(ARGUMENT)
 
 
 # Crashes
@@ -216,6 +223,74 @@ def starts_a_thread():
 def starts_a_native_thread():
     thread = ctypes.c_ulong()
     NATIVE.pthread_create(ctypes.byref(thread), None, NATIVE.pause, None)
+
+
+BEATS = []
+
+
+def starts_a_heartbeat():
+    def beat():
+        while True:
+            BEATS.append(None)
+            time.sleep(0.01)
+
+    threading.Thread(target=beat, name="heartbeat", daemon=True).start()
+
+
+def beats(environ, start_response):
+    # Long enough that another request goes to another worker.
+    time.sleep(0.2)
+    start_response("200 OK", TEXT)
+    return [b"%d %d" % (os.getpid(), len(BEATS))]
+
+
+def starts_two_threads():
+    starts_a_heartbeat()
+    starts_a_thread()
+
+
+def computes_with_a_pool():
+    """ARGUMENT is a library whose `sum_up` computes with threads of OpenMP."""
+    global POOL
+    POOL = ctypes.CDLL(ARGUMENT)
+    POOL.sum_up()
+
+
+def pooled(environ, start_response):
+    start_response("200 OK", TEXT)
+    return [b"%d" % POOL.sum_up()]
+
+
+def sets_a_late_timer():
+    signal.signal(signal.SIGALRM, lambda number, frame: TICKS.append(time.monotonic()))
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+
+
+def ticks(environ, start_response):
+    end = time.monotonic() + 10
+    while not TICKS and time.monotonic() < end:
+        time.sleep(0.01)
+    start_response("200 OK", TEXT)
+    return [b"ticks" if TICKS else b"silent"]
+
+
+# Sockets
+
+
+def connects():
+    """To the address in ARGUMENT, and listens on a free port."""
+    global CONNECTED, LISTENING
+    host, port = ARGUMENT.rsplit(":", 1)
+    CONNECTED = socket.create_connection((host, int(port)))
+    LISTENING = socket.socket()
+    LISTENING.bind(("127.0.0.1", 0))
+    LISTENING.listen()
+
+
+def listens_on_unix():
+    global LISTENING
+    LISTENING = socket.socket(socket.AF_UNIX)
+    LISTENING.bind(ARGUMENT)
 
 
 # Other applications

@@ -268,6 +268,21 @@ def closing_waiting(environ, start_response):
     return Closing(environ, blocks())
 
 
+def closing_waiting_at_gate(environ, start_response):
+    """Has nothing to say behind the gate either."""
+    name = key(environ)
+    start_response("200 OK", TEXT)
+
+    def blocks():
+        yield b""
+        wait_at_gate(name)
+        while True:
+            time.sleep(0.005)
+            yield b""
+
+    return Closing(environ, blocks())
+
+
 def closing_slow(environ, start_response):
     """close() ends when the gate opens."""
     name = key(environ)

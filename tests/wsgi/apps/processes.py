@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 
 from dispatch import by_path
 from shared import TEXT, events, gates, hello, key, open_gate, recorded, wait_at_gate
@@ -141,8 +142,8 @@ def environment(environ, start_response):
 def waits(environ, start_response):
     """Runs until a file of the query's name exists: workers share no memory."""
     path = key(environ)
-    with open(path + ".called", "w"):
-        pass
+    with open(path + ".called", "w") as called:
+        called.write(str(os.getpid()))
     deadline = time.monotonic() + 30
     while not os.path.exists(path):
         if time.monotonic() > deadline:
@@ -150,6 +151,14 @@ def waits(environ, start_response):
         time.sleep(0.005)
     start_response("200 OK", TEXT)
     return [b"waited"]
+
+
+def digest(environ, start_response):
+    """Of the body, and who has read it; after as many milliseconds as the query says."""
+    body = environ["wsgi.input"].read()
+    time.sleep(int(key(environ) or 0) / 1000)
+    start_response("200 OK", TEXT)
+    return ["{} {} {}".format(os.getpid(), len(body), zlib.crc32(body)).encode()]
 
 
 def ignores_everything(environ, start_response):
@@ -161,6 +170,22 @@ def ignores_everything(environ, start_response):
             time.sleep(1)
         except BaseException:
             pass
+
+
+kept = []
+
+
+def grows(environ, start_response):
+    """By so many MiB, for good."""
+    kept.append(b"x" * (int(key(environ)) << 20))
+    start_response("200 OK", TEXT)
+    return [b"grown"]
+
+
+def crashes(environ, start_response):
+    import ctypes
+
+    ctypes.string_at(0)
 
 
 def exits(environ, start_response):

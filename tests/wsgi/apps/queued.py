@@ -30,8 +30,15 @@ def streamed(environ, start_response):
 
 def slow(environ, start_response):
     time.sleep(0.005)
+    events["slow"].append("called")
     start_response("200 OK", TEXT)
     return [b"slow"]
+
+
+def count(environ, start_response):
+    """How many slow requests this worker has served."""
+    start_response("200 OK", TEXT)
+    return [str(len(events["slow"])).encode()]
 
 
 application = by_path(globals())

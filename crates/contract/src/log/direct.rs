@@ -11,8 +11,9 @@ use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
+use settings::values::Format;
 
-use super::{Format, Sink, lost, wait_for};
+use super::{Form, Sink, lost, wait_for};
 use crate::own::{self, Own, OwnFd};
 
 /// How long a line waits for somebody to read the one before, unless that one has waited in vain.
@@ -27,7 +28,7 @@ const AT_ONCE: usize = 4096;
 #[derive(Debug)]
 pub struct Direct {
     output: OwnFd,
-    format: Format,
+    form: Form,
     way: OnceLock<Way>,
     /// Held while one writes, so that threads do not tear each other's lines: whether the last line lacks its end.
     torn: Mutex<bool>,
@@ -52,7 +53,10 @@ impl Direct {
     pub fn new(output: OwnFd, format: Format) -> Self {
         Self {
             output,
-            format,
+            form: Form {
+                format,
+                is_tagged: false,
+            },
             way: OnceLock::new(),
             torn: Mutex::new(false),
             lost: AtomicU64::new(0),
@@ -135,7 +139,7 @@ impl Direct {
             bytes.push(b'\n');
         }
         if told > 0 {
-            bytes.extend_from_slice(lost(self.format, told).as_bytes());
+            bytes.extend_from_slice(lost(self.form, told).as_bytes());
         }
         let written = if bytes.is_empty() {
             self.write_until(event, until)
@@ -156,6 +160,10 @@ impl Sink for Direct {
         if !written {
             self.lost.fetch_add(told + 1, Relaxed);
         }
+    }
+
+    fn takes_tags(&self) -> bool {
+        false
     }
 }
 

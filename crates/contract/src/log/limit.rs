@@ -1,32 +1,53 @@
 //! Events that one client or one front server can cause at will: of each kind a few a second are logged, then how many more
-//! there were.
+//! there were. Of those that a state causes for as long as it lasts, one a minute.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, TryLockError};
+
+use settings::values::CountLimit;
 
 use crate::scoreboard::now_ms;
 
 /// Events of one kind that are logged in each second.
 const PASSING: u64 = 10;
 const SECOND_MS: u64 = 1000;
+const MINUTE_MS: u64 = 60 * SECOND_MS;
 
 /// One kind of events, counted in this process. A `static` where they are logged.
 #[derive(Debug)]
 pub struct Limit {
     /// In the words of the log, such as "refused peers".
     what: &'static str,
+    /// So many are logged...
+    passing: AtomicU64,
+    /// ...within so long.
+    within_ms: u64,
     /// When the second began that is being counted, by `now_ms`; 0: never.
     since_ms: AtomicU64,
     seen: AtomicU64,
 }
+
+/// What the application writes, in this process.
+static APPLICATION: Limit = Limit::new("lines of the application");
 
 /// Those that have left something out and have not said so.
 static OWING: Mutex<Vec<&'static Limit>> = Mutex::new(Vec::new());
 
 impl Limit {
     pub const fn new(what: &'static str) -> Self {
+        Self::of(what, PASSING, SECOND_MS)
+    }
+
+    /// For what is so, and goes on to be, until somebody changes something.
+    pub const fn once_a_minute(what: &'static str) -> Self {
+        Self::of(what, 1, MINUTE_MS)
+    }
+
+    const fn of(what: &'static str, passing: u64, within_ms: u64) -> Self {
         Self {
             what,
+            passing: AtomicU64::new(passing),
+            within_ms,
             since_ms: AtomicU64::new(0),
             seen: AtomicU64::new(0),
         }
@@ -39,22 +60,26 @@ impl Limit {
             self.say(left_out, for_ms);
         }
         let seen = self.seen.fetch_add(1, Relaxed) + 1;
-        if seen == PASSING + 1 {
+        if seen == self.passing() + 1 {
             self.owe();
         }
-        seen <= PASSING
+        seen <= self.passing()
+    }
+
+    fn passing(&self) -> u64 {
+        self.passing.load(Relaxed)
     }
 
     /// Begins a new second if the last is over; what was left out, and in how many milliseconds.
     fn begin(&self, now: u64) -> Option<(u64, u64)> {
         let since = self.since_ms.load(Relaxed);
         let for_ms = now.saturating_sub(since);
-        if since != 0 && for_ms < SECOND_MS {
+        if since != 0 && for_ms < self.within_ms {
             return None;
         }
         // Of several threads one begins it.
         self.since_ms.compare_exchange(since, now, Relaxed, Relaxed).ok()?;
-        let left_out = self.seen.swap(0, Relaxed).saturating_sub(PASSING);
+        let left_out = self.seen.swap(0, Relaxed).saturating_sub(self.passing());
         (left_out > 0).then_some((left_out, for_ms))
     }
 
@@ -79,12 +104,21 @@ impl Limit {
     }
 }
 
+/// Whether a line of the application is to be logged.
+pub fn application_may() -> bool {
+    APPLICATION.pass()
+}
+
+pub(super) fn set_application_rate(rate: CountLimit) {
+    APPLICATION.passing.store(rate.get().unwrap_or(u64::MAX - 1), Relaxed);
+}
+
 /// Whether [`report`] is to be called in a second.
 pub fn is_owing() -> bool {
     OWING.try_lock().is_ok_and(|owing| !owing.is_empty())
 }
 
-/// Says what has been left out for a second and more, although nothing of the kind happens any more.
+/// Says what has been left out for a second (or a minute) and more, although nothing of the kind happens any more.
 pub fn report() {
     let Ok(mut owing) = OWING.try_lock() else { return };
     let now = now_ms();
@@ -92,7 +126,7 @@ pub fn report() {
         if let Some((left_out, for_ms)) = limit.begin(now) {
             limit.say(left_out, for_ms);
         }
-        limit.seen.load(Relaxed) > PASSING
+        limit.seen.load(Relaxed) > limit.passing()
     });
 }
 
@@ -101,6 +135,17 @@ pub fn report() {
 macro_rules! limited {
     ($what:literal, $event:expr) => {{
         static LIMIT: $crate::log::Limit = $crate::log::Limit::new($what);
+        if LIMIT.pass() {
+            $event;
+        }
+    }};
+}
+
+/// The same for what a state causes, which lasts: the first, and each minute one more.
+#[macro_export]
+macro_rules! once_a_minute {
+    ($what:literal, $event:expr) => {{
+        static LIMIT: $crate::log::Limit = $crate::log::Limit::once_a_minute($what);
         if LIMIT.pass() {
             $event;
         }
@@ -163,6 +208,15 @@ mod tests {
         assert_eq!(LIMIT.begin(5005), None, "nothing was left out");
         LIMIT.seen.store(11, Relaxed);
         assert_eq!(LIMIT.begin(6005), Some((1, 1000)), "the second has just ended");
+    }
+
+    #[test]
+    fn of_what_lasts_one_a_minute_passes() {
+        static LIMIT: Limit = Limit::once_a_minute("states");
+        assert_eq!((0..1000).filter(|_| LIMIT.pass()).count(), 1);
+        let since = LIMIT.since_ms.load(Relaxed);
+        assert_eq!(LIMIT.begin(since + MINUTE_MS - 1), None);
+        assert_eq!(LIMIT.begin(since + MINUTE_MS), Some((999, MINUTE_MS)));
     }
 
     #[test]

@@ -1,20 +1,25 @@
 //! The log: its form, the same in every process, and its ways out. tracing-subscriber hands over each event whole.
 
+pub mod access;
 pub mod channel;
+mod clock;
 mod direct;
 mod limit;
 mod printed;
+pub mod tag;
 mod text;
+mod trace;
 
 use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
-use settings::values::{Format, Level};
+use settings::values::{AccessFormat, CountLimit, Destination, Format, Level, PathPattern};
+use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::LevelFilter;
@@ -27,15 +32,21 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::wait::timespec;
 
 pub use direct::{Direct, last_line};
-pub use limit::{Limit, is_owing, report};
+pub use limit::{Limit, application_may, is_owing, report};
 pub use printed::{Printed, Printer};
+use tag::{Severity, Stream, Tag};
 use text::Lines;
 pub use text::{MAX_LINE, block, escape, escape_bytes, word};
+pub use trace::{Trace, set_trace, traced};
 
-/// Target of the access log's events: switched on and off apart from the level.
+/// Stands in the lines of the access log, as the target of an event.
 pub const ACCESS: &str = "access";
 /// Target of lines that the application wrote: to `wsgi.errors`, standard output or standard error.
 pub const APP: &str = "app";
+/// First line of what Python prints of an exception.
+pub const TRACEBACK: &str = "Traceback (most recent call last):";
+/// Target of requests that are slow, which may have a log of their own.
+pub const SLOW: &str = "slow";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSettings {
@@ -47,6 +58,68 @@ pub struct LogSettings {
     pub ansi: bool,
     /// The pool whose name stands in each line, where there may be several.
     pub pool: Option<String>,
+    /// The pool's name in any case; empty: of the supervisor.
+    #[serde(default)]
+    pub name: String,
+    /// Where the supervisor writes it.
+    #[serde(default)]
+    pub to: Destination,
+    /// `None`: where the log goes.
+    #[serde(default)]
+    pub access_to: Option<Destination>,
+    /// `None`: as the log's.
+    #[serde(default)]
+    pub access_format: Option<AccessFormat>,
+    /// Paths whose requests get no line.
+    #[serde(default)]
+    pub access_suppress: Vec<PathPattern>,
+    /// `None`: where the log goes.
+    #[serde(default)]
+    pub slow_to: Option<Destination>,
+    /// Lines of the application in a second.
+    #[serde(default = "no_limit")]
+    pub app_rate: CountLimit,
+}
+
+fn no_limit() -> CountLimit {
+    CountLimit::NONE
+}
+
+/// The usual log of one pool.
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            level: Level::Info,
+            format: Format::Text,
+            access: false,
+            ansi: false,
+            pool: None,
+            name: String::new(),
+            to: Destination::Stderr,
+            access_to: None,
+            access_format: None,
+            access_suppress: Vec::new(),
+            slow_to: None,
+            app_rate: CountLimit::NONE,
+        }
+    }
+}
+
+/// What an event of the log looks like on its way to the supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form {
+    pub format: Format,
+    /// Its receiver keeps time and importance by itself.
+    pub is_tagged: bool,
+}
+
+impl LogSettings {
+    pub fn form(&self) -> Form {
+        Form {
+            format: self.format,
+            is_tagged: self.to.is_a_service(),
+        }
+    }
 }
 
 /// A way out of this process for events.
@@ -54,10 +127,36 @@ pub trait Sink: Send + Sync + 'static {
     /// Takes one event with all of its lines, the last newline included. Never waits for long, whoever reads the log: what
     /// does not get through is lost, and counted.
     fn write(&self, event: &[u8]);
+
+    /// Whether somebody there reads tags.
+    fn takes_tags(&self) -> bool {
+        true
+    }
 }
+
+/// The log of this process.
+struct Started {
+    settings: LogSettings,
+    /// What the access log wants to know beside the usual.
+    extras: Vec<access::Extra>,
+    sink: Arc<dyn Sink>,
+}
+
+static STARTED: OnceLock<Started> = OnceLock::new();
 
 /// Starts logging to `sink` for the whole process. A second call changes nothing.
 pub fn start(settings: &LogSettings, sink: impl Sink) {
+    let sink: Arc<dyn Sink> = Arc::new(sink);
+    let started = Started {
+        settings: settings.clone(),
+        extras: access::extras(settings),
+        sink: Arc::clone(&sink),
+    };
+    if STARTED.set(started).is_err() {
+        tracing::debug!("logging has been started before");
+        return;
+    }
+    limit::set_application_rate(settings.app_rate);
     let level = match settings.level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
@@ -65,77 +164,179 @@ pub fn start(settings: &LogSettings, sink: impl Sink) {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    let access = if settings.access {
-        LevelFilter::INFO
+    // Libraries tell of what they do; what follows from it is ours to say.
+    let libraries = if level > LevelFilter::INFO {
+        level
     } else {
         LevelFilter::OFF
     };
-    // What the application writes is the administrator's business at every level.
+    // What the application writes is the administrator's business at every level, and so is what he has asked for by an option.
     let filter = Targets::new()
         .with_default(level)
-        .with_target(ACCESS, access)
+        .with_target("notify", libraries)
+        .with_target(SLOW, level.max(LevelFilter::WARN))
         .with_target(APP, LevelFilter::INFO);
     let layer = tracing_subscriber::fmt::layer()
-        .with_writer(Output(Arc::new(sink)))
+        .with_writer(Output {
+            sink: Arc::clone(&sink),
+            ansi: settings.ansi,
+        })
         .with_ansi(settings.ansi)
         // It would be told on standard error, by one who does not mind waiting.
-        .log_internal_errors(false);
-    let registry = tracing_subscriber::registry().with(filter);
-    let pool = settings.pool.clone();
-    let started = match (settings.format, pool) {
-        (Format::Text, None) => registry.with(layer).try_init(),
-        (Format::Text, Some(pool)) => registry.with(layer.fmt_fields(OfPool(pool))).try_init(),
-        (Format::Json, None) => registry.with(layer.json().flatten_event(true)).try_init(),
-        (Format::Json, Some(pool)) => {
-            let json = format::format().json().flatten_event(true);
-            let layer = layer.json().event_format(JsonOfPool { pool, json });
-            registry.with(layer).try_init()
-        }
-    };
-    if started.is_err() {
+        .log_internal_errors(false)
+        .fmt_fields(OfPool(settings.pool.clone()))
+        .event_format(Events::new(settings, sink.takes_tags()));
+    let registry = tracing_subscriber::registry().with(filter).with(layer);
+    if registry.try_init().is_err() {
         tracing::debug!("logging has been started before");
     }
 }
 
-/// Lines of one pool among several: its name comes first, as a field.
-struct OfPool(String);
+/// What a line of the access log is to tell beside the usual.
+pub fn access_extras() -> &'static [access::Extra] {
+    STARTED.get().map_or(&[], |started| &started.extras)
+}
+
+/// Whether requests like this one have no line in the access log if all is well.
+pub fn is_suppressed(method: &[u8], path: &[u8]) -> bool {
+    let started = STARTED.get().filter(|_| matches!(method, b"GET" | b"HEAD"));
+    started.is_some_and(|started| {
+        started
+            .settings
+            .access_suppress
+            .iter()
+            .any(|pattern| pattern.matches(path))
+    })
+}
+
+/// Writes a line of the access log.
+pub fn access(line: &access::Line<'_>) {
+    if let Some(started) = STARTED.get() {
+        let event = line.event(&started.settings, std::time::SystemTime::now());
+        started.sink.write(event.as_bytes());
+    }
+}
+
+/// Fields of an event; in front the name of the pool where there may be several, and the trace of a request that has one.
+struct OfPool(Option<String>);
 
 impl<'writer> FormatFields<'writer> for OfPool {
     fn format_fields<R: RecordFields>(&self, mut writer: format::Writer<'writer>, fields: R) -> fmt::Result {
-        write!(writer, "pool={:?} ", self.0)?;
+        if let Some(pool) = &self.0 {
+            write!(writer, "pool={pool:?} ")?;
+        }
+        if let Some(trace) = trace::current() {
+            write!(writer, "trace={trace} ")?;
+        }
         format::DefaultFields::new().format_fields(writer, fields)
     }
 }
 
-/// The same as JSON.
-struct JsonOfPool {
-    pool: String,
+/// What an event becomes: a line of text with its time, one without for a receiver that keeps that by itself, or JSON; and the
+/// supervisor's tag in front of it, if it needs one.
+struct Events {
+    settings: LogSettings,
+    has_tags: bool,
+    text: format::Format<format::Full>,
+    bare: format::Format<format::Full, ()>,
     json: format::Format<format::Json>,
 }
 
-impl<S> FormatEvent<S, format::JsonFields> for JsonOfPool
+impl Events {
+    fn new(settings: &LogSettings, has_tags: bool) -> Self {
+        Self {
+            settings: settings.clone(),
+            has_tags,
+            text: format::format(),
+            bare: format::format().without_time().with_level(false),
+            json: format::format().json().flatten_event(true),
+        }
+    }
+}
+
+impl<S> FormatEvent<S, OfPool> for Events
 where
     S: Subscriber + for<'lookup> LookupSpan<'lookup>,
 {
     fn format_event(
         &self,
-        context: &FmtContext<'_, S, format::JsonFields>,
+        context: &FmtContext<'_, S, OfPool>,
         mut writer: format::Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut object = String::new();
-        self.json
-            .format_event(context, format::Writer::new(&mut object), event)?;
-        let rest = object.strip_prefix('{').unwrap_or(&object);
-        write!(writer, "{{\"pool\":{},{rest}", serde_json::json!(self.pool))
+        // Whoever shows the status wants to know of slow requests, wherever they are logged.
+        let is_slow = self.has_tags && event.metadata().target() == SLOW;
+        let slow = self.settings.slow_to.as_ref().filter(|_| is_slow);
+        let to = slow.unwrap_or(&self.settings.to);
+        if is_slow || to.is_a_service() {
+            let mut request = OfRequest::default();
+            event.record(&mut request);
+            let tag = Tag {
+                stream: if is_slow { Stream::Slow } else { Stream::Log },
+                severity: Severity::of(*event.metadata().level()),
+                pool: &self.settings.name,
+                request: request.number(),
+            };
+            tag.write(&mut writer)?;
+        }
+        match (self.settings.format, &self.settings.pool) {
+            (Format::Text, _) if to.is_a_service() => self.bare.format_event(context, writer, event),
+            (Format::Text, _) => self.text.format_event(context, writer, event),
+            (Format::Json, pool) => {
+                let mut object = String::new();
+                self.json
+                    .format_event(context, format::Writer::new(&mut object), event)?;
+                writer.write_char('{')?;
+                if let Some(pool) = pool {
+                    write!(writer, "\"pool\":{},", serde_json::json!(pool))?;
+                }
+                if let Some(trace) = trace::current() {
+                    write!(writer, "\"trace\":\"{trace}\",")?;
+                }
+                writer.write_str(object.strip_prefix('{').unwrap_or(&object))
+            }
+        }
     }
 }
 
-struct Output<S>(Arc<S>);
+/// The request that an event is about.
+#[derive(Default)]
+struct OfRequest(String);
 
-impl<S: Sink> Write for Output<S> {
+impl OfRequest {
+    /// Method and path may stand behind it, and everything of a client's is escaped there.
+    fn number(&self) -> &str {
+        let number = self.0.split(' ').next().unwrap_or_default();
+        let is_number = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        if is_number { number } else { "" }
+    }
+}
+
+impl Visit for OfRequest {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "request" {
+            value.clone_into(&mut self.0);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "request" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+struct Output {
+    sink: Arc<dyn Sink>,
+    ansi: bool,
+}
+
+impl Write for Output {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        self.0.write(event);
+        match tag::sanitized(event, self.ansi) {
+            Some(mended) => self.sink.write(&mended),
+            None => self.sink.write(event),
+        }
         Ok(event.len())
     }
 
@@ -144,33 +345,50 @@ impl<S: Sink> Write for Output<S> {
     }
 }
 
-impl<'a, S: Sink> MakeWriter<'a> for Output<S> {
-    type Writer = Output<S>;
+impl<'a> MakeWriter<'a> for Output {
+    type Writer = Output;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Output(Arc::clone(&self.0))
-    }
-}
-
-/// One event of the log's own, for those who write it where tracing can't be asked.
-pub fn notice(format: Format, message: &str) -> String {
-    let mut time = String::new();
-    // It can only fail if the clock is before 1970.
-    let _ = SystemTime.format_time(&mut format::Writer::new(&mut time));
-    match format {
-        Format::Text => format!("{time}  WARN {}: {message}\n", module_path!()),
-        Format::Json => {
-            let target = module_path!();
-            let event = serde_json::json!({ "timestamp": time, "level": "WARN", "message": message, "target": target });
-            format!("{event}\n")
+        Output {
+            sink: Arc::clone(&self.sink),
+            ansi: self.ansi,
         }
     }
 }
 
+/// One event of the log's own, for those who write it where tracing can't be asked.
+pub fn notice(form: Form, message: &str) -> String {
+    let mut event = String::new();
+    let target = module_path!();
+    if form.is_tagged {
+        let tag = Tag {
+            stream: Stream::Log,
+            severity: Severity::Warning,
+            pool: "",
+            request: "",
+        };
+        // Writing to a String can't fail.
+        let _ = tag.write(&mut event);
+    }
+    let mut time = String::new();
+    // It can only fail if the clock is before 1970.
+    let _ = SystemTime.format_time(&mut format::Writer::new(&mut time));
+    match form.format {
+        Format::Text if form.is_tagged => event.push_str(&format!("{target}: {message}\n")),
+        Format::Text => event.push_str(&format!("{time}  WARN {target}: {message}\n")),
+        Format::Json => {
+            let object =
+                serde_json::json!({ "timestamp": time, "level": "WARN", "message": message, "target": target });
+            event.push_str(&format!("{object}\n"));
+        }
+    }
+    event
+}
+
 /// What a log says of events that nobody read in time.
-pub fn lost(format: Format, events: u64) -> String {
+pub fn lost(form: Form, events: u64) -> String {
     notice(
-        format,
+        form,
         &format!("{events} lines of the log were lost since nobody read it"),
     )
 }
@@ -196,6 +414,11 @@ mod tests {
     use super::*;
     use crate::tests::{in_a_process, is_in_a_process};
 
+    pub const PLAIN: Form = Form {
+        format: Format::Text,
+        is_tagged: false,
+    };
+
     static KEPT: Mutex<String> = Mutex::new(String::new());
 
     struct Kept;
@@ -217,13 +440,7 @@ mod tests {
 
     /// The usual log of one pool.
     pub fn usual() -> LogSettings {
-        LogSettings {
-            level: Level::Info,
-            format: Format::Text,
-            access: false,
-            ansi: false,
-            pool: None,
-        }
+        LogSettings::default()
     }
 
     #[test]
@@ -270,24 +487,20 @@ mod tests {
     }
 
     #[test]
-    fn level_says_what_is_logged_but_for_requests_and_what_the_application_writes() {
+    fn level_says_what_is_logged_but_for_slow_requests_and_what_the_application_writes() {
         if !is_in_a_process() {
-            let this = "log::tests::level_says_what_is_logged_but_for_requests_and_what_the_application_writes";
+            let this = "log::tests::level_says_what_is_logged_but_for_slow_requests_and_what_the_application_writes";
             for level in ["error", "warn", "info", "debug", "trace"] {
-                for access in ["yes", "no"] {
-                    in_a_process(this, &[("LEVEL", level), ("ACCESS", access)]);
-                }
+                in_a_process(this, &[("LEVEL", level)]);
             }
             return;
         }
         let level = std::env::var("LEVEL").unwrap();
-        let access = std::env::var("ACCESS").unwrap() == "yes";
         keep(&LogSettings {
             level: level.parse().unwrap(),
-            access,
             ..usual()
         });
-        tracing::info!(target: ACCESS, "of a request");
+        tracing::warn!(target: SLOW, "of a slow request");
         tracing::info!(target: APP, "of the application");
         tracing::error!("error");
         tracing::warn!("warn");
@@ -298,11 +511,8 @@ mod tests {
         let seen: Vec<_> = log.lines().map(|line| line.rsplit(": ").next().unwrap()).collect();
         let levels = ["error", "warn", "info", "debug", "trace"];
         let shown = 1 + levels.iter().position(|known| *known == level).unwrap();
-        let mut expected = vec!["of the application"];
+        let mut expected = vec!["of a slow request", "of the application"];
         expected.extend(&levels[..shown]);
-        if access {
-            expected.insert(0, "of a request");
-        }
         assert_eq!(seen, expected);
     }
 
@@ -317,14 +527,21 @@ mod tests {
 
     #[test]
     fn notice_looks_like_an_event() {
-        let text = lost(Format::Text, 7);
+        let text = lost(PLAIN, 7);
         let (time, rest) = text.split_at(27);
         assert!(time.starts_with("20") && time.ends_with('Z'), "{text}");
         assert_eq!(
             rest,
             "  WARN contract::log: 7 lines of the log were lost since nobody read it\n"
         );
-        let json: serde_json::Value = serde_json::from_str(&lost(Format::Json, 7)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&lost(
+            Form {
+                format: Format::Json,
+                ..PLAIN
+            },
+            7,
+        ))
+        .unwrap();
         assert_eq!(json["message"], "7 lines of the log were lost since nobody read it");
         assert_eq!(
             (&json["level"], &json["target"]),

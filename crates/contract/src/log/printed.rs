@@ -1,6 +1,5 @@
 //! What a process of ours prints becomes events of the log, a line each. Whoever reads its pipe brings the bytes here.
-
-use super::{APP, Lines};
+use super::{APP, Lines, TRACEBACK, application_may, block};
 
 /// Whose pipe it is.
 #[derive(Debug, Clone, Copy)]
@@ -16,41 +15,67 @@ pub enum Printer {
 pub struct Printed {
     printer: Printer,
     lines: Lines,
+    /// A traceback that has no end yet.
+    held: Vec<String>,
 }
+
+/// Lines of a traceback that is waited for.
+const LONGEST_TRACEBACK: usize = 1000;
 
 impl Printed {
     pub fn new(printer: Printer) -> Self {
         Self {
             printer,
             lines: Lines::default(),
+            held: Vec::new(),
         }
     }
 
-    /// Logs each line that is complete with `bytes`.
+    /// Logs each line that is complete with `bytes`; a traceback when it is.
     pub fn take(&mut self, bytes: &[u8]) {
-        let printer = self.printer;
-        self.lines.take(bytes, |line| printer.log(line));
+        let Self { printer, lines, held } = self;
+        lines.take(bytes, |line| printer.take(line, held));
     }
 
     /// There will be no more: logs what has no end.
     pub fn end(&mut self) {
-        let printer = self.printer;
-        self.lines.end(|line| printer.log(line));
+        let Self { printer, lines, held } = self;
+        lines.end(|line| printer.take(line, held));
+        printer.log_held(held);
     }
 }
 
 impl Printer {
+    fn take(self, line: &str, held: &mut Vec<String>) {
+        match (held.is_empty(), line.starts_with(' ') && held.len() < LONGEST_TRACEBACK) {
+            (true, _) if line.trim_end() == TRACEBACK => held.push(line.to_owned()),
+            (true, _) => self.log(line, None),
+            (false, true) => held.push(line.to_owned()),
+            (false, false) => {
+                // It names the exception.
+                held.push(line.to_owned());
+                self.log_held(held);
+            }
+        }
+    }
+
+    fn log_held(self, held: &mut Vec<String>) {
+        if let Some((first, more)) = std::mem::take(held).split_first() {
+            self.log(first, (!more.is_empty()).then(|| block(&more.join("\n"))));
+        }
+    }
+
     /// An empty line says nothing in a log.
-    fn log(self, line: &str) {
+    fn log(self, line: &str, more: Option<String>) {
         let line = line.trim_end();
-        if line.is_empty() {
+        if line.is_empty() || !application_may() {
             return;
         }
         match self {
             Self::Leader { generation } => {
-                tracing::info!(target: APP, process = "leader", generation, "{line}");
+                tracing::info!(target: APP, process = "leader", generation, more = more.map(display), "{line}");
             }
-            Self::Worker(worker) => tracing::info!(target: APP, worker, "{line}"),
+            Self::Worker(worker) => tracing::info!(target: APP, worker, more = more.map(display), "{line}"),
         }
     }
 }
@@ -75,13 +100,24 @@ mod tests {
         worker.take(b"  indented  \n");
         leader.take(b"it");
         leader.end();
+        worker.take(b"Traceback (most recent call last):\n  File \"x\"\n");
+        worker.take(b"    raise\nValueError: x\nnext\nTraceback (most recent call last):\n  cut");
         worker.end();
         let log = kept();
-        let events: Vec<_> = log.lines().map(|line| line.split_at(27).1).collect();
+        let begins = |line: &&str| !line.starts_with(' ');
+        let events: Vec<_> = log.lines().filter(begins).map(|line| line.split_at(27).1).collect();
+        assert!(
+            log.contains(" more=\n    File \"x\"\n      raise\n  ValueError: x\n")
+                && log.ends_with(" more=\n    cut\n"),
+            "{log}"
+        );
         let expected = [
             "  INFO app: loading process=\"leader\" generation=3",
             "  INFO app:   indented worker=42",
             "  INFO app: half of it process=\"leader\" generation=3",
+            "  INFO app: Traceback (most recent call last): worker=42 more=",
+            "  INFO app: next worker=42",
+            "  INFO app: Traceback (most recent call last): worker=42 more=",
         ];
         assert_eq!(events, expected);
     }

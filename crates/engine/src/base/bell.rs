@@ -9,7 +9,6 @@ use rustix::io::Errno;
 
 use crate::base::lost;
 
-/// Rings only when the watchdog sleeps without a limit, because nothing was there to watch.
 pub struct Bell {
     fd: OwnFd,
     asleep: AtomicBool,
@@ -26,13 +25,18 @@ impl Bell {
         })
     }
 
-    /// Called for every piece of work: a load, unless the watchdog sleeps.
+    /// Called for every piece of work: a load, unless the watchdog sleeps without a limit, because nothing was there to watch.
     pub fn ring_if_asleep(&self) {
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::AcqRel) {
-            // Its counter can't overflow.
-            if let Err(error @ Errno::BADF) = rustix::io::write(&self.fd, &1u64.to_ne_bytes()) {
-                lost::give_up("what wakes the watchdog", error);
-            }
+            self.ring();
+        }
+    }
+
+    /// It is to look now.
+    pub fn ring(&self) {
+        // Its counter can't overflow.
+        if let Err(error @ Errno::BADF) = rustix::io::write(&self.fd, &1u64.to_ne_bytes()) {
+            lost::give_up("what wakes the watchdog", error);
         }
     }
 

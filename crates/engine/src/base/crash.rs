@@ -5,7 +5,8 @@
 //! written, and goes on to whoever had the signal before. So an application may enable faulthandler for a file of its own
 //! at any time, before this or afterwards: faulthandler does the same, and both have their say.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -32,14 +33,16 @@ static BEFORE: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
 /// The file into which [`STACK_SIGNAL`] writes.
 static STACKS: AtomicI32 = AtomicI32::new(-1);
 
-/// The signals, and how faulthandler names them in its first line.
+/// The signals, and the first line that faulthandler writes for them.
 const SIGNALS: [(c_int, &str); 5] = [
-    (libc::SIGSEGV, "Segmentation fault"),
-    (libc::SIGBUS, "Bus error"),
-    (libc::SIGFPE, "Floating point exception"),
-    (libc::SIGILL, "Illegal instruction"),
-    (libc::SIGABRT, "Aborted"),
+    (libc::SIGSEGV, "Fatal Python error: Segmentation fault"),
+    (libc::SIGBUS, "Fatal Python error: Bus error"),
+    (libc::SIGFPE, "Fatal Python error: Floating point exception"),
+    (libc::SIGILL, "Fatal Python error: Illegal instruction"),
+    (libc::SIGABRT, "Fatal Python error: Aborted"),
 ];
+/// The first line for SIGABRT from whoever has started this process: nothing has crashed.
+const TOO_LATE: &str = "wsgi-fpm ends this process, which was not ready in time. What Python was doing:";
 /// Asks faulthandler for all threads' stacks. Linux itself never sends it, and applications don't know it.
 pub const STACK_SIGNAL: Signal = Signal::STKFLT;
 /// Bytes of a thread's stack for signal handlers: our handler's, and below it faulthandler's, which ours calls. Pages that
@@ -93,12 +96,12 @@ pub fn install(threads: usize, pages: [Vec<u8>; 2]) -> &'static Answers {
 /// Has `on_crash` called for `signal`; gives what was done before, or `default`.
 fn handle(signal: c_int, default: libc::sigaction) -> libc::sigaction {
     let mut before = default;
-    // SAFETY: the structure is valid when zeroed, `on_crash` has the signature that SA_SIGINFO-less handlers have and is
+    // SAFETY: the structure is valid when zeroed, `on_crash` has the signature that SA_SIGINFO wants and is
     // async-signal-safe, and goes on to what was there before.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_crash as *const () as usize;
-        action.sa_flags = libc::SA_ONSTACK | libc::SA_NODEFER;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
         libc::sigaction(signal, &action, &raw mut before);
     }
     before
@@ -137,7 +140,7 @@ pub fn has_crashed() -> bool {
     CRASHED.load(Ordering::Relaxed)
 }
 
-extern "C" fn on_crash(signal: c_int) {
+extern "C" fn on_crash(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     // First of all: what happens from here on is for whoever had the signal before.
     let known = SIGNALS.iter().position(|(known, _)| *known == signal);
     let before = BEFORE.get().zip(known).map(|(before, known)| before[known]);
@@ -162,7 +165,12 @@ extern "C" fn on_crash(signal: c_int) {
             }
         }
     }
-    write_stacks(known.map_or("", |known| SIGNALS[known].1));
+    let title = match known {
+        _ if signal == libc::SIGABRT && is_from_parent(info) => TOO_LATE,
+        Some(known) => SIGNALS[known].1,
+        None => "",
+    };
+    write_stacks(title);
     // SAFETY: signal and raise are async-signal-safe. Whoever had the signal before may come back, as Python's own handler
     // does; then the default action ends the process, now or when the faulting instruction runs again.
     unsafe {
@@ -172,7 +180,14 @@ extern "C" fn on_crash(signal: c_int) {
     }
 }
 
-/// Has faulthandler write what all threads do in Python to standard error, behind the line with which it begins itself.
+/// Whether whoever has started this process has sent the signal, and not the process itself.
+fn is_from_parent(info: *const libc::siginfo_t) -> bool {
+    // SAFETY: the system has filled in what `info` points to, with the sender's pid where a process has sent the signal; getppid is
+    // async-signal-safe.
+    unsafe { !info.is_null() && (*info).si_code == libc::SI_USER && (*info).si_pid() == libc::getppid() }
+}
+
+/// Has faulthandler write what all threads do in Python to standard error, behind a line that says why.
 /// Python takes its handler away when it ends, or has no memory of its threads any more.
 fn write_stacks(what: &str) {
     let (stacks, signal) = (STACKS.load(Ordering::Acquire), STACK_SIGNAL.as_raw());
@@ -185,7 +200,7 @@ fn write_stacks(what: &str) {
         if stacks < 0 || asked != 0 || nobody || libc::dup2(libc::STDERR_FILENO, stacks) < 0 {
             return;
         }
-        for part in ["Fatal Python error: ", what, "\n\n"] {
+        for part in [what, "\n\n"] {
             libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len());
         }
         let mut mask: libc::sigset_t = std::mem::zeroed();
@@ -193,6 +208,29 @@ fn write_stacks(what: &str) {
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const mask, std::ptr::null_mut());
         libc::raise(signal);
     }
+}
+
+/// Has faulthandler write what all threads do in Python to the file of [`write_stacks_of`], at once: in the calling thread, so that no
+/// other one's system call is interrupted.
+///
+/// # Errors
+/// Nobody would write anything: the application has taken faulthandler's handler away.
+pub fn write_stacks_now() -> io::Result<()> {
+    let signal = STACK_SIGNAL.as_raw();
+    // SAFETY: the calls get this function's own variables, and `raise` returns when the handler has, which reads and writes memory that
+    // is not this thread's alone as `write_stacks` says.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        let asked = libc::sigaction(signal, std::ptr::null(), &raw mut action);
+        if asked != 0 || [libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction) {
+            return Err(io::Error::other("the application has unregistered the signal for it"));
+        }
+        let mut mask: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&raw mut mask, signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const mask, std::ptr::null_mut());
+        libc::raise(signal);
+    }
+    Ok(())
 }
 
 fn close_listener() {

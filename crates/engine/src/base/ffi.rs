@@ -148,6 +148,29 @@ pub fn flush_c_streams() {
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
+/// Forks as `os.fork()` does, with Python's hooks and the application's: the number of the child, 0 in it.
+///
+/// Only the warning of other threads is left out. There are none, but from 3.12 on Python finds some where the process has a
+/// space in its name and is nice; and a warning may be an exception, by a filter or since `sys.stderr` is closed.
+///
+/// # Errors
+/// The system's, or that of an audit hook that forbids it.
+pub fn fork(py: Python<'_>) -> PyResult<c_int> {
+    py.import("sys")?.call_method1("audit", ("os.fork",))?;
+    // SAFETY: the GIL is held, the interpreter is the main one, and each side calls the hook that is its own.
+    unsafe {
+        ffi::PyOS_BeforeFork();
+        let child = libc::fork();
+        let error = std::io::Error::last_os_error();
+        if child == 0 {
+            ffi::PyOS_AfterFork_Child();
+        } else {
+            ffi::PyOS_AfterFork_Parent();
+        }
+        if child < 0 { Err(error.into()) } else { Ok(child) }
+    }
+}
+
 /// Forks a child that ends at once: what libraries do with their threads before a fork has happened then. Python and the
 /// application don't hear of it.
 ///

@@ -38,6 +38,14 @@ pub fn give_up(what: &str, error: impl Display) -> ! {
     ffi::exit_now(CODE)
 }
 
+/// The same for a connection, if it is one that was closed so: its request is still on the scoreboard, where the leader finds what died.
+#[cold]
+pub fn check_connection(error: Errno) {
+    if matches!(error, Errno::BADF | Errno::NOTSOCK) {
+        give_up("a connection", error);
+    }
+}
+
 /// Whether a descriptor that has given `error` is closed, or another one by now.
 pub fn is_lost(error: Errno) -> bool {
     matches!(error, Errno::BADF | Errno::NOTSOCK | Errno::INVAL | Errno::NOTCONN)

@@ -5,6 +5,8 @@ pub mod crash;
 pub mod ffi;
 pub mod forked;
 pub mod lost;
+pub mod metrics;
+pub mod modules;
 pub mod output;
 pub mod printing;
 pub mod request_id;

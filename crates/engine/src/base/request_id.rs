@@ -2,12 +2,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use contract::log::{Trace, set_trace};
+use contract::scoreboard::request_id;
+
 /// The current request of one thread.
 pub struct RequestId {
     thread: usize,
     /// Counts the thread's requests.
     serial: AtomicU64,
     running: AtomicU64,
+    /// The halves of the running request's trace; zeros: it has none.
+    trace: [AtomicU64; 2],
 }
 
 impl RequestId {
@@ -16,6 +21,7 @@ impl RequestId {
             thread,
             serial: AtomicU64::new(0),
             running: AtomicU64::new(0),
+            trace: Default::default(),
         }
     }
 
@@ -28,22 +34,38 @@ impl RequestId {
     }
 
     pub fn end(&self) {
+        if self.trace().is_some() {
+            self.trace.iter().for_each(|half| half.store(0, Relaxed));
+            set_trace(None);
+        }
         self.running.store(0, Relaxed);
+    }
+
+    /// The running request belongs to this trace: what its thread, the calling one, logs says so.
+    pub fn belongs_to(&self, trace: Trace) {
+        for (half, value) in self.trace.iter().zip(trace.halves()) {
+            half.store(value, Relaxed);
+        }
+        set_trace(Some(trace));
+    }
+
+    /// The running request's, for whoever else logs something about it.
+    pub fn trace(&self) -> Option<Trace> {
+        Trace::of_halves([0, 1].map(|half: usize| self.trace[half].load(Relaxed)))
+    }
+
+    /// The number of the request that runs.
+    pub fn running(&self) -> Option<u64> {
+        Some(self.running.load(Relaxed)).filter(|&number| number != 0)
     }
 
     /// `pid-thread-number` while a request runs.
     pub fn current(&self) -> Option<String> {
-        let serial = self.running.load(Relaxed);
-        (serial != 0).then(|| self.name(serial))
+        self.running().map(|number| self.name(number))
     }
 
     /// The same for any of the thread's requests.
     pub fn name(&self, serial: u64) -> String {
-        name(std::process::id() as i32, self.thread, serial)
+        request_id(std::process::id() as i32, self.thread, serial)
     }
-}
-
-/// The same for a request of any process.
-pub fn name(pid: i32, thread: usize, serial: u64) -> String {
-    format!("{pid}-{thread}-{serial}")
 }

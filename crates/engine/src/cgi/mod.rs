@@ -30,6 +30,7 @@ use crate::request::carrier::{Carrier, CarrierError};
 use crate::request::exchange::{Exchange, Failure};
 use crate::wsgi::admission::{self, Admitted, Arrived, Known};
 use crate::wsgi::call::{Caller, constants};
+use crate::wsgi::client_gone::ClientGone;
 use crate::wsgi::environ::EnvironBuilder;
 use crate::wsgi::errors::Errors;
 use crate::wsgi::reject::Rejection;
@@ -126,6 +127,7 @@ impl Request {
         let mut access = Access::begin(self.id.current(), "cgi".into());
         access.asks_for(self.method(), &self.path());
         access.comes_from(self.variable(b"REMOTE_ADDR").unwrap_or_default());
+        access.finds(|name| self.variable(name.as_bytes()).unwrap_or_default().to_owned());
         access
     }
 
@@ -188,7 +190,9 @@ fn answer(
     collector.resume().map_err(python)?;
     let errors = Py::new(py, Errors::new(Arc::clone(&request.id))).map_err(python)?;
     errors.get().lend(request.serial);
-    let constants = constants(py, settings, &errors).map_err(python)?;
+    let exchange = Exchange::new(&settings.limits, 0, Answers::unused());
+    let client_gone = Py::new(py, ClientGone::new(Arc::clone(&exchange))).map_err(python)?;
+    let constants = constants(py, settings, &errors, &client_gone).map_err(python)?;
     let mut environs = EnvironBuilder::new(constants, settings);
     let pairs = request
         .variables
@@ -212,6 +216,9 @@ fn answer(
     }
     let mut path = sent_path;
     let tell = |known: Known<'_, '_>| {
+        if let Some(trace) = known.trace {
+            request.id.belongs_to(trace);
+        }
         if let Some(access) = &mut access {
             access.knows(&known);
         }
@@ -225,8 +232,8 @@ fn answer(
     })?;
     let Admitted { environ, is_head, .. } = &admitted;
     streams.set_length(admitted.content_length.unwrap_or(0));
-    let exchange = Exchange::new(&settings.limits, 0, Answers::unused());
     let ticket = exchange.begin(Box::new(streams), *is_head);
+    client_gone.get().lend();
     limit.runs(&exchange);
     let called_at = Instant::now();
     let answered = Caller::new(py, app, settings, None)

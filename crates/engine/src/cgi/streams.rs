@@ -276,6 +276,15 @@ impl Carrier for Streams {
         }
     }
 
+    /// Who has left reads the output no more. A file has no reader.
+    fn look(&mut self) -> Result<(), CarrierError> {
+        self.receive()?;
+        match is_ready(&self.output, PollFlags::empty()) {
+            true => Err(CarrierError::Gone),
+            false => Ok(()),
+        }
+    }
+
     fn handles(&self) -> Handles {
         Handles {
             input: (!self.body.complete()).then(|| Arc::clone(&self.input)),
@@ -286,7 +295,7 @@ impl Carrier for Streams {
     /// Nobody asks for it: what waits to send for too long is ended with the process.
     fn hang_up(&mut self) {}
 
-    fn crash_address(&self) -> Option<(RawFd, u16)> {
+    fn begin(&mut self, _is_head: bool) -> Option<(RawFd, u16)> {
         None
     }
 

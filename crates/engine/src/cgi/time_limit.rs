@@ -1,8 +1,8 @@
-//! `request_timeout` where one process is one request (SPEC E4). Of the web servers that run CGI scripts some watch over what
+//! `slow_request` and `request_timeout` where one process is one request (SPEC E4). Of the web servers that run CGI scripts some watch over what
 //! a script sends, and some over nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use settings::values::Timeout;
 use super::Request;
 use super::streams::Output;
 use crate::base::ffi;
-use crate::process::interrupt::{PYTHON_WAIT, interrupt, log_stuck, report, take_back};
+use crate::process::interrupt::{Cause, PYTHON_WAIT, interrupt, log_slow, log_stuck, report, stack_of, take_back};
 use crate::request::exchange::{Exchange, TakenOver};
 use crate::wsgi::reject;
 
@@ -27,6 +27,7 @@ pub struct TimeLimit {
 }
 
 struct Watch {
+    slow_request: Setting<Timeout>,
     request_timeout: Setting<Timeout>,
     kill_timeout: Setting<Timeout>,
     phase: Mutex<Phase>,
@@ -53,24 +54,26 @@ impl TimeLimit {
     /// The request's time begins.
     pub fn begin(limits: &Limits, output: &Arc<Output>, request: &Request) -> Self {
         let ident = ffi::thread_ident();
-        let longest = limits.request_timeout.duration();
-        let phase = match longest {
-            None => Phase::Over,
-            Some(_) => Phase::Starting {
+        let waits = [&limits.slow_request, &limits.request_timeout].map(|limit| limit.duration());
+        let is_watched = waits.iter().any(Option::is_some);
+        let phase = match is_watched {
+            false => Phase::Over,
+            true => Phase::Starting {
                 output: Arc::clone(output),
                 is_head: request.is_head(),
             },
         };
         let watch = Arc::new(Watch {
+            slow_request: limits.slow_request.clone(),
             request_timeout: limits.request_timeout.clone(),
             kill_timeout: limits.kill_timeout.clone(),
             phase: Mutex::new(phase),
             interrupted: AtomicBool::new(false),
         });
-        if let Some(longest) = longest {
+        if is_watched {
             let (watching, request) = (Arc::clone(&watch), request.name(&request.path()));
             let thread = thread::Builder::new().name("time-limit".into()).stack_size(STACK);
-            if let Err(error) = thread.spawn(move || watching.run(longest, ident, &request)) {
+            if let Err(error) = thread.spawn(move || watching.run(ident, &request)) {
                 // Shared hosts count threads.
                 tracing::warn!(%error, "the request has no time limit");
                 *watch.phase() = Phase::Over;
@@ -104,8 +107,29 @@ impl Watch {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(self: Arc<Self>, longest: Duration, ident: u64, request: &str) {
-        thread::sleep(longest);
+    /// Whether that is certain, without waiting for somebody who is about to answer.
+    fn is_over(&self) -> bool {
+        matches!(self.phase.try_lock().as_deref(), Ok(Phase::Over))
+    }
+
+    fn run(self: Arc<Self>, ident: u64, request: &str) {
+        let begun = Instant::now();
+        let longest = self.request_timeout.duration();
+        if let Some(slow) = self
+            .slow_request
+            .duration()
+            .filter(|slow| longest.is_none_or(|longest| *slow < longest))
+        {
+            thread::sleep(slow);
+            if matches!(*self.phase(), Phase::Over) {
+                return;
+            }
+            let asking = Arc::clone(&self);
+            let stack = stack_of(ident, move || !asking.is_over());
+            log_slow(request, &self.slow_request, &received(&stack));
+        }
+        let Some(longest) = longest else { return };
+        thread::sleep(longest.saturating_sub(begun.elapsed()));
         let page = reject::page(reject::TIMED_OUT);
         let phase = self.phase();
         let (exchange, serial) = match &*phase {
@@ -134,7 +158,7 @@ impl Watch {
         thread::sleep(kill_timeout);
         let phase = self.phase();
         if !matches!(*phase, Phase::Over) {
-            log_stuck(None, request, &self.request_timeout, &self.kill_timeout);
+            log_stuck(None, request, self.request_timeout.name(), &self.kill_timeout);
             ffi::exit_now(1);
         }
     }
@@ -142,18 +166,23 @@ impl Watch {
     /// Says that the time is over and what the thread does, and raises RequestTimeout there.
     fn log(self: &Arc<Self>, request: &str, answered: bool, ident: u64) {
         let (asking, raising) = (Arc::clone(self), Arc::clone(self));
+        let cause = Cause::Time(self.request_timeout.clone());
         let stack = interrupt(
             ident,
-            &self.request_timeout,
-            move || !matches!(asking.phase.try_lock().as_deref(), Ok(Phase::Over)),
+            &cause,
+            move || !asking.is_over(),
             move || raising.interrupted.store(true, Ordering::Relaxed),
         );
-        let stack = match stack.recv_timeout(PYTHON_WAIT) {
-            Ok(stack) => stack,
-            Err(RecvTimeoutError::Timeout) => "unknown: something holds the GIL".to_owned(),
-            Err(RecvTimeoutError::Disconnected) => String::new(),
-        };
-        report(request, &self.request_timeout, answered, &stack);
+        report(request, &cause, answered, &received(&stack));
+    }
+}
+
+/// The stack that was asked for.
+fn received(stack: &Receiver<String>) -> String {
+    match stack.recv_timeout(PYTHON_WAIT) {
+        Ok(stack) => stack,
+        Err(RecvTimeoutError::Timeout) => "unknown: something holds the GIL".to_owned(),
+        Err(RecvTimeoutError::Disconnected) => String::new(),
     }
 }
 

@@ -55,8 +55,12 @@ impl Connection {
     /// The peer is gone.
     pub(super) fn fill(&mut self) -> Result<Option<usize>, CarrierError> {
         if self.end != End::Seen {
+            self.note_receiving();
             match self.incoming.fill(&self.fd, &self.hub)? {
-                Received::Bytes(received) => return Ok(Some(received)),
+                Received::Bytes(received) => {
+                    self.note_received();
+                    return Ok(Some(received));
+                }
                 Received::Nothing => return Ok(None),
                 Received::End => self.end = End::Seen,
             }
@@ -73,7 +77,7 @@ impl Connection {
     }
 
     /// Whether a peer whose stream has ended is gone altogether.
-    fn is_gone(&self) -> bool {
+    pub(super) fn is_gone(&self) -> bool {
         if self.is_from(b"nginx") {
             return true;
         }

@@ -1,8 +1,9 @@
 //! What all connections of a worker share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use contract::keeper::Link;
 use settings::sections::Limits;
 
 use super::Connection;
@@ -13,6 +14,8 @@ use crate::reactor::Reactor;
 pub struct Hub {
     pub reactor: Reactor<Connection>,
     pub limits: Limits,
+    /// Who keeps connections beyond the end of this process, if anybody does.
+    pub(super) keeper: Option<Arc<Link>>,
     /// The answers to GET_VALUES (SPEC A8): connections and requests that the whole pool takes at once, not this worker alone.
     pub max_conns: usize,
     pub max_reqs: usize,
@@ -38,10 +41,17 @@ const RESTING_BODIES: usize = 64;
 const KEPT_BUFFERS: usize = 16;
 
 impl Hub {
-    pub fn new(reactor: Reactor<Connection>, limits: Limits, workers: usize, threads: usize) -> Self {
+    pub fn new(
+        reactor: Reactor<Connection>,
+        limits: Limits,
+        keeper: Option<Arc<Link>>,
+        workers: usize,
+        threads: usize,
+    ) -> Self {
         let body_memory = limits.body_memory.in_memory();
         Self {
             reactor,
+            keeper,
             max_conns: limits.connections.get() as usize * workers,
             max_reqs: threads * workers,
             doubts: Doubts::default(),

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use super::hub::{Hub, INPUT_SIZE};
+use crate::base::lost;
 use crate::request::carrier::CarrierError;
 
 /// Bytes `start..end` of `buffer` are there. A connection at rest has no buffer, or one just large enough.
@@ -39,6 +40,12 @@ impl Incoming {
     /// The bytes, and where they begin, to be moved on by what is consumed.
     pub fn bytes_and_start(&mut self) -> (&[u8], &mut usize) {
         (&self.buffer[self.start..self.end], &mut self.start)
+    }
+
+    /// What another worker has received, in place of what is here.
+    pub fn put(&mut self, bytes: Vec<u8>) {
+        (self.start, self.end) = (0, bytes.len());
+        self.buffer = bytes;
     }
 
     pub fn clear(&mut self) {
@@ -77,7 +84,10 @@ impl Incoming {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(Received::Nothing),
-                Err(_) => return Err(CarrierError::Gone),
+                Err(error) => {
+                    lost::check_connection(error);
+                    return Err(CarrierError::Gone);
+                }
             }
         }
     }

@@ -6,9 +6,11 @@
 mod ends;
 mod hub;
 mod incoming;
+mod kept;
 mod outgoing;
 mod params;
 mod parked;
+mod passage;
 mod sending;
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use contract::keeper::Entry;
 use contract::limited;
 use contract::own::OwnFd;
 use contract::scoreboard::now_ms;
@@ -89,6 +92,10 @@ pub struct Connection {
     unread: bool,
     /// Another worker has it.
     given: bool,
+    /// A part of a response has been sent, or was to be, and its end has not.
+    answering: bool,
+    /// What the keeper is told of it, once it has been kept for a further request.
+    entry: Option<Entry>,
     end: End,
     /// The time that the present request's body takes to arrive.
     arrival: Arrival,
@@ -103,8 +110,7 @@ struct Arrival {
 }
 
 impl Connection {
-    /// A connection that has brought so many `requests` before, to other workers.
-    pub fn new(hub: &Arc<Hub>, fd: OwnFd, requests: u64) -> Box<Self> {
+    pub fn new(hub: &Arc<Hub>, fd: OwnFd) -> Box<Self> {
         Box::new(Self {
             hub: Arc::clone(hub),
             fd: Arc::new(fd),
@@ -119,12 +125,14 @@ impl Connection {
             phase: Phase::Idle,
             params_too_large: false,
             since_ms: now_ms(),
-            requests,
+            requests: 0,
             owing: false,
             drained: 0,
             closing: false,
             unread: false,
             given: false,
+            answering: false,
+            entry: None,
             end: End::Unwatched,
             arrival: Arrival::default(),
         })
@@ -259,6 +267,9 @@ impl Connection {
 
     fn answer(&mut self) -> Result<(), CarrierError> {
         self.outgoing.flush(&self.fd)?;
+        if !self.outgoing.is_between_records() {
+            self.note_sending();
+        }
         if self.outgoing.unread_answers() > UNREAD_ANSWERS {
             return Err(CarrierError::Protocol(
                 "it asks for values and does not read the answers".into(),
@@ -298,8 +309,7 @@ impl Connection {
                         self.body.give_memory(self.hub.body_memory());
                     }
                     self.body.push(data, in_memory, *self.hub.limits.body_max);
-                    let before = std::mem::replace(&mut self.body_memory, self.body.capacity());
-                    self.hub.note_body_memory(before, self.body_memory);
+                    self.note_body_memory();
                     self.since_ms = now_ms();
                 }
                 Some(Event::StdinEnd) => self.body.ended = true,
@@ -345,6 +355,11 @@ impl Connection {
             _ => return,
         }
         self.since_ms = now_ms();
+    }
+
+    fn note_body_memory(&mut self) {
+        let before = std::mem::replace(&mut self.body_memory, self.body.capacity());
+        self.hub.note_body_memory(before, self.body_memory);
     }
 
     /// Gives the body's memory to the next one.
@@ -438,9 +453,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // A child of the application that is just being forked still has it: closing alone would not end it. A system call
-        // for each connection, so only where there may be one.
-        if forked::may_share() && !self.given {
+        // The keeper has it, too, or a child of the application that is just being forked: closing alone would not end it. A
+        // system call for each connection, so only where there may be one.
+        if (self.entry.is_some() || forked::may_share()) && !self.given {
             // An error means that it is over already.
             let _ = shutdown(&self.fd, Shutdown::Both);
         }

@@ -9,6 +9,7 @@ use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
+use crate::base::lost;
 use crate::request::carrier::{CarrierError, Ending, FilePart, Payload};
 
 /// What could not be sent yet, and how far the response is.
@@ -44,7 +45,7 @@ pub const POISON: [u8; 8] = [0; 8];
 
 /// Responses up to this size are copied into one record and sent with one `send`; larger ones are gathered from where
 /// they lie, which costs a message header and a list.
-const COPIED_RESPONSE: usize = 16 * 1024;
+pub(super) const COPIED_RESPONSE: usize = 16 * 1024;
 /// Memory for small responses that a connection keeps while it rests: taking it anew costs as much as sending does.
 const KEPT_AT_REST: usize = 1024;
 /// Content of a full STDOUT record: the largest multiple of 8 that its length can say.
@@ -202,7 +203,7 @@ impl Outgoing {
                 Ok(sent) => drop(self.pending.drain(..sent)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(false),
-                Err(_) => return Err(CarrierError::Gone),
+                Err(error) => return Err(gone(error)),
             }
         }
     }
@@ -249,7 +250,7 @@ impl Outgoing {
                 Ok(sent) => break sent,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(false),
-                Err(_) => return Err(CarrierError::Gone),
+                Err(error) => return Err(gone(error)),
             }
         };
         let wanted = self.pending.len() + self.record_left + total + 8 * records + end.len();
@@ -292,6 +293,13 @@ fn take(amount: &mut usize, most: usize) -> usize {
     let taken = most.min(*amount);
     *amount -= taken;
     taken
+}
+
+/// What follows when the system does not take bytes any more: the peer is gone, or the application has closed what is ours.
+#[cold]
+fn gone(error: Errno) -> CarrierError {
+    lost::check_connection(error);
+    CarrierError::Gone
 }
 
 fn push_slices<'a>(slices: &mut Vec<IoSlice<'a>>, payload: &mut Payload<'a>, mut length: usize) {

@@ -4,12 +4,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::handover::{Handover, Passage};
+use contract::handover::Handover;
 use contract::limited;
+use rustix::net::{RecvFlags, recv};
 
 use super::ends::End;
 use super::{Connection, Phase};
-use crate::base::lost;
 use crate::reactor::{Key, Parked};
 
 /// How long a draining worker waits for the first byte of a connection that it has accepted already.
@@ -30,6 +30,7 @@ impl Connection {
     }
 
     pub(super) fn park_as(mut self: Box<Self>, ready: bool) {
+        self.note_parked();
         let hub = Arc::clone(&self.hub);
         self.incoming.rest(&hub);
         self.outgoing.rest();
@@ -76,6 +77,16 @@ impl Connection {
     }
 }
 
+/// Whether the first record that is unread belongs to a request: what is asked of the gateway itself (SPEC A8) is answered where
+/// it arrives, and so is the end of the connection.
+fn begins_request(socket: impl AsFd) -> bool {
+    let mut header = [0; 4];
+    match recv(socket, &mut header, RecvFlags::PEEK) {
+        Ok((_, 0)) | Err(_) => false,
+        Ok((_, received)) => received < header.len() || header[2..] != [0, 0],
+    }
+}
+
 impl Parked for Connection {
     fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -108,6 +119,11 @@ impl Parked for Connection {
         self.phase == Phase::Idle && !first && !self.owes_body() && self.is_between_records()
     }
 
+    fn wants_any_thread(&self) -> bool {
+        let is_idle = || self.phase == Phase::Idle && !self.owes_body() && self.is_between_records();
+        self.request_can_travel() || (is_idle() && begins_request(&self.fd))
+    }
+
     fn idle_since(&self, now_ms: u64) -> Option<u64> {
         // Who has connected has a request; if it is not there after a while, it was no reason.
         let used = self.requests > 0 || now_ms.saturating_sub(self.since_ms) >= FIRST_BYTE.as_millis() as u64;
@@ -126,19 +142,7 @@ impl Parked for Connection {
     }
 
     fn give(&mut self, handover: &Handover) -> bool {
-        if !self.is_between_records() {
-            return false;
-        }
-        let passage = Passage {
-            requests: self.requests,
-        };
-        self.given = handover.give(self.fd(), passage).unwrap_or_else(|error| {
-            if rustix::io::Errno::from_io_error(&error).is_some_and(lost::is_lost) {
-                lost::give_up("the handover", error);
-            }
-            tracing::error!(%error, "a connection can't be given to another worker");
-            false
-        });
+        self.given = (self.is_between_records() || self.request_can_travel()) && self.give_to(handover);
         self.given
     }
 }

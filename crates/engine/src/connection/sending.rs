@@ -9,7 +9,7 @@ use fastcgi::{BeginRequest, Pairs, encode};
 use rustix::net::{Shutdown, shutdown};
 
 use super::ends::End;
-use super::outgoing::{POISON, Tail};
+use super::outgoing::{COPIED_RESPONSE, POISON, Tail};
 use super::{Connection, Phase, Step, log_surplus};
 use crate::base::sigpipe;
 use crate::request::body::Body;
@@ -58,7 +58,7 @@ impl Connection {
     }
 
     /// Whether the worker is to end, and nobody takes its connections.
-    fn closes_when_drained(&self) -> bool {
+    pub(super) fn closes_when_drained(&self) -> bool {
         self.hub.reactor.draining() && !self.hub.reactor.retiring()
     }
 
@@ -85,12 +85,19 @@ impl Carrier for Connection {
 
     fn send(&mut self, payload: &mut Payload<'_>, ending: Option<Ending>) -> Result<bool, CarrierError> {
         let (id, tail) = self.sending(ending)?;
-        self.outgoing.send(&self.fd, id, payload, tail)
+        let at_once = payload.remaining() <= COPIED_RESPONSE;
+        self.note_response(tail, at_once);
+        let sent = self.outgoing.send(&self.fd, id, payload, tail);
+        self.note_sent(matches!(sent, Ok(true)), tail.is_some());
+        sent
     }
 
     fn send_file(&mut self, part: &mut FilePart<'_>, ending: Option<Ending>) -> Result<bool, CarrierError> {
         let (id, tail) = self.sending(ending)?;
-        sigpipe::without(|| self.outgoing.send_file(&self.fd, id, part, tail))
+        self.note_response(tail, false);
+        let sent = sigpipe::without(|| self.outgoing.send_file(&self.fd, id, part, tail));
+        self.note_sent(matches!(sent, Ok(true)), tail.is_some());
+        sent
     }
 
     fn receive(&mut self) -> Result<bool, CarrierError> {
@@ -118,6 +125,14 @@ impl Carrier for Connection {
         }
     }
 
+    fn look(&mut self) -> Result<(), CarrierError> {
+        self.receive()?;
+        if self.end == End::Seen && self.is_gone() {
+            return Err(CarrierError::Gone);
+        }
+        Ok(())
+    }
+
     fn handles(&self) -> Handles {
         Handles {
             input: (self.end != End::Seen).then(|| Arc::clone(&self.fd)),
@@ -130,7 +145,8 @@ impl Carrier for Connection {
         let _ = shutdown(&self.fd, Shutdown::Both);
     }
 
-    fn crash_address(&self) -> Option<(RawFd, u16)> {
+    fn begin(&mut self, is_head: bool) -> Option<(RawFd, u16)> {
+        self.note_running(is_head);
         self.codec.active().map(|begin| (self.fd.as_raw_fd(), begin.id))
     }
 
@@ -169,7 +185,10 @@ impl Carrier for Connection {
 
     fn end_aborted(&mut self) -> Result<bool, CarrierError> {
         match self.codec.active().filter(|_| self.aborted) {
-            Some(begin) => self.outgoing.end_aborted(&self.fd, begin.id),
+            Some(begin) => {
+                self.note_sending();
+                self.outgoing.end_aborted(&self.fd, begin.id)
+            }
             None => Ok(true),
         }
     }

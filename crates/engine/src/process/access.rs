@@ -1,10 +1,13 @@
 //! The access log: one line for each request, whoever has answered it (SPEC E15).
 //!
-//! Query, cookies and credentials never get here. Values of others are one word each: no path can pass for a field.
+//! Cookies and credentials never get here, and the query only if the administrator names it. Values of others are one word each: no
+//! path can pass for a field.
 
 use std::time::{Duration, Instant};
 
-use contract::log::{ACCESS, word};
+use contract::log::access::{Line, milliseconds};
+use contract::log::{Trace, access_extras, is_suppressed, word};
+use settings::values::Field;
 
 use crate::wsgi::admission::Known;
 use crate::wsgi::forwarded;
@@ -20,7 +23,10 @@ pub struct Access {
     remote: String,
     method: String,
     path: String,
+    is_suppressed: bool,
+    extras: Vec<(Field, Vec<u8>)>,
     queue_ms: Option<f64>,
+    trace: Option<Trace>,
     in_application: Duration,
 }
 
@@ -35,13 +41,23 @@ impl Access {
             remote: nothing(),
             method: nothing(),
             path: nothing(),
+            is_suppressed: false,
+            extras: Vec::new(),
             queue_ms: None,
+            trace: None,
             in_application: Duration::ZERO,
         }
     }
 
     pub fn asks_for(&mut self, method: &[u8], path: &[u8]) {
         (self.method, self.path) = (word(method), word(path));
+        self.is_suppressed = is_suppressed(method, path);
+    }
+
+    /// What else the lines are to tell, as the web server has sent it; `value`: that of a name.
+    pub fn finds(&mut self, value: impl Fn(&str) -> Vec<u8>) {
+        let found = access_extras().iter().map(|(field, name)| (*field, value(name)));
+        self.extras = found.collect();
     }
 
     /// The peer of the front server.
@@ -53,6 +69,8 @@ impl Access {
     pub fn knows(&mut self, known: &Known<'_, '_>) {
         self.asks_for(known.method, &known.path);
         self.comes_from(&forwarded::remote_address(known.environ));
+        self.finds(|name| forwarded::bytes_of(known.environ, name));
+        self.trace = known.trace;
         let waited = waited(known.request_start, known.arrival);
         self.queue_ms = waited.map(|seconds| milliseconds(Duration::from_secs_f64(seconds)));
     }
@@ -69,23 +87,33 @@ impl Access {
             Outcome::TimedOut => (504, reject::page(reject::TIMED_OUT).body_length(self.method == "HEAD")),
             _ => (status, bytes),
         };
-        tracing::info!(
-            target: ACCESS,
-            request = %self.request,
-            peer = %self.peer,
-            remote = %self.remote,
-            method = %self.method,
-            path = %self.path,
+        if self.is_suppressed && status < 400 && outcome == Outcome::Complete {
+            return;
+        }
+        contract::log::access(&Line {
+            request: &self.request,
+            peer: &self.peer,
+            remote: &self.remote,
+            method: &self.method,
+            path: &self.path,
             status,
             bytes,
-            ms = milliseconds(self.started.elapsed()),
-            app_ms = milliseconds(self.in_application),
-            queue_ms = self.queue_ms,
-            outcome = ?outcome,
-        );
+            ms: milliseconds(self.started.elapsed()),
+            app_ms: milliseconds(self.in_application),
+            queue_ms: self.queue_ms,
+            outcome: word_of(outcome),
+            trace: self.trace,
+            more: &self.extras,
+        });
     }
 }
 
-fn milliseconds(time: Duration) -> f64 {
-    time.as_micros() as f64 / 1000.0
+fn word_of(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Complete => "Complete",
+        Outcome::Failed => "Failed",
+        Outcome::Refused => "Refused",
+        Outcome::Disconnected => "Disconnected",
+        Outcome::TimedOut => "TimedOut",
+    }
 }

@@ -1,8 +1,10 @@
-//! Ending a request whose time is over from outside: RequestTimeout in its thread (SPEC E4).
+//! What a request is doing, asked from outside, and its end when its time is over: RequestTimeout in its thread (SPEC E4).
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
+use contract::limited;
+use contract::log::escape;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple, PyType};
 use settings::Setting;
@@ -16,18 +18,37 @@ use crate::wsgi::traceback;
 /// every 5 ms.
 pub const PYTHON_WAIT: Duration = Duration::from_secs(1);
 
-/// Raises RequestTimeout in the thread `ident` (its `threading.get_ident()`), whose time was `limit`, if it `has_request` still, after `about_to_raise`;
+/// Why a request is ended.
+#[derive(Debug, Clone)]
+pub enum Cause {
+    /// Its time is over, which was so long.
+    Time(Setting<Timeout>),
+    /// Somebody wants it (`wsgi-fpm kill`).
+    Wish(String),
+}
+
+impl Cause {
+    /// What the application is told.
+    fn message(&self) -> String {
+        match self {
+            Self::Time(limit) => format!("the request has run longer than {} allows", limit.name()),
+            Self::Wish(who) => format!("the request was ended by {who}"),
+        }
+    }
+}
+
+/// Raises RequestTimeout in the thread `ident` (its `threading.get_ident()`) for this `cause`, if it `has_request` still, after `about_to_raise`;
 /// before that, its stack is sent. In a thread of its own: the GIL may be held for long, and the caller must not wait for
 /// it longer than [`PYTHON_WAIT`].
 pub fn interrupt(
     ident: u64,
-    limit: &Setting<Timeout>,
+    cause: &Cause,
     has_request: impl Fn() -> bool + Send + 'static,
     about_to_raise: impl FnOnce() + Send + 'static,
 ) -> Receiver<String> {
     // One stack: sending it never waits.
     let (stack, received) = sync_channel(1);
-    let message = format!("the request has run longer than {} allows", limit.name());
+    let message = cause.message();
     let raise = move || {
         Python::attach(|py| {
             if has_request() {
@@ -55,6 +76,25 @@ pub fn interrupt(
     received
 }
 
+/// What the thread `ident` is doing in Python, as long as it `has_request`: nothing comes if that has ended before. In a
+/// thread of its own, for the same reason.
+pub fn stack_of(ident: u64, has_request: impl Fn() -> bool + Send + 'static) -> Receiver<String> {
+    let (stack, received) = sync_channel(1);
+    let ask = move || {
+        Python::attach(|py| {
+            if has_request() {
+                let text = traceback::of_thread(py, ident);
+                // The caller may have stopped waiting.
+                let _ = stack.send(text.unwrap_or_else(|error| error.to_string()));
+            }
+        });
+    };
+    if let Err(error) = std::thread::Builder::new().name("stack".into()).spawn(ask) {
+        tracing::debug!(%error, "a stack can't be had");
+    }
+    received
+}
+
 /// A class is all that can be raised in another thread, and it is called without arguments: so its message stands in the class.
 fn set_message(exception: &Bound<'_, PyType>, message: String) -> PyResult<()> {
     let text = move |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| message.clone();
@@ -62,29 +102,56 @@ fn set_message(exception: &Bound<'_, PyType>, message: String) -> PyResult<()> {
     exception.setattr("__str__", text)
 }
 
-/// Says in the log that the time of `request` is over, which was `limit`; `stack`: what it was doing. `answered`: its client has got a 504.
-pub fn report(request: &str, limit: &Setting<Timeout>, answered: bool, stack: &str) {
-    tracing::error!(
-        request,
-        answered_504 = answered,
-        stack = %contract::log::block(stack),
-        "a request runs longer than {} allows",
-        limit.name()
+/// Says in the log that `request` is slow; `stack`: what it was doing.
+pub fn log_slow(request: &str, slow_request: &Setting<Timeout>, stack: &str) {
+    limited!(
+        "slow requests",
+        tracing::warn!(
+            target: contract::log::SLOW,
+            request,
+            stack = %contract::log::block(stack),
+            "a slow request: it still runs after {slow_request}"
+        )
     );
 }
 
-/// Says in the log that a process, a `worker` where it has a leader, is killed for a `request`.
-pub fn log_stuck(
-    worker: Option<i32>,
-    request: &str,
-    request_timeout: &Setting<Timeout>,
-    kill_timeout: &Setting<Timeout>,
-) {
+/// Says in the log that `request` is ended; `stack`: what it was doing. `answered`: its client has got a 504.
+pub fn report(request: &str, cause: &Cause, answered: bool, stack: &str) {
+    let stack = contract::log::block(stack);
+    match cause {
+        Cause::Time(limit) => tracing::error!(
+            request,
+            answered_504 = answered,
+            %stack,
+            "a request runs longer than {} allows",
+            limit.name()
+        ),
+        Cause::Wish(who) => tracing::warn!(
+            request,
+            answered_504 = answered,
+            %stack,
+            "a request is ended by {}",
+            escape(who)
+        ),
+    }
+}
+
+/// Says in the log that a `worker` is replaced for a `request`, and killed in `left`.
+pub fn log_given_up(worker: i32, request: &str, left: Duration) {
     tracing::error!(
         worker,
         request,
-        "killed: the request is stuck after {} and {}",
-        request_timeout.name(),
+        "a worker is replaced: the request has not ended by its RequestTimeout; what else runs there has {:.1} s for that",
+        left.as_secs_f64()
+    );
+}
+
+/// Says in the log that a process, a `worker` where it has a leader, is killed for a `request`, which has gone on `after` that.
+pub fn log_stuck(worker: Option<i32>, request: &str, after: &str, kill_timeout: &Setting<Timeout>) {
+    tracing::error!(
+        worker,
+        request,
+        "killed: the request is stuck after {after} and {}",
         kill_timeout.name()
     );
 }

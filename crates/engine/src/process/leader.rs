@@ -2,9 +2,15 @@
 //!
 //! Single-threaded, so that forking is safe.
 
+mod multiprocess;
 mod process;
+mod recycling;
+mod size;
+mod vacancies;
+mod watched;
 mod workers;
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -12,16 +18,17 @@ use std::time::{Duration, Instant};
 
 use contract::control::{Messages, OWN_FDS, ToLeader, ToSupervisor, receive_with_fds, send};
 use contract::handover::Handover;
+use contract::metrics::Memory;
 use contract::own::{Own, OwnFd};
 use contract::scoreboard::Scoreboard;
 use contract::settings::Settings;
 use contract::wait::timespec;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Signal, set_parent_process_death_signal, setpgid};
 
-use crate::base::ffi;
 use crate::base::forked::{self, Disposition};
+use crate::base::{ffi, metrics};
 use crate::process::preload::{self, Audit};
 use crate::process::watchdog::Farewell;
 use crate::process::worker;
@@ -38,7 +45,12 @@ pub fn run(py: Python<'_>) -> i32 {
         }
     };
     let preloaded = leader.settings.preload;
-    match leader.lead(py) {
+    multiprocess::prepare();
+    let end = leader.lead(py);
+    if let End::Leader(_) = end {
+        multiprocess::forget(std::process::id() as i32);
+    }
+    match end {
         // What a preloaded application wants done at exit is for the workers to do: the leader has never served.
         End::Leader(code) if preloaded => ffi::exit_now(code),
         End::Leader(code) => code,
@@ -59,13 +71,21 @@ struct Leader {
     scoreboard: OwnFd,
     listeners: Vec<OwnFd>,
     handover: Handover,
+    /// The memory of the keeper's table, and the channel to it.
+    keeper: [OwnFd; 2],
     workers: Workers,
+    /// What this process does in Python is written there while it loads the application.
+    stacks: Option<File>,
     /// The application, if it was loaded here for all workers.
     application: Option<Py<PyAny>>,
     /// What the application wants done when a child ends: the leader has children of its own.
     children: Option<Disposition>,
     /// All workers have been ready once.
     ready: bool,
+    /// The supervisor wants them to take connections.
+    serves: bool,
+    /// When the generation fails if they are not.
+    ready_by: Option<Instant>,
     /// The supervisor wants us to stop.
     stopping: bool,
     /// What is left then is killed; `None`: it has all the time that it takes.
@@ -91,34 +111,46 @@ impl Leader {
             ));
         }
         let listeners = fds.split_off(OWN_FDS);
+        let metrics = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+        let channel = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+        let table = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let take = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let give = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let scoreboard = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let log = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         contract::log::start(&settings.log, contract::log::channel::Sender::new(log));
+        // What the application starts while it is imported ends with this process, unless it leaves the group.
+        setpgid(None, None)?;
         // A name for ps and top; nothing depends on it.
         let _ = rustix::thread::set_name(c"wsgi-fpm leader");
         contract::title::set(&format!("wsgi-fpm: pool {}, leader", settings.name));
         // Importing the application may take for ever: the supervisor's end must not go unnoticed.
         set_parent_process_death_signal(Some(Signal::KILL))?;
         worker::prepare_paths(py, &settings)?;
+        metrics::count_in(Memory::map(&metrics)?, &settings.limits.metrics_series);
         let board = Scoreboard::map(&scoreboard)?;
+        let ready_by = settings.limits.start_timeout.deadline(Instant::now());
         Ok(Self {
             control: Messages::new(Own::new(socket.try_clone()?)),
             socket: Own::new(socket),
             scoreboard,
             listeners,
             handover: Handover::from_ends([give, take]),
+            keeper: [table, channel],
             workers: Workers::new(
-                settings.workers as usize,
+                settings.size,
                 settings.threads.get() as usize,
                 board,
                 settings.limits.clone(),
+                settings.recycle.clone(),
             ),
             settings: *settings,
+            stacks: None,
             application: None,
             children: None,
             ready: false,
+            serves: false,
+            ready_by,
             stopping: false,
             stop_at: None,
         })
@@ -137,6 +169,10 @@ impl Leader {
             return self.fail(format!("the leader can't start: {error}"), String::new());
         }
         loop {
+            if self.ready && !self.stopping {
+                let news = self.workers.manage();
+                news.iter().for_each(|news| self.tell(news));
+            }
             match self.fork_due(py) {
                 Ok(Some(birth)) => return End::Worker(birth),
                 Ok(None) => {}
@@ -160,6 +196,12 @@ impl Leader {
     /// Loads the application for all workers. If it can't be shared, this process is spoilt for forking: the supervisor
     /// starts another that leaves the loading to the workers.
     fn preload(&mut self, py: Python<'_>) -> Option<End> {
+        // Before the audit: what it opens is ours.
+        let stacks = match worker::prepare_crashes(py, &self.settings) {
+            Ok((_, stacks)) => stacks,
+            Err(error) => return Some(self.fail(format!("Python can't be prepared: {error}"), String::new())),
+        };
+        self.stacks = Some(stacks);
         let audit = Audit::begin();
         let application = match worker::load(py, &self.settings) {
             Ok(application) => application,
@@ -184,7 +226,7 @@ impl Leader {
         while let Some(index) = self.workers.due() {
             let forked = self.workers.fork(py, index);
             if forked.is_err() {
-                self.workers.schedule_retry(index);
+                self.workers.schedule_retry();
             }
             if let Forked::Child(link) = forked? {
                 let birth = self.birth(index, link);
@@ -204,6 +246,7 @@ impl Leader {
             settings: self.settings.clone(),
             listeners: std::mem::take(&mut self.listeners),
             handover: Some(Handover::from_ends([Own::new(give?), Own::new(take?)])),
+            keeper: Some([self.keeper[0].try_clone()?, self.keeper[1].try_clone()?]),
             scoreboard: Scoreboard::map(&self.scoreboard)?,
             index,
             link,
@@ -216,7 +259,8 @@ impl Leader {
         if self.control.has_buffered() {
             return;
         }
-        let timeout = [self.workers.next_due(), self.stop_at].into_iter().flatten().min();
+        let times = [self.workers.next_due(), self.ready_by, self.stop_at];
+        let timeout = times.into_iter().flatten().min();
         let timeout = timeout.map_or(TICK, |at| at.saturating_duration_since(Instant::now()).min(TICK));
         let mut fds = vec![PollFd::from_borrowed_fd(self.control.as_fd(), PollFlags::IN)];
         fds.extend(self.workers.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
@@ -246,6 +290,30 @@ impl Leader {
                 });
                 None
             }
+            Ok(Some(message @ (ToLeader::More | ToLeader::Fewer))) => {
+                if self.ready && !self.stopping {
+                    let news = self.workers.step(message == ToLeader::More);
+                    news.iter().for_each(|news| self.tell(news));
+                }
+                None
+            }
+            Ok(Some(ToLeader::Size { least, most })) => {
+                if self.ready && !self.stopping {
+                    let news = self.workers.resize(least, most);
+                    self.tell(&news);
+                }
+                None
+            }
+            Ok(Some(ToLeader::Recycle)) => {
+                if self.ready && !self.stopping {
+                    self.workers.recycle();
+                }
+                None
+            }
+            Ok(Some(ToLeader::Serve)) => {
+                self.serves = true;
+                None
+            }
             Ok(Some(ToLeader::Quit)) => {
                 self.workers.kill();
                 Some(End::Leader(0))
@@ -269,6 +337,7 @@ impl Leader {
 
     fn look_after_workers(&mut self) -> Option<End> {
         for death in self.workers.reap() {
+            multiprocess::forget(death.pid);
             if !self.ready && !self.stopping {
                 // The supervisor logs it, with what else it knows.
                 let reason = death
@@ -276,11 +345,14 @@ impl Leader {
                     .unwrap_or_else(|| format!("a worker {} while it started", death.how));
                 return Some(self.fail(reason, death.detail));
             }
-            self.workers.log_death(&death, self.stopping);
+            self.workers.log_death(&death);
             // It may have been woken for a connection that it has not taken. An error would mean that nobody is left.
             let _ = self.handover.nudge();
-            if !self.stopping {
-                let backoff = self.workers.schedule_replacement(&death);
+            if !self.stopping && !death.is_expected {
+                let backoff = match death.was_retired {
+                    true => Duration::ZERO,
+                    false => self.workers.schedule_replacement(&death),
+                };
                 let report = ToSupervisor::WorkerDied {
                     pid: death.pid,
                     how: death.how,
@@ -291,9 +363,22 @@ impl Leader {
         }
         if !self.ready && self.workers.all_ready() {
             self.ready = true;
+            self.ready_by = None;
+            // Workers of a leader that was killed may have lived on for a moment.
+            multiprocess::forget_dead();
             self.tell(&ToSupervisor::Ready {
                 python: python_version(),
             });
+        }
+        if self.serves {
+            self.workers.begin();
+        }
+        self.workers.show_phases();
+        let is_late = self.ready_by.is_some_and(|ready_by| Instant::now() >= ready_by);
+        if is_late && !self.stopping {
+            let reason = self.settings.not_ready_in_time(self.workers.warming_up());
+            self.workers.abort_unready();
+            return Some(self.fail(reason, String::new()));
         }
         if self.stopping && self.workers.is_empty() {
             return Some(End::Leader(0));
@@ -303,7 +388,11 @@ impl Leader {
             self.workers.kill();
             return Some(End::Leader(1));
         }
+        self.workers.end_late(&self.settings);
+        self.workers.replace_stuck();
         self.workers.kill_stuck();
+        self.workers.kill_lingering();
+        contract::log::report();
         self.workers.kill_stopped();
         None
     }

@@ -1,36 +1,35 @@
-//! A request whose time is over (SPEC E4), step by step: its answer, its thread's stack for the log and RequestTimeout, the end
+//! A request whose time is over (SPEC E4), or that somebody wants to end, step by step: its answer, its thread's stack for the log and RequestTimeout, the end
 //! of its thread's sending. No step waits: however many requests are over their time, none delays another.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{getpid, kill_process};
+use contract::log::{Trace, traced};
 
-use crate::base::crash::STACK_SIGNAL;
-use crate::process::interrupt::{PYTHON_WAIT, interrupt, report};
+use crate::process::interrupt::{Cause, PYTHON_WAIT, interrupt, report};
+use crate::process::stacks::Stacks;
 use crate::process::thread::{Shared, request_name};
 use crate::request::exchange::TakenOver;
 use crate::wsgi::reject;
 
 /// How long an exchange may be in use, by somebody whom a disk holds up, before its request gets no answer.
 const BUSY_WAIT: Duration = Duration::from_secs(1);
-/// How long faulthandler's stacks may take to appear.
-const STACK_WAIT: Duration = Duration::from_millis(200);
 
 pub struct Overdue {
     /// When it has begun, as on the scoreboard.
     pub since: u64,
     /// Number of its thread.
     thread: usize,
+    /// Its own among the thread's.
+    number: u64,
+    cause: Cause,
     /// Its number in its exchange.
     serial: u64,
     /// Its name in the log.
     request: String,
+    trace: Option<Trace>,
     /// Its client has got a 504.
     answered: bool,
     step: Step,
@@ -40,10 +39,8 @@ pub struct Overdue {
 enum Step {
     /// Its answer, until then.
     Answer(Instant),
-    /// Its thread's stack, which somebody brings who may have to wait for the GIL until then.
+    /// Its thread's stack, which somebody brings who may have to wait for the GIL until then; afterwards faulthandler's.
     Stack(Receiver<String>, Instant),
-    /// The same from faulthandler, until then.
-    StackWithoutPython(Instant),
     /// The end of its thread's wait for the peer.
     EndSending,
     Nothing,
@@ -51,19 +48,39 @@ enum Step {
 
 impl Overdue {
     /// `None` if the request that has begun at `since` has ended meanwhile.
-    pub fn new(shared: &Shared, thread: usize, since: u64) -> Option<Self> {
+    pub fn new(shared: &Shared, thread: usize, since: u64, cause: Cause) -> Option<Self> {
         let station = &shared.stations[thread];
+        let number = station.request.running()?;
         let serial = station.exchange.serial();
         let request = request_name(shared, station);
         // The next request may have begun since.
-        (shared.slot(station).busy_since_ms() == Some(since)).then(|| Self {
+        let is_it = shared.slot(station).busy_since_ms() == Some(since) && station.request.running() == Some(number);
+        is_it.then(|| Self {
             since,
             thread,
+            number,
+            cause,
             serial,
             request,
+            trace: station.request.trace(),
             answered: false,
             step: Step::Answer(Instant::now() + BUSY_WAIT),
         })
+    }
+
+    /// The request's number among its thread's.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether its client has got a 504.
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Whether somebody wants its end, and its time is perhaps not over.
+    pub fn is_wished(&self) -> bool {
+        matches!(self.cause, Cause::Wish(_))
     }
 
     /// Whether the next step is due within a moment.
@@ -84,6 +101,9 @@ impl Overdue {
         let station = &shared.stations[self.thread];
         let stack = match &self.step {
             Step::Answer(until) => {
+                if station.request.running() != Some(self.number) {
+                    return Some(Step::Nothing);
+                }
                 let page = reject::page(reject::TIMED_OUT);
                 match station.exchange.take_over(self.serial, |is_head| page.answer(is_head)) {
                     TakenOver::Busy if now < *until => return None,
@@ -95,93 +115,29 @@ impl Overdue {
                 Ok(stack) => stack,
                 Err(TryRecvError::Disconnected) => String::new(),
                 Err(TryRecvError::Empty) if now < *until => return None,
-                Err(TryRecvError::Empty) => {
-                    return Some(match stacks.ask(now) {
-                        Ok(until) => Step::StackWithoutPython(until),
-                        Err(error) => {
-                            self.report(shared, &format!("unknown: {error}"));
-                            Step::EndSending
-                        }
-                    });
-                }
+                Err(TryRecvError::Empty) => stacks
+                    .of_thread(station.ident.load(Ordering::Relaxed), now)
+                    .unwrap_or_else(|error| format!("unknown: {error}")),
             },
-            Step::StackWithoutPython(until) => {
-                let (mine, all) = stacks.read(station.ident.load(Ordering::Relaxed));
-                match mine {
-                    Some(mine) => mine,
-                    None if now < *until => return None,
-                    None => all,
-                }
-            }
             Step::EndSending if station.exchange.end_sending(self.serial) => {
                 shared.hub.reactor.wake();
                 return Some(Step::Nothing);
             }
             Step::EndSending | Step::Nothing => return None,
         };
-        self.report(shared, &stack);
+        traced(self.trace, || report(&self.request, &self.cause, self.answered, &stack));
         Some(Step::EndSending)
-    }
-
-    fn report(&self, shared: &Shared, stack: &str) {
-        let limit = &shared.settings.limits.request_timeout;
-        report(&self.request, limit, self.answered, stack);
     }
 
     /// Raises RequestTimeout in the thread, if it still has the request; its stack before that.
     fn interrupt(&self, shared: &Arc<Shared>) -> Receiver<String> {
         let (asking, raising) = (Arc::clone(shared), Arc::clone(shared));
-        let (thread, since) = (self.thread, self.since);
+        let (thread, number) = (self.thread, self.number);
         interrupt(
             shared.stations[thread].ident.load(Ordering::Relaxed),
-            &shared.settings.limits.request_timeout,
-            move || asking.slot(&asking.stations[thread]).busy_since_ms() == Some(since),
+            &self.cause,
+            move || asking.stations[thread].request.running() == Some(number),
             move || raising.stations[thread].interrupted.store(true, Ordering::Relaxed),
         )
     }
 }
-
-/// What threads are doing in Python, by faulthandler, which needs no GIL. Only while somebody holds it for long:
-/// faulthandler reads the frames of all threads as they lie in memory, and one that runs meanwhile may free what it
-/// reads. Measured: that crashed the process in one of a hundred time-outs, with three busy threads beside.
-pub struct Stacks {
-    /// Where faulthandler writes.
-    file: File,
-    /// Until when what it was asked for last may appear.
-    until: Option<Instant>,
-}
-
-impl Stacks {
-    pub fn new(file: File) -> Self {
-        Self { file, until: None }
-    }
-
-    /// Asks for the stacks of all threads, unless they are on their way; until when they may appear.
-    fn ask(&mut self, now: Instant) -> io::Result<Instant> {
-        if let Some(until) = self.until.filter(|&until| now < until) {
-            return Ok(until);
-        }
-        self.file.set_len(0)?;
-        kill_process(getpid(), STACK_SIGNAL)?;
-        let until = now + STACK_WAIT;
-        self.until = Some(until);
-        Ok(until)
-    }
-
-    /// The stack of the thread with this `threading.get_ident()`, once all are there, and what is there.
-    fn read(&self, ident: u64) -> (Option<String>, String) {
-        let mut text = vec![0; MOST_TEXT];
-        let length = self.file.read_at(&mut text, 0).unwrap_or(0);
-        let text = String::from_utf8_lossy(&text[..length]).into_owned();
-        let ident = format!("{ident:x} ");
-        let mine = text
-            .split("\n\n")
-            .find(|block| block.lines().next().is_some_and(|line| line.contains(&ident)));
-        // The main thread's block comes last: once it is there, all is.
-        let mine = mine.filter(|_| text.ends_with('\n')).map(str::to_owned);
-        (mine, text)
-    }
-}
-
-/// Bytes of stacks that are looked at.
-const MOST_TEXT: usize = 64 * 1024;

@@ -6,16 +6,17 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Instant;
 
 use contract::log::escape_bytes;
-use contract::scoreboard::now_ms;
+use contract::scoreboard::{Finished, Refusal, Slot, now_ms};
 
 use crate::base::request_id::RequestId;
 use crate::connection::{Connection, Step};
 use crate::process::access::Access;
 use crate::process::thread::{Shared, refuse};
-use crate::reactor::Reactor;
 use crate::wsgi::reject::Rejection;
 
 pub struct Receiver {
@@ -58,10 +59,15 @@ impl Receiver {
             }
         }
         self.stand_in();
+        if contract::log::is_owing() {
+            // The watchdog, which says what was left out, may have gone to sleep meanwhile.
+            self.shared.bell.ring_if_asleep();
+        }
     }
 
     /// The body has stopped coming, before a thread had the request.
     fn refuse_stalled(&self, connection: Box<Connection>) {
+        let started = Instant::now();
         self.requests.begin();
         let (method, path) = connection.method_and_path();
         let id = self.requests.current().unwrap_or_default();
@@ -71,11 +77,23 @@ impl Receiver {
             let mut access = Access::begin(Some(id), connection.peer());
             access.asks_for(method, &path);
             access.comes_from(connection.param(b"REMOTE_ADDR"));
+            access.finds(|name| connection.param(name.as_bytes()).to_owned());
             access
         });
         let answered = refuse(connection, &Rejection::BodyTimeout);
         if let Some(access) = access {
             access.log(&answered);
+        }
+        if let Some(first) = self.shared.stations.first() {
+            self.shared.slot(first).seat.counts.count(&Finished {
+                status: answered.status,
+                outcome: answered.outcome,
+                refusal: Some(Refusal::BodyTimeout),
+                received: 0,
+                sent: answered.bytes,
+                took: started.elapsed(),
+                queued: None,
+            });
         }
         self.requests.end();
     }
@@ -96,17 +114,18 @@ impl Receiver {
             return;
         }
         for connection in reactor.take_ready() {
-            progress_without_python(reactor, connection);
+            self.progress_without_python(connection);
         }
         // Another worker may have a free thread for a connection in the backlog, or this one's successor, if it is going
         // to be killed for a request that does not end.
-        if self.shared.settings.workers == 1 && !self.is_stuck() {
+        if self.shared.settings.size.limit() == 1 && !self.is_stuck() {
             for next in reactor.accept_pending() {
                 if let Some(connection) = self.shared.connection(next) {
-                    progress_without_python(reactor, connection);
+                    self.progress_without_python(connection);
                 }
             }
         }
+        self.look_for_status();
     }
 
     /// Whether a request is running on although its time is over.
@@ -116,17 +135,37 @@ impl Receiver {
         let mut stations = self.shared.stations.iter();
         stations.any(|station| self.shared.slot(station).busy_since_ms().is_some_and(is_over))
     }
-}
 
-/// Receives what is there. A request that could start waits for a thread.
-fn progress_without_python(reactor: &Reactor<Connection>, mut connection: Box<Connection>) {
-    match connection.progress() {
-        Step::Park => connection.park(),
-        Step::Serve(_) => {
-            connection.park();
-            // A thread may have gone to sleep meanwhile.
-            reactor.wake();
+    /// Everybody is busy, in other workers too: new connections that may ask how the pool is are looked at here. The others stay
+    /// unread, for whoever is free first.
+    fn look_for_status(&self) {
+        let Some(page) = &self.shared.status else { return };
+        let mut slots = self.shared.scoreboard.slots().iter();
+        let is_free = |slot: &Slot| slot.pid.load(Relaxed) != 0 && slot.busy_since_ms().is_none();
+        if self.is_stuck() || slots.any(is_free) {
+            return;
         }
-        Step::Close => {}
+        for next in self.shared.hub.reactor.accept_pending() {
+            match self.shared.connection(next) {
+                Some(connection) if page.may_be_asked(&connection) => self.progress_without_python(connection),
+                Some(connection) => connection.park(),
+                None => {}
+            }
+        }
+    }
+
+    /// Receives what is there. A request that could start waits for a thread, unless it needs none.
+    fn progress_without_python(&self, mut connection: Box<Connection>) {
+        match connection.progress() {
+            Step::Park => connection.park(),
+            Step::Serve(begin) => {
+                if let Some(connection) = self.shared.unless_status(connection, begin) {
+                    connection.park();
+                    // A thread may have gone to sleep meanwhile.
+                    self.shared.hub.reactor.wake();
+                }
+            }
+            Step::Close => {}
+        }
     }
 }

@@ -15,7 +15,8 @@ use pyo3::prelude::*;
 use signal_hook::consts::SIGTERM;
 
 use crate::base::forked;
-use crate::process::worker::{self, Birth, FromWorker};
+use crate::process::watchdog::FromWorker;
+use crate::process::worker::{self, Birth};
 
 /// Serves until SIGTERM; the exit code.
 pub fn run(py: Python<'_>, settings: Settings) -> i32 {
@@ -67,6 +68,7 @@ fn serve(py: Python<'_>, settings: Settings, listener: OwnFd) -> Result<i32, (St
         settings,
         listeners: vec![listener],
         handover: None,
+        keeper: None,
         scoreboard,
         index: 0,
         link: Own::new(link),
@@ -74,7 +76,9 @@ fn serve(py: Python<'_>, settings: Settings, listener: OwnFd) -> Result<i32, (St
     };
     worker::start(py, birth).map_err(|failure| match failure {
         FromWorker::Failed { reason, detail } => (reason, detail),
-        FromWorker::Ready => ("the application can't be served".to_owned(), String::new()),
+        FromWorker::Ready | FromWorker::Spent | FromWorker::Full => {
+            ("the application can't be served".to_owned(), String::new())
+        }
     })
 }
 

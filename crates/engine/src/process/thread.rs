@@ -3,17 +3,19 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use contract::limited;
 use contract::log::escape;
 use contract::own::OwnFd;
-use contract::scoreboard::{Scoreboard, Slot, now_ms};
+use contract::scoreboard::{Finished, Scoreboard, Slot, now_ms};
 use contract::settings::{ListenerKind, Settings};
 use fastcgi::record::role;
 use fastcgi::{BeginRequest, Pairs};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
+use pyo3::{PyClass, PyClassInitializer};
 
 use crate::base::bell::Bell;
 use crate::base::request_id::RequestId;
@@ -21,13 +23,18 @@ use crate::base::{ffi, forked};
 use crate::connection::{self, Connection, Hub, Step};
 use crate::process::access::Access;
 use crate::process::interrupt::take_back;
+use crate::process::quota::Quota;
+use crate::process::status::StatusPage;
 use crate::reactor::Next;
 use crate::request::carrier::{Carrier, Ending, Payload};
 use crate::request::exchange::Exchange;
 use crate::wsgi::admission::{self, Admitted, Arrived, Known};
 use crate::wsgi::call::{self, Caller};
+use crate::wsgi::client_gone::ClientGone;
 use crate::wsgi::environ::EnvironBuilder;
 use crate::wsgi::errors::Errors;
+use crate::wsgi::params::waited;
+use crate::wsgi::printed;
 use crate::wsgi::reject::Rejection;
 use crate::wsgi::respond::{Answered, Outcome};
 
@@ -49,6 +56,9 @@ pub struct Shared {
     pub hub: Arc<Hub>,
     pub scoreboard: Arc<Scoreboard>,
     pub stations: Vec<Station>,
+    pub quota: Quota,
+    /// What is answered without the application; `None`: nothing.
+    pub status: Option<StatusPage>,
     /// Wakes the watchdog.
     pub bell: Bell,
 }
@@ -64,14 +74,26 @@ impl Shared {
             Next::Ready(connection) => Some(connection),
             Next::Accepted(fd, listener) => self.welcome(fd, listener),
             // Another worker has welcomed it.
-            Next::Handed(fd, passage) => Some(Connection::new(&self.hub, fd, passage.requests)),
+            Next::Handed(fd, passage, files) => Connection::handed(&self.hub, fd, passage, files),
+        }
+    }
+
+    /// The connection, unless it has asked for what is answered without the application.
+    #[inline]
+    pub fn unless_status(&self, connection: Box<Connection>, begin: BeginRequest) -> Option<Box<Connection>> {
+        match &self.status {
+            Some(page) if page.is_asked(&connection, begin) => {
+                page.answer(connection, &self.scoreboard);
+                None
+            }
+            _ => Some(connection),
         }
     }
 
     /// A new connection, if its peer is allowed (SPEC A31).
     fn welcome(&self, fd: OwnFd, listener: usize) -> Option<Box<Connection>> {
         let settings = &self.settings;
-        let connection = Connection::new(&self.hub, fd, 0);
+        let connection = Connection::new(&self.hub, fd);
         let is_tcp = settings.listeners.get(listener) == Some(&ListenerKind::Tcp);
         if is_tcp {
             // Responses are written whole: waiting for more would only delay their tail.
@@ -105,19 +127,28 @@ pub struct Server {
     caller: Caller,
     environs: EnvironBuilder,
     errors: Py<Errors>,
+    /// The number of this thread's request at which the worker's are counted.
+    count_at: u64,
+    client_gone: Py<ClientGone>,
+    /// Requests count.
+    counts: bool,
 }
 
 impl Server {
     pub fn new(py: Python<'_>, shared: &Arc<Shared>, index: usize, app: Py<PyAny>) -> PyResult<Self> {
         let settings = &shared.settings;
         let errors = Py::new(py, Errors::new(Arc::clone(&shared.stations[index].request)))?;
-        let constants = call::constants(py, settings, &errors)?;
+        let client_gone = Py::new(py, ClientGone::new(Arc::clone(&shared.stations[index].exchange)))?;
+        let constants = call::constants(py, settings, &errors, &client_gone)?;
         Ok(Self {
             shared: Arc::clone(shared),
             index,
             caller: Caller::new(py, app, settings, Some(Arc::clone(&shared.scoreboard))),
             environs: EnvironBuilder::new(constants, settings),
             errors,
+            count_at: 0,
+            client_gone,
+            counts: true,
         })
     }
 
@@ -160,6 +191,18 @@ impl Server {
         hub.reactor.thread_sleeps();
     }
 
+    /// Answers the request that has come on `connection`, which came through no listener. It leaves no trace on the scoreboard.
+    pub fn answer(&mut self, py: Python<'_>, connection: OwnFd) {
+        self.station().ident.store(ffi::thread_ident(), Ordering::Relaxed);
+        let hub = &self.shared.hub;
+        hub.reactor.opened();
+        let connection = Connection::new(hub, connection);
+        self.counts = false;
+        self.handle_safely(py, connection);
+        self.counts = true;
+        self.shared.slot(self.station()).assign(std::process::id() as i32);
+    }
+
     /// A panic is our own fault: it costs the connection, not the worker.
     fn handle_safely(&mut self, py: Python<'_>, connection: Box<Connection>) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.handle(py, connection))) {
@@ -172,13 +215,32 @@ impl Server {
     }
 
     /// Whatever became of it.
-    fn end_request(&self, py: Python<'_>) {
+    fn end_request(&mut self, py: Python<'_>) {
         let station = self.station();
         if station.interrupted.swap(false, Ordering::Relaxed) {
             take_back(py, station.ident.load(Ordering::Relaxed));
         }
         station.request.end();
         self.shared.slot(station).end();
+        let had = self.shared.slot(station).serial();
+        if had >= self.count_at {
+            self.count(had);
+        }
+    }
+
+    /// Looks whether the worker has had as many requests as it should have; `own`: those of this thread.
+    #[cold]
+    fn count(&mut self, own: u64) {
+        let shared = &self.shared;
+        let all = shared
+            .stations
+            .iter()
+            .map(|station| shared.slot(station).serial())
+            .sum();
+        self.count_at = shared.quota.next(own, all, shared.stations.len());
+        if shared.quota.is_spent() {
+            shared.bell.ring();
+        }
     }
 
     fn handle(&mut self, py: Python<'_>, mut connection: Box<Connection>) {
@@ -188,33 +250,38 @@ impl Server {
             Step::Park if connection.has_unread() => py.detach(|| connection.park()),
             Step::Park => connection.park(),
             Step::Close => {}
-            Step::Serve(begin) => self.serve(py, connection, begin),
+            Step::Serve(begin) => {
+                if let Some(connection) = self.shared.unless_status(connection, begin) {
+                    self.serve(py, connection, begin);
+                }
+            }
         }
     }
 
     fn serve(&mut self, py: Python<'_>, mut connection: Box<Connection>, begin: BeginRequest) {
+        let started = Instant::now();
+        let lent = self.lend(py);
         let settings = &self.shared.settings;
         let slot = &self.shared.scoreboard.slots()[self.shared.stations[self.index].slot];
-        let lent = lend_errors(
-            py,
-            &mut self.errors,
-            &self.environs,
-            &self.shared.stations[self.index].request,
-        );
         let request = &self.shared.stations[self.index].request;
         let begin_access = || Access::begin(request.current(), connection.peer());
         let mut access = settings.log.access.then(begin_access);
+        let mut queued = None;
         let admitted = lent.map_err(Rejection::from).and_then(|serial| {
             let recorder = Recorder {
                 slot,
                 serial,
                 access: access.as_mut(),
+                queued: &mut queued,
                 has_begun: false,
+                request,
             };
             admit(py, &mut self.environs, &mut connection, begin, settings, recorder)
         });
+        let (mut received, mut refusal) = (0, None);
         let answered = match admitted {
             Ok(admitted) => {
+                received = admitted.content_length.unwrap_or(0);
                 let called = access.as_ref().map(|_| Instant::now());
                 let result = self.call(&admitted, connection);
                 if let (Some(access), Some(called)) = (&mut access, called) {
@@ -231,21 +298,49 @@ impl Server {
                 })
             }
             Err(rejection) => {
+                refusal = Some(rejection.kind());
                 rejection.log(&self.request_name(), &self.shared.settings);
                 refuse(connection, &rejection)
             }
         };
         self.errors.get().flush_partial();
+        printed::end();
         forked::end_child();
         if let Some(access) = access {
             access.log(&answered);
         }
+        if self.counts {
+            self.shared.slot(self.station()).counts.count(&Finished {
+                status: answered.status_seen(),
+                outcome: answered.outcome,
+                refusal,
+                received,
+                sent: answered.bytes,
+                took: started.elapsed(),
+                queued,
+            });
+        }
         self.end_request(py);
+    }
+
+    /// A request begins, with the number that is returned.
+    fn lend(&mut self, py: Python<'_>) -> PyResult<u64> {
+        let station = &self.shared.stations[self.index];
+        let serial = station.request.begin();
+        let errors = || Errors::new(Arc::clone(&station.request));
+        renew(&mut self.errors, &self.environs, intern!(py, "wsgi.errors"), errors)?;
+        self.errors.get().lend(serial);
+        printed::begin(&station.request, serial);
+        let client_gone = || ClientGone::new(Arc::clone(&station.exchange));
+        let key = intern!(py, "wsgi_fpm.client_gone");
+        renew(&mut self.client_gone, &self.environs, key, client_gone)?;
+        Ok(serial)
     }
 
     fn call(&mut self, admitted: &Admitted<'_>, connection: Box<Connection>) -> PyResult<Answered> {
         let station = &self.shared.stations[self.index];
         let ticket = station.exchange.begin(connection, admitted.is_head);
+        self.client_gone.get().lend();
         let request = || request_name(&self.shared, station);
         self.caller.call(&admitted.environ, ticket, admitted.is_head, &request)
     }
@@ -255,28 +350,34 @@ impl Server {
     }
 }
 
+/// As Python knows a thread that serves. The first is its main thread, which has a name.
+pub fn thread_name(index: usize) -> String {
+    match index {
+        0 => "MainThread".to_owned(),
+        index => format!("wsgi-fpm-{index}"),
+    }
+}
+
 /// Number, method and path of the running request, for the log.
 pub fn request_name(shared: &Shared, station: &Station) -> String {
     let id = station.request.current().unwrap_or_default();
     format!("{id} {}", shared.slot(station).request_line())
 }
 
-/// A request begins, with the number that is returned: it gets the `wsgi.errors` of the last one, unless somebody has
-/// kept it.
-fn lend_errors(
-    py: Python<'_>,
-    errors: &mut Py<Errors>,
+/// An object of one request goes to the next one, unless somebody has kept it: then that gets a `new` one.
+fn renew<T: PyClass + Into<PyClassInitializer<T>>>(
+    object: &mut Py<T>,
     environs: &EnvironBuilder,
-    request: &Arc<RequestId>,
-) -> PyResult<u64> {
-    let serial = request.begin();
+    key: &Bound<'_, PyString>,
+    new: impl FnOnce() -> T,
+) -> PyResult<()> {
+    let py = key.py();
     // One reference is ours, one the environ's template has.
-    if ffi::references(errors.bind(py)) > 2 {
-        *errors = Py::new(py, Errors::new(Arc::clone(request)))?;
-        environs.set_constant(intern!(py, "wsgi.errors"), errors.bind(py))?;
+    if ffi::references(object.bind(py).as_any()) > 2 {
+        *object = Py::new(py, new())?;
+        environs.set_constant(key, object.bind(py).as_any())?;
     }
-    errors.get().lend(serial);
-    Ok(serial)
+    Ok(())
 }
 
 /// Where the beginning of a request is recorded, as soon as it is known what it asks for.
@@ -284,12 +385,19 @@ struct Recorder<'a> {
     slot: &'a Slot,
     serial: u64,
     access: Option<&'a mut Access>,
+    /// How long it has waited.
+    queued: &'a mut Option<Duration>,
     has_begun: bool,
+    request: &'a RequestId,
 }
 
 impl Recorder<'_> {
     fn knows(&mut self, known: &Known<'_, '_>) {
         self.begin(known.method, &known.path);
+        if let Some(trace) = known.trace {
+            self.request.belongs_to(trace);
+        }
+        *self.queued = waited(known.request_start, known.arrival).map(Duration::from_secs_f64);
         if let Some(access) = &mut self.access {
             access.knows(known);
         }
@@ -302,6 +410,7 @@ impl Recorder<'_> {
         if let Some(access) = &mut self.access {
             access.asks_for(method, &path);
             access.comes_from(connection.param(b"REMOTE_ADDR"));
+            access.finds(|name| connection.param(name.as_bytes()).to_owned());
         }
     }
 

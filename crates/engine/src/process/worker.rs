@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::handover::Handover;
+use contract::keeper::Link;
 use contract::log::escape;
 use contract::memory;
 use contract::own::{Own, OwnFd};
@@ -16,28 +17,23 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Signal, set_parent_process_death_signal};
-use serde::{Deserialize, Serialize};
 
 use crate::base::bell::Bell;
-use crate::base::crash::STACK_SIGNAL;
+use crate::base::crash::{Answers, STACK_SIGNAL};
 use crate::base::request_id::RequestId;
-use crate::base::{crash, ffi, forked, printing};
+use crate::base::{crash, ffi, forked, metrics, printing};
 use crate::connection::Hub;
-use crate::process::preload;
+use crate::process::asked::Questions;
+use crate::process::quota::Quota;
 use crate::process::receiver::Receiver;
-use crate::process::thread::{Server, Shared, Station};
-use crate::process::watchdog::Watchdog;
+use crate::process::status::StatusPage;
+use crate::process::thread::{Server, Shared, Station, thread_name};
+use crate::process::warmup::warm_up;
+use crate::process::watchdog::{FromWorker, Watchdog};
+use crate::process::{giver, preload};
 use crate::reactor::Reactor;
 use crate::request::exchange::Exchange;
-use crate::wsgi::{app, lookup, reject, traceback};
-
-/// What a worker tells its leader.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FromWorker {
-    Ready,
-    Failed { reason: String, detail: String },
-}
+use crate::wsgi::{app, lookup, printed, reject, traceback};
 
 /// What a worker is born with.
 pub struct Birth {
@@ -45,6 +41,8 @@ pub struct Birth {
     pub listeners: Vec<OwnFd>,
     /// Without a leader there is nobody to give connections to.
     pub handover: Option<Handover>,
+    /// Nor anybody who keeps them: the memory of the keeper's table, and the channel to it.
+    pub keeper: Option<[OwnFd; 2]>,
     pub scoreboard: Scoreboard,
     /// Number of the worker in its pool, from 0.
     pub index: usize,
@@ -88,18 +86,19 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, FromWorker> {
         settings,
         listeners,
         handover,
+        keeper,
         scoreboard,
         index,
         link,
         application,
     } = birth;
     let threads = settings.threads.get() as usize;
-    let page = reject::page("502 Bad Gateway");
-    let answers = crash::install(threads, [false, true].map(|is_head| page.answer(is_head).to_vec()));
+    metrics::begin_worker();
+    let prepared = prepare_crashes(py, &settings);
+    let (answers, stacks) = prepared.map_err(|error| failed(py, "Python can't be prepared", &error))?;
     if let (Entry::FastCgi, [listener]) = (settings.entry, listeners.as_slice()) {
         crash::close_with(listener);
     }
-    let stacks = prepare_python(py).map_err(|error| failed(py, "Python can't be prepared", &error))?;
     let application = match application {
         Some(application) => {
             preload::reseed(py).map_err(|error| failed(py, "numpy can't be seeded", &error))?;
@@ -115,13 +114,20 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, FromWorker> {
         reason: format!("a worker can't start: {error}"),
         detail: String::new(),
     };
-    let is_alone = settings.workers == 1;
+    let keeper = keeper.map(|[table, channel]| Link::new(table, channel)).transpose();
+    let (keeper, asked) = keeper.map_err(system)?.unzip();
+    let handover = match &keeper {
+        Some(keeper) => handover.map(|handover| handover.refusing_to(keeper)),
+        None => handover,
+    };
+    let is_alone = settings.size.limit() == 1;
     let max_open = settings.limits.connections.clone().map(|most| most.get() as usize);
     let reactor = Reactor::new(listeners, handover, threads, max_open, is_alone).map_err(system)?;
     let hub = Arc::new(Hub::new(
         reactor,
         settings.limits.clone(),
-        settings.workers as usize,
+        keeper,
+        settings.size.most as usize,
         threads,
     ));
     let stations = (0..threads)
@@ -138,15 +144,20 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, FromWorker> {
         })
         .collect();
     let bell = Bell::new().map_err(system)?;
+    let quota = Quota::new(&settings.recycle, std::process::id());
     let shared = Arc::new(Shared {
+        status: StatusPage::of(&settings),
         settings,
         hub,
         scoreboard: Arc::new(scoreboard),
         stations,
+        quota,
         bell,
     });
     let receiver = Receiver::start(&shared).map_err(system)?;
-    let eyes = Watchdog::new(&shared, link.try_clone().map_err(system)?, stacks, receiver);
+    giver::start(&shared.hub).map_err(system)?;
+    let questions = Questions::new(&shared, asked);
+    let eyes = Watchdog::new(&shared, link.try_clone().map_err(system)?, stacks, receiver, questions);
     std::thread::Builder::new()
         .name("watchdog".into())
         .spawn(move || eyes.run())
@@ -156,12 +167,25 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, FromWorker> {
         // process, it has to go on for that.
         set_parent_process_death_signal(Some(Signal::CONT)).map_err(|error| system(error.into()))?;
     }
-    serve(py, &shared, application, &link).map_err(|error| failed(py, "a worker can't start", &error))?;
+    let server = || Server::new(py, &shared, 0, application.clone_ref(py));
+    let mut server = server().map_err(|error| failed(py, "a worker can't start", &error))?;
+    crash::prepare_thread();
+    warm_up(py, &mut server, &shared).map_err(|reason| FromWorker::Failed {
+        reason,
+        detail: String::new(),
+    })?;
+    serve(py, &shared, server, application, &link).map_err(|error| failed(py, "a worker can't start", &error))?;
     Ok(0)
 }
 
-/// Starts the other threads and serves in this one, Python's main thread, until the worker has drained.
-fn serve(py: Python<'_>, shared: &Arc<Shared>, application: Py<PyAny>, link: &UnixStream) -> PyResult<()> {
+/// Starts the other threads and serves in this one, Python's main thread, by `first`, until the worker has drained.
+fn serve(
+    py: Python<'_>,
+    shared: &Arc<Shared>,
+    mut first: Server,
+    application: Py<PyAny>,
+    link: &UnixStream,
+) -> PyResult<()> {
     let thread_class = py.import("threading")?.getattr("Thread")?;
     let with_room = with_room(py)?;
     let mut threads = Vec::new();
@@ -179,18 +203,18 @@ fn serve(py: Python<'_>, shared: &Arc<Shared>, application: Py<PyAny>, link: &Un
         let options = PyDict::new(py);
         options.set_item("target", &with_room)?;
         options.set_item("args", (target,))?;
-        options.set_item("name", format!("wsgi-fpm-{index}"))?;
+        options.set_item("name", thread_name(index))?;
         options.set_item("daemon", true)?;
         let thread = thread_class.call((), Some(&options))?;
         thread.call_method0("start")?;
         threads.push(thread);
     }
-    crash::prepare_thread();
-    let mut server = Server::new(py, shared, 0, application)?;
-    if shared.settings.entry == Entry::Pool {
-        contract::control::send(link, &FromWorker::Ready)?;
+    match shared.settings.entry {
+        // It says when to begin.
+        Entry::Pool => contract::control::send(link, &FromWorker::Ready)?,
+        Entry::FastCgi | Entry::Cgi => shared.hub.reactor.begin(),
     }
-    server.run(py);
+    first.run(py);
     for thread in threads {
         thread.call_method0("join")?;
     }
@@ -209,8 +233,14 @@ fn with_room(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     names.as_any().get_item("serve")
 }
 
-/// Stacks for the watchdog and for crashes.
-fn prepare_python(py: Python<'_>) -> PyResult<File> {
+/// From here on a crash of this process is answered, and says what Python did; the latter is written to the file on demand.
+///
+/// # Errors
+/// Python's.
+pub fn prepare_crashes(py: Python<'_>, settings: &Settings) -> PyResult<(&'static Answers, File)> {
+    let page = reject::page("502 Bad Gateway");
+    let pages = [false, true].map(|is_head| page.answer(is_head).to_vec());
+    let answers = crash::install(settings.threads.get() as usize, pages);
     let stacks = File::from(memory::file("wsgi-fpm-stacks", MemfdFlags::CLOEXEC)?);
     // faulthandler appends to where the file stands; O_APPEND makes that its end after it was emptied.
     rustix::fs::fcntl_setfl(&stacks, rustix::fs::OFlags::APPEND).map_err(std::io::Error::from)?;
@@ -224,7 +254,7 @@ fn prepare_python(py: Python<'_>) -> PyResult<File> {
             .call_method("register", (signal,), Some(&options))
     })?;
     crash::write_stacks_of(&stacks);
-    Ok(stacks)
+    Ok((answers, stacks))
 }
 
 /// Working directory and `sys.path`.
@@ -246,6 +276,9 @@ pub fn prepare_paths(py: Python<'_>, settings: &Settings) -> io::Result<()> {
 pub fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, (String, String)> {
     let unprepared = |error: PyErr| (escape(&format!("Python can't be prepared: {error}")), String::new());
     printing::by_lines(py).map_err(unprepared)?;
+    if settings.entry == Entry::Pool {
+        printed::install(py).map_err(unprepared)?;
+    }
     let explain = |what: &str, error: &PyErr| (escape(&format!("{what}: {error}")), traceback::format(py, error));
     let loaded = app::load(py, &settings.app);
     // A child that was forked in the import has come back from it.

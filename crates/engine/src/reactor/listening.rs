@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::Ordering;
 
 use contract::handover::{Handed, Passage};
-use contract::limited;
 use contract::own::{self, Own, OwnFd};
 use contract::scoreboard::now_ms;
 use contract::wait::is_ready;
+use contract::{limited, once_a_minute};
 use rustix::event::PollFlags;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -89,15 +89,15 @@ impl<C: Parked> Reactor<C> {
     /// A new connection from the source `number`, counted as open.
     fn accept_from(&self, number: usize) -> Result<Next<C>, Errno> {
         let (fd, passage) = if number == HANDOVER {
-            let (fd, passage) = self.take_handed()?;
-            (fd, Some(passage))
+            let (fd, passage, files) = self.take_handed()?;
+            (fd, Some((passage, files)))
         } else {
             (self.accept_on(number)?, None)
         };
         let fd = away_from_standard_streams(fd)?;
         self.open.fetch_add(1, Ordering::SeqCst);
         Ok(match passage {
-            Some(passage) => Next::Handed(fd, passage),
+            Some((passage, files)) => Next::Handed(fd, passage, files),
             None => Next::Accepted(fd, number),
         })
     }
@@ -197,12 +197,12 @@ impl<C: Parked> Reactor<C> {
     }
 
     /// A connection that another worker has given away.
-    fn take_handed(&self) -> Result<(OwnFd, Passage), Errno> {
+    fn take_handed(&self) -> Result<(OwnFd, Passage, Vec<OwnFd>), Errno> {
         let Some(handover) = &self.handover else {
             return Err(Errno::AGAIN);
         };
         match handover.take() {
-            Ok(Some(Handed::Connection(fd, passage))) => Ok((fd, passage)),
+            Ok(Some(Handed::Connection(fd, passage, files))) => Ok((fd, passage, files)),
             // Somebody else was woken for what waits: this worker's epoll set says nothing of it.
             Ok(Some(Handed::Nudge)) => {
                 let sources = self.listeners().fds.len();
@@ -238,7 +238,10 @@ impl<C: Parked> Reactor<C> {
     }
 
     fn pause_accepting(&self, error: Errno) {
-        tracing::error!(%error, "can't accept connections: trying again in {ACCEPT_PAUSE_MS} ms");
+        once_a_minute!(
+            "connections that can't be accepted",
+            tracing::error!(%error, "can't accept connections: trying again every {ACCEPT_PAUSE_MS} ms")
+        );
         self.stop_listening();
         self.nudge();
         self.accept_after_ms
@@ -270,7 +273,7 @@ impl<C: Parked> Reactor<C> {
     }
 
     pub(super) fn resume_listening(&self) {
-        if self.listeners().watched {
+        if self.listeners().watched || !self.begun.load(Ordering::SeqCst) {
             return;
         }
         if let Err(error) = self.listen() {

@@ -4,6 +4,7 @@
 //! are registered edge-triggered, once, when they are first parked: an edge that arrives while a thread has the
 //! connection is remembered and makes it ready again as soon as it is parked.
 
+mod giving;
 mod listening;
 mod place;
 mod slots;
@@ -26,8 +27,9 @@ use rustix::io::Errno;
 use settings::Setting;
 
 use crate::base::lost;
+use giving::Giver;
 use listening::Listeners;
-use place::{Place, Worker};
+use place::Place;
 pub use slots::Key;
 use slots::Slots;
 
@@ -46,6 +48,8 @@ pub trait Parked: Send {
     fn peer_has_ended(&mut self);
     /// Since when it has been idle so that it can be closed for another one, if it is: milliseconds of `now_ms`.
     fn idle_since(&self, now_ms: u64) -> Option<u64>;
+    /// Whether it is ready with something for a thread, of whichever worker.
+    fn wants_any_thread(&self) -> bool;
     /// Gives it to another process through `handover`; whether that was possible now.
     fn give(&mut self, handover: &Handover) -> bool;
 }
@@ -56,8 +60,8 @@ pub enum Next<C> {
     Ready(Box<C>),
     /// A new connection, from the listener with this number.
     Accepted(OwnFd, usize),
-    /// A connection that another worker has given away.
-    Handed(OwnFd, Passage),
+    /// A connection that another worker has given away, with the files beside it.
+    Handed(OwnFd, Passage, Vec<OwnFd>),
 }
 
 /// How a wait has ended.
@@ -76,16 +80,22 @@ pub struct Reactor<C> {
     place: Place,
     /// What `next` has given away since the start.
     taken: AtomicU64,
+    threads: usize,
     /// Threads that neither wait nor queue.
     awake: AtomicUsize,
+    giver: Giver,
     /// New connections that were taken since epoll was asked.
     streak: AtomicU32,
+    /// The last one that was taken had been parked.
+    parked_had_turn: AtomicBool,
     /// Listeners (by bit) that had a connection when last asked: accept4 tells sooner than epoll that there is none.
     hints: AtomicU64,
     /// The listener (by bit) whose turn it is.
     turn: AtomicU32,
     /// When epoll was asked last, in milliseconds.
     polled_ms: AtomicU64,
+    /// It may take connections.
+    begun: AtomicBool,
     draining: AtomicBool,
     /// Draining, and others are there to take what it has.
     retiring: AtomicBool,
@@ -121,7 +131,7 @@ const WAKER_KEY: u64 = u64::MAX;
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 
 impl<C: Parked> Reactor<C> {
-    /// For so many `threads`, and at most `max_open` connections at a time. `is_alone`: no other worker serves the listeners.
+    /// It takes no connections before [`Reactor::begin`]. For so many `threads`, and at most `max_open` connections at a time. `is_alone`: no other worker serves the listeners.
     ///
     /// # Errors
     /// The system's, if there is no epoll or the listeners can't be watched.
@@ -140,7 +150,7 @@ impl<C: Parked> Reactor<C> {
             EventData::new_u64(WAKER_KEY),
             EventFlags::IN | EventFlags::ET,
         )?;
-        let reactor = Self {
+        Ok(Self {
             epoll,
             listeners: Mutex::new(Listeners {
                 fds: listeners.into_iter().map(Some).collect(),
@@ -150,11 +160,15 @@ impl<C: Parked> Reactor<C> {
             slots: Mutex::new(Slots::new()),
             place: Place::new(),
             taken: AtomicU64::new(0),
+            threads,
             awake: AtomicUsize::new(threads),
+            giver: Giver::new(threads),
             streak: AtomicU32::new(0),
+            parked_had_turn: AtomicBool::new(false),
             hints: AtomicU64::new(0),
             turn: AtomicU32::new(0),
             polled_ms: AtomicU64::new(0),
+            begun: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
             nudged: AtomicBool::new(true),
@@ -167,9 +181,15 @@ impl<C: Parked> Reactor<C> {
             is_alone,
             crowded_until_ms: AtomicU64::new(0),
             waker,
-        };
-        reactor.listen()?;
-        Ok(reactor)
+        })
+    }
+
+    /// Takes connections from now on, unless it drains already.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::SeqCst);
+        if !self.draining() {
+            self.resume_listening();
+        }
     }
 
     /// What is there to do now, without waiting. Called attached: whoever holds the GIL takes the next request.
@@ -189,11 +209,17 @@ impl<C: Parked> Reactor<C> {
             self.poll(Some(Duration::ZERO));
         }
         for asked_epoll in [false, true] {
+            // Parked connections may be ready again and again: what comes from elsewhere has every other turn.
+            if self.parked_had_turn.load(Ordering::Relaxed)
+                && let Some(arrived) = self.look_elsewhere()
+            {
+                return Some(arrived);
+            }
             if let Some(connection) = self.slots().pop_ready() {
+                self.parked_had_turn.store(true, Ordering::Relaxed);
                 return Some(Next::Ready(connection));
             }
-            if let Some(arrived) = self.accept() {
-                self.streak.fetch_add(1, Ordering::Relaxed);
+            if let Some(arrived) = self.look_elsewhere() {
                 return Some(arrived);
             }
             if !asked_epoll && !self.poll(Some(Duration::ZERO)) {
@@ -203,27 +229,36 @@ impl<C: Parked> Reactor<C> {
         None
     }
 
+    /// A connection that was not parked here.
+    fn look_elsewhere(&self) -> Option<Next<C>> {
+        let arrived = self.accept()?;
+        self.parked_had_turn.store(false, Ordering::Relaxed);
+        self.streak.fetch_add(1, Ordering::Relaxed);
+        Some(arrived)
+    }
+
     fn thread_wakes(&self) {
-        self.awake.fetch_add(1, Ordering::Relaxed);
+        self.awake.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A thread stops calling [`Reactor::next`], or goes to wait.
     pub fn thread_sleeps(&self) {
-        self.awake.fetch_sub(1, Ordering::Relaxed);
+        self.awake.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Waits until there may be something to do, or a signal has come. Called detached. One thread at most waits in epoll;
     /// the others wait for that place.
     pub fn wait(&self) -> Woken {
         self.thread_sleeps();
-        match self.place.enter(self) {
-            Some(_occupied) => {
+        match self.place.enter(|| self.awake.load(Ordering::SeqCst) > 0) {
+            Some(occupied) => {
                 // Who comes last must not wait for what will never come: the others wait for the place.
                 if !self.is_over() {
                     self.wait_in_place();
                 }
                 // Before the place is left: whoever comes to it must know that somebody serves.
                 self.thread_wakes();
+                drop(occupied);
             }
             None => {
                 self.thread_wakes();
@@ -231,6 +266,7 @@ impl<C: Parked> Reactor<C> {
                 self.wake();
             }
         }
+        self.wake_giver();
         Woken { taken: self.taken() }
     }
 
@@ -287,6 +323,11 @@ impl<C: Parked> Reactor<C> {
         self.slots().has_ready()
     }
 
+    /// Whether something has arrived that no thread has taken.
+    pub fn has_arrivals(&self) -> bool {
+        self.has_ready() || self.poll(Some(Duration::ZERO))
+    }
+
     /// What `next` has given away since the start; unchanged: no thread came.
     pub fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
@@ -303,6 +344,11 @@ impl<C: Parked> Reactor<C> {
             );
             drop(connection);
         }
+    }
+
+    /// A connection that came through no listener is open.
+    pub fn opened(&self) {
+        self.open.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A connection is gone; `key` is where it was kept, if it ever was. For its `Drop`.
@@ -360,8 +406,10 @@ impl<C: Parked> Reactor<C> {
         // What has arrived already isn't idle, though nobody has looked.
         while self.poll(Some(Duration::ZERO)) {}
         self.wake();
+        self.place.drain();
         if retiring {
             self.nudge();
+            self.wake_giver();
         }
         let leaving = self.slots().take_parked(Parked::is_idle);
         for connection in leaving {
@@ -448,23 +496,5 @@ impl<C: Parked> Reactor<C> {
             }
         }
         true
-    }
-}
-
-impl<C: Parked> Worker for Reactor<C> {
-    fn taken(&self) -> u64 {
-        self.taken()
-    }
-
-    fn anybody_serves(&self) -> bool {
-        self.awake.load(Ordering::Relaxed) > 0
-    }
-
-    fn draining(&self) -> bool {
-        self.draining()
-    }
-
-    fn something_waits(&self) -> bool {
-        self.slots().has_ready() || self.poll(Some(Duration::ZERO))
     }
 }

@@ -90,6 +90,31 @@ impl<C: Parked> Slots<C> {
         None
     }
 
+    /// Takes the first ready connection that `wanted` names.
+    pub fn take_ready(&mut self, wanted: impl Fn(&C) -> bool) -> Option<Box<C>> {
+        let is_wanted = |index: &u32| {
+            let place = &self.slots[*index as usize].place;
+            matches!(place, Place::Ready(connection) if wanted(connection))
+        };
+        let position = self.ready.iter().position(is_wanted)?;
+        let slot = &mut self.slots[self.ready.remove(position)? as usize];
+        match std::mem::replace(&mut slot.place, Place::Away { arrived: false }) {
+            Place::Ready(connection) => Some(connection),
+            other => {
+                slot.place = other;
+                None
+            }
+        }
+    }
+
+    /// Takes back what [`Slots::take_ready`] has given: it is ready before all others.
+    pub fn put_back(&mut self, mut connection: Box<C>) {
+        if let Some(key) = *connection.key() {
+            self.slots[key.index as usize].place = Place::Ready(connection);
+            self.ready.push_front(key.index);
+        }
+    }
+
     /// Keeps `connection`, watched by `epoll`, where it is registered the first time. `ready`: it has unread input, whatever
     /// epoll says.
     ///

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use contract::limited;
 use rustix::io::Errno;
 use settings::values::SizeLimit;
 
@@ -33,6 +34,14 @@ pub struct Body {
     pub lost: Option<io::Error>,
     /// Nobody will read any more: what arrives is thrown away.
     pub discarding: bool,
+}
+
+/// All that has arrived of a body.
+#[derive(Clone, Copy)]
+pub struct Kept<'a> {
+    pub memory: &'a [u8],
+    /// What came behind that, so many bytes.
+    pub spool: Option<(&'a File, u64)>,
 }
 
 /// A CONTENT_LENGTH that is no number of bytes (SPEC B7).
@@ -66,6 +75,23 @@ impl Body {
         let Self { mut memory, .. } = std::mem::take(self);
         memory.clear();
         memory
+    }
+
+    /// What has arrived, where nothing of it was read, thrown away or lost.
+    pub fn kept(&self) -> Option<Kept<'_>> {
+        let is_whole = self.read == 0 && !self.discarding && !self.too_large && self.lost.is_none();
+        let spool = self.file.as_ref().map(|spool| (&spool.file, spool.written));
+        is_whole.then_some(Kept {
+            memory: &self.memory,
+            spool,
+        })
+    }
+
+    /// Goes on from what another body had kept.
+    pub fn resume(&mut self, memory: Vec<u8>, spool: Option<(File, u64)>) {
+        self.received = memory.len() as u64 + spool.as_ref().map_or(0, |(_, written)| *written);
+        self.memory = memory;
+        self.file = spool.map(|(file, written)| Spool { file, written, read: 0 });
     }
 
     /// Bytes of memory that it has, used or not.
@@ -250,7 +276,10 @@ pub fn log_unkept(request: &str, error: &io::Error) {
         true => "make room there, or set TMPDIR to a directory that has more",
         false => "see what is wrong with that directory, or set TMPDIR to another",
     };
-    tracing::error!(request, directory = %directory().display(), %error, advice, "a request's body can't be kept");
+    limited!(
+        "bodies that can't be kept",
+        tracing::error!(request, directory = %directory().display(), %error, advice, "a request's body can't be kept")
+    );
 }
 
 /// Where temporary files are.

@@ -131,12 +131,14 @@ pub trait Carrier: Send {
     fn end_aborted(&mut self) -> Result<bool, CarrierError>;
     /// Receives what is there; whether anything was.
     fn receive(&mut self) -> Result<bool, CarrierError>;
+    /// Looks whether the peer still wants the response; receives what is there.
+    fn look(&mut self) -> Result<(), CarrierError>;
     /// For waiting.
     fn handles(&self) -> Handles;
     /// Ends the connection under a thread that waits to send: its wait is over.
     fn hang_up(&mut self);
-    /// Descriptor and request id, for an answer when the process crashes.
-    fn crash_address(&self) -> Option<(RawFd, u16)>;
+    /// The request is about to run. Descriptor and request id, for an answer when the process crashes.
+    fn begin(&mut self, is_head: bool) -> Option<(RawFd, u16)>;
     /// The response was ended: the connection can serve others.
     fn done(self: Box<Self>);
     /// The response must visibly break off (SPEC E8a). `lack`: what it lacks, if its length was promised.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::time::Duration;
 
+use contract::log::Trace;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use settings::sections::Limits;
@@ -40,6 +41,8 @@ pub struct Known<'a, 'py> {
     pub request_start: Option<f64>,
     /// How long its body was on the way while it waited.
     pub arrival: Duration,
+    /// That it belongs to.
+    pub trace: Option<Trace>,
 }
 
 /// A request that may run.
@@ -98,6 +101,7 @@ pub fn admit<'py, 'a, E: Display>(
         },
         request_start: facts.request_start,
         arrival: arrived.queued.unwrap_or_default(),
+        trace: facts.trace,
     });
     if let Some(role) = arrived.other_role {
         return Err(Rejection::UnknownRole(role));

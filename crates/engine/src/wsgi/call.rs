@@ -7,6 +7,7 @@ use contract::settings::{Entry, Settings};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::client_gone::ClientGone;
 use super::errors::Errors;
 use super::file_wrapper::FileWrapper;
 use super::head::HeadRules;
@@ -22,7 +23,12 @@ use crate::request::exchange::Ticket;
 ///
 /// # Errors
 /// Python's MemoryError.
-pub fn constants<'py>(py: Python<'py>, settings: &Settings, errors: &Py<Errors>) -> PyResult<Bound<'py, PyDict>> {
+pub fn constants<'py>(
+    py: Python<'py>,
+    settings: &Settings,
+    errors: &Py<Errors>,
+    client_gone: &Py<ClientGone>,
+) -> PyResult<Bound<'py, PyDict>> {
     let constants = PyDict::new(py);
     constants.set_item("wsgi.version", PyTuple::new(py, [1, 0])?)?;
     constants.set_item("wsgi.errors", errors)?;
@@ -33,11 +39,12 @@ pub fn constants<'py>(py: Python<'py>, settings: &Settings, errors: &Py<Errors>)
         settings.entry != Entry::Cgi && settings.threads.get() > 1,
     )?;
     // A web server that starts processes itself may start several.
-    let multiprocess = settings.entry != Entry::Pool || settings.workers > 1;
+    let multiprocess = settings.entry != Entry::Pool || settings.size.limit() > 1;
     constants.set_item("wsgi.multiprocess", multiprocess)?;
     constants.set_item("wsgi.run_once", settings.entry == Entry::Cgi)?;
     constants.set_item("wsgi.input_terminated", true)?;
     constants.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+    constants.set_item("wsgi_fpm.client_gone", client_gone)?;
     Ok(constants)
 }
 

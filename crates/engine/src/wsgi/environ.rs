@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use contract::limited;
+use contract::log::Trace;
 use contract::settings::Settings;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -77,6 +78,7 @@ pub struct Facts<'a> {
     http_host: Option<&'a [u8]>,
     /// When the front server took the request: seconds since the epoch, as nginx's `$msec`, perhaps behind `t=`.
     pub request_start: Option<f64>,
+    pub trace: Option<Trace>,
 }
 
 struct Keys {
@@ -265,6 +267,8 @@ impl EnvironBuilder {
             Role::ServerProtocol => (facts.server_protocol, keep) = (!value.is_empty(), !value.is_empty()),
             Role::HttpHost => facts.http_host = Some(value),
             Role::RequestStart => facts.request_start = parse_request_start(value),
+            // Two of them are none that could be believed.
+            Role::Traceparent => facts.trace = Trace::of_traceparent(value).filter(|_| !again),
         }
         if param.in_template && keep && param.comparable && param.value == value {
             return Ok(());

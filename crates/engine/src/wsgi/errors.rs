@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use contract::log::MAX_LINE;
+use contract::log::{MAX_LINE, TRACEBACK, traced};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyString};
 
@@ -17,12 +17,25 @@ pub struct Errors {
     request: Arc<RequestId>,
     /// Number of its request.
     serial: AtomicU64,
-    /// The beginning of a line.
+    /// The beginning of a line, or of a traceback.
     partial: Mutex<String>,
+    /// Of a thread's standard stream: empty lines say nothing.
+    is_printed: bool,
 }
 
 /// An event is not longer than this, unless a line is.
 const MAX_EVENT: usize = 16 * 1024;
+
+/// Longest traceback that is waited for.
+const MAX_TRACEBACK: usize = 64 * 1024;
+
+/// Where a traceback begins that has no end yet: lines of it may come one by one.
+fn open_traceback(lines: &str) -> Option<usize> {
+    let start = lines.rfind(TRACEBACK)?;
+    let begins_line = start == 0 || lines.as_bytes()[start - 1] == b'\n';
+    let mut more = lines[start..].lines().skip(1);
+    (begins_line && lines.len() - start < MAX_TRACEBACK && more.all(|line| line.starts_with(' '))).then_some(start)
+}
 
 /// Where the last line that ends within `most` bytes ends, or the first, if none does.
 fn end_of_lines(lines: &str, most: usize) -> Option<usize> {
@@ -37,7 +50,20 @@ impl Errors {
             request,
             serial: AtomicU64::new(0),
             partial: Mutex::default(),
+            is_printed: false,
         }
+    }
+
+    /// What one thread prints.
+    pub fn of_printed(request: Arc<RequestId>) -> Self {
+        let mut stream = Self::new(request);
+        stream.is_printed = true;
+        stream
+    }
+
+    /// Whether it is that of a request.
+    pub fn is_lent(&self) -> bool {
+        self.serial.load(Ordering::Relaxed) != 0
     }
 
     /// From now on it is that of the request with this number.
@@ -49,13 +75,16 @@ impl Errors {
     pub fn flush_partial(&self) {
         let rest = std::mem::take(&mut *self.partial.lock().unwrap_or_else(PoisonError::into_inner));
         if !rest.is_empty() {
-            self.log(&rest);
+            self.log(rest.trim_end_matches('\n'));
         }
     }
 
     /// One event for the lines that were written together, such as a traceback, with the request once. What is longer than
     /// an event should be becomes several.
     fn log(&self, mut lines: &str) {
+        if self.is_printed && lines.trim().is_empty() {
+            return;
+        }
         loop {
             let fits = lines.len() <= MAX_EVENT;
             // Whole lines, but for one that is longer itself.
@@ -75,18 +104,28 @@ impl Errors {
         if forked::is_child() {
             return forked::error_line(&format!("{first}{}", contract::log::block(more)));
         }
-        let request = self.request.name(self.serial.load(Ordering::Relaxed));
+        if !contract::log::application_may() {
+            return;
+        }
+        let serial = self.serial.load(Ordering::Relaxed);
+        let request = self.request.name(serial);
         let more = (!more.is_empty()).then(|| tracing::field::display(contract::log::block(more)));
-        tracing::info!(target: contract::log::APP, %request, more, "{first}");
+        let worker = self.is_printed.then(std::process::id);
+        // Another thread may write, and the request may be over.
+        let trace = self.request.trace().filter(|_| self.request.running() == Some(serial));
+        traced(
+            trace,
+            || tracing::info!(target: contract::log::APP, worker, %request, more, "{first}"),
+        );
     }
 
-    fn append(&self, py: Python<'_>, text: &str) {
+    pub fn append(&self, py: Python<'_>, text: &str) {
         py.detach(|| {
             let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
             let Some((lines, rest)) = text.rsplit_once('\n') else {
                 partial.push_str(text);
                 // A line without an end must not eat the memory: it is logged in pieces.
-                if partial.len() > MAX_LINE {
+                if partial.len() > MAX_LINE && open_traceback(&partial).is_none() {
                     let line = std::mem::take(&mut *partial);
                     drop(partial);
                     self.log(&line);
@@ -94,10 +133,18 @@ impl Errors {
                 return;
             };
             let mut lines = std::mem::take(&mut *partial) + lines;
+            let open = open_traceback(&lines);
+            if let Some(start) = open {
+                partial.push_str(&lines[start..]);
+                partial.push('\n');
+                lines.truncate(start);
+            }
             partial.push_str(rest);
             drop(partial);
             lines.truncate(lines.trim_end_matches('\n').len());
-            self.log(&lines);
+            if open.is_none() || !lines.is_empty() {
+                self.log(&lines);
+            }
         });
     }
 }

@@ -66,10 +66,15 @@ impl Front {
 
 /// Who has sent the request, as far as that is known, for the log: REMOTE_ADDR as bytes.
 pub fn remote_address(environ: &Bound<'_, PyDict>) -> Vec<u8> {
-    let address = text(environ, intern!(environ.py(), "REMOTE_ADDR"));
+    bytes_of(environ, "REMOTE_ADDR")
+}
+
+/// A value of the environ as it was sent.
+pub fn bytes_of(environ: &Bound<'_, PyDict>, name: &str) -> Vec<u8> {
+    let value = text(environ, &PyString::intern(environ.py(), name));
     // Each character stands for a byte (SPEC B2).
-    let address = address.ok().flatten().unwrap_or_default();
-    address.chars().map(|character| character as u8).collect()
+    let value = value.ok().flatten().unwrap_or_default();
+    value.chars().map(|character| character as u8).collect()
 }
 
 /// Client, scheme and port as the proxies tell them, if the peer of the web server is one that may.

@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod app;
 pub mod call;
+pub mod client_gone;
 pub mod environ;
 pub mod errors;
 pub mod file_wrapper;
@@ -15,6 +16,7 @@ pub mod lenient;
 pub mod lookup;
 pub mod params;
 mod paths;
+pub mod printed;
 pub mod reject;
 pub mod respond;
 pub mod response;

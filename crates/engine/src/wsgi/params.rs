@@ -27,6 +27,7 @@ pub enum Role {
     ServerProtocol,
     HttpHost,
     RequestStart,
+    Traceparent,
 }
 
 /// By its name.
@@ -34,7 +35,8 @@ pub fn role_of(name: &[u8]) -> Role {
     match name {
         b"" | b"PATH" | b"LD_LIBRARY_PATH" => Role::Drop,
         // What can't be a CGI variable, or would pass for the gateway's own key (SPEC B3).
-        _ if name.starts_with(b"wsgi.") || name.iter().any(|&b| b == 0 || b == b'=' || !b.is_ascii()) => Role::Drop,
+        _ if name.starts_with(b"wsgi.") || name.starts_with(b"wsgi_fpm.") => Role::Drop,
+        _ if name.iter().any(|&b| b == 0 || b == b'=' || !b.is_ascii()) => Role::Drop,
         // httpoxy (SPEC B10), and what speaks of the connection between client and front server (SPEC B5, B11).
         b"HTTP_PROXY" | b"HTTP_CONTENT_TYPE" | b"HTTP_CONTENT_LENGTH" => Role::Drop,
         b"HTTP_TRANSFER_ENCODING"
@@ -60,6 +62,7 @@ pub fn role_of(name: &[u8]) -> Role {
         b"SERVER_PROTOCOL" => Role::ServerProtocol,
         b"HTTP_HOST" => Role::HttpHost,
         b"REQUEST_START" => Role::RequestStart,
+        b"HTTP_TRACEPARENT" => Role::Traceparent,
         b"HTTP_REMOTE_USER" | b"HTTP_AUTHORIZATION" | b"HTTP_X_REAL_IP" | b"HTTP_FORWARDED" => Role::PassUnique,
         b"HTTP_X_FORWARDED_FOR" => Role::PassJoined,
         _ if name.starts_with(b"HTTP_X_FORWARDED_") => Role::PassUnique,

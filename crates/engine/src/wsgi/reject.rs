@@ -3,6 +3,7 @@
 use std::io;
 
 use contract::limited;
+use contract::scoreboard::Refusal;
 use contract::settings::Settings;
 use pyo3::PyErr;
 use settings::Setting;
@@ -53,6 +54,21 @@ impl Rejection {
         }
     }
 
+    /// As it is counted.
+    pub fn kind(&self) -> Refusal {
+        match self {
+            Self::BadRequest(_) => Refusal::BadRequest,
+            Self::ParamsTooLarge(_) => Refusal::ParamsTooLarge,
+            Self::BodyTooLarge => Refusal::BodyTooLarge,
+            Self::BodyTimeout => Refusal::BodyTimeout,
+            Self::BodyUnkept(_) => Refusal::BodyUnkept,
+            Self::NotFound => Refusal::NotFound,
+            Self::Overloaded => Refusal::Overloaded,
+            Self::UnknownRole(_) => Refusal::UnknownRole,
+            Self::Internal(_) => Refusal::Internal,
+        }
+    }
+
     /// Whether the connection can't be trusted or isn't worth keeping afterwards (SPEC E9).
     pub fn closes(&self) -> bool {
         matches!(
@@ -65,46 +81,59 @@ impl Rejection {
         )
     }
 
+    /// Clients can cause most of them at will, and overload is the worst time for a line for each request.
     pub fn log(&self, request: &str, settings: &Settings) {
         let limits = &settings.limits;
         match self {
-            Self::BadRequest(reason) => tracing::warn!(%request, reason, "refused with 400"),
-            Self::ParamsTooLarge(reason) => tracing::warn!(%request, reason, "refused with 431"),
-            Self::BodyTooLarge => {
+            Self::BadRequest(reason) => limited!(
+                "refusals with 400",
+                tracing::warn!(%request, reason, "refused with 400")
+            ),
+            Self::ParamsTooLarge(reason) => limited!(
+                "refusals with 431",
+                tracing::warn!(%request, reason, "refused with 431")
+            ),
+            Self::BodyTooLarge => limited!(
+                "refusals with 413",
                 tracing::warn!(
                     %request,
                     reason = format!("the body is larger than {} allows", limits.body_max.name()),
                     "refused with 413"
-                );
-            }
-            Self::BodyTimeout => {
+                )
+            ),
+            Self::BodyTimeout => limited!(
+                "refusals with 408",
                 tracing::info!(
                     %request,
                     reason = format!("the body stopped coming ({})", limits.body_timeout.name()),
                     "refused with 408"
-                );
-            }
+                )
+            ),
             Self::BodyUnkept(error) => body::log_unkept(request, error),
-            Self::NotFound => {
+            Self::NotFound => limited!(
+                "refusals with 404",
                 tracing::info!(
                     %request,
                     reason = format!("not below the mount ({})", settings.mount.name()),
                     "refused with 404"
-                );
-            }
-            Self::Overloaded => {
-                // Overload is the worst time for a line for each request.
-                limited!(
-                    "requests that waited too long",
-                    tracing::warn!(
-                        %request,
-                        reason = format!("it waited longer than {} allows", limits.queue_timeout.name()),
-                        "refused with 503"
-                    )
-                );
-            }
-            Self::UnknownRole(role) => tracing::error!(%request, role, "refused: only responders are served"),
-            Self::Internal(error) => tracing::error!(%request, %error, "refused with 500"),
+                )
+            ),
+            Self::Overloaded => limited!(
+                "requests that waited too long",
+                tracing::warn!(
+                    %request,
+                    reason = format!("it waited longer than {} allows", limits.queue_timeout.name()),
+                    "refused with 503"
+                )
+            ),
+            Self::UnknownRole(role) => limited!(
+                "requests for another role",
+                tracing::error!(%request, role, "refused: only responders are served")
+            ),
+            Self::Internal(error) => limited!(
+                "refusals with 500",
+                tracing::error!(%request, %error, "refused with 500")
+            ),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One call of the application, and what it returns, to the front server.
 
+use contract::limited;
 use contract::page::ErrorPage;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -16,19 +17,7 @@ use crate::base::{ffi, forked};
 use crate::request::carrier::{CarrierError, Ending, FilePart};
 use crate::request::exchange::Failure;
 
-/// How a request ended, for the access log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    Complete,
-    /// The application failed; the client got a 500, or a broken response.
-    Failed,
-    /// The gateway has answered instead of the application.
-    Refused,
-    /// The front server went away or aborted.
-    Disconnected,
-    /// The request's time was over; the watchdog has answered.
-    TimedOut,
-}
+pub use contract::scoreboard::Outcome;
 
 /// What became of a request.
 pub struct Answered {
@@ -37,6 +26,16 @@ pub struct Answered {
     /// Body bytes that were sent.
     pub bytes: u64,
     pub outcome: Outcome,
+}
+
+impl Answered {
+    /// What the client has got: the watchdog's answer, if the time was over, instead of what the application meant to send.
+    pub fn status_seen(&self) -> u16 {
+        match self.outcome {
+            Outcome::TimedOut => reject::code(reject::TIMED_OUT),
+            _ => self.status,
+        }
+    }
 }
 
 const COMPLETE: Option<Ending> = Some(Ending::Complete { app_status: 0 });
@@ -304,11 +303,17 @@ impl Responder<'_> {
                 Outcome::Failed
             }
             CarrierError::Gone | CarrierError::Aborted | CarrierError::Ended | CarrierError::Protocol(_) => {
-                tracing::info!(%request, %error, "disconnected");
+                limited!(
+                    "requests whose front server was gone",
+                    tracing::info!(%request, %error, "disconnected")
+                );
                 Outcome::Disconnected
             }
             _ => {
-                tracing::warn!(%request, %error, "the response was broken off");
+                limited!(
+                    "responses that were broken off",
+                    tracing::warn!(%request, %error, "the response was broken off")
+                );
                 Outcome::Disconnected
             }
         };

@@ -80,6 +80,58 @@ impl Feed {
         self.outcome()
     }
 
+    /// The same in pieces, each of which a new connection goes on with, as far as the last one can be exported.
+    pub fn in_turns(mut self, input: &[u8], sizes: impl IntoIterator<Item = usize>) -> Outcome {
+        let mut rest = input;
+        for size in sizes {
+            let (piece, after) = rest.split_at(size.min(rest.len()));
+            self.feed(piece);
+            self.resume();
+            rest = after;
+        }
+        self.feed(rest);
+        self.outcome()
+    }
+
+    /// Goes on with a new connection, which tells again what the last one has told of the active request.
+    fn resume(&mut self) {
+        let before = &self.connection;
+        if !before.is_exportable() {
+            return;
+        }
+        let mut exported = Vec::new();
+        before.export(&mut exported);
+        let mut connection = Connection::new(self.max_params);
+        let (mut taken, mut told) = (0, Vec::new());
+        while let (bytes, Some(event)) = connection.advance(&exported[taken..]).expect("valid records") {
+            taken += bytes;
+            told.push(own(event, &connection));
+        }
+        let mut expected = Vec::new();
+        if let Some(begin) = before.active().filter(|_| before.params_ended()) {
+            let params = before.params().to_vec();
+            expected.push(Seen::Request {
+                begin,
+                params_too_large: false,
+                params,
+            });
+            if self
+                .seen
+                .iter()
+                .rfind(|seen| matches!(seen, Seen::Abort | Seen::Request { .. }))
+                == Some(&Seen::Abort)
+            {
+                expected.push(Seen::Abort);
+            }
+            if before.stdin_ended() {
+                expected.push(Seen::StdinEnd);
+            }
+        }
+        assert_eq!(told, expected);
+        assert_eq!(connection.between_records(), before.between_records());
+        self.connection = connection;
+    }
+
     pub fn feed(&mut self, piece: &[u8]) {
         self.unread.extend_from_slice(piece);
         let mut taken = 0;

@@ -20,8 +20,8 @@ section! {
     /// A bare name is a command on PATH. CPython 3.9 or newer
     python: Option<PathBuf> {
         value: "DIR_OR_EXE",
-        otherwise: "the virtual environment in whose `bin` the program was called, else `$VIRTUAL_ENV`, else `.venv` in \
-                    the working directory, else `python3` on PATH",
+        otherwise: "the virtual environment in whose `bin` the program was called, else `$VIRTUAL_ENV`, else the one in \
+                    whose `bin` it is on PATH, else `.venv` in the working directory, else `python3` on PATH",
         when: "always in production: a service has no active virtual environment",
         path: PathForm::PathOrCommand,
     }
@@ -107,9 +107,10 @@ section! {
 
     /// Load the application once and share it with all workers by forking, where it allows that
     ///
-    /// Less memory, and a crashed worker is replaced in milliseconds. If importing it starts threads or processes, or
-    /// opens sockets or files (other than logs opened for appending), the log says so and each worker imports it itself.
-    /// Threads that a library ends before each fork by itself, as numpy's OpenBLAS does, are no hindrance. Random
+    /// Less memory, and a crashed worker is replaced in milliseconds. If importing it starts threads or processes, sets timers, or
+    /// opens sockets or files (other than logs opened for appending), none of which a fork would carry over, the log names them
+    /// and each worker imports it itself, and so has its own. Threads that a library ends before each fork by itself, as
+    /// OpenBLAS of numpy and scipy does, are no hindrance. Random
     /// generators of the application's own: [below](#random-numbers)
     preload: Preload {
         default: Some("auto"),

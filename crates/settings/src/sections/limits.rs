@@ -1,7 +1,7 @@
 //! Limits on everything that a client, a web server or an application can use up (SPEC F10).
 
-use crate::declaration::section;
-use crate::values::{AtLeastOne, CountLimit, Drain, Size, SizeLimit, Timeout};
+use crate::declaration::{Entries, section};
+use crate::values::{AtLeastOne, CountLimit, Drain, Size, SizeLimit, Timeout, UpTo};
 
 section! {
     /// Limits and timeouts.
@@ -111,6 +111,14 @@ section! {
         when: "clients give up sooner or later than that",
     }
 
+    /// From when on a request is slow: its Python stack goes into the log, once; 0: never
+    ///
+    /// Nothing else happens to it. The log has ten slow requests a second and worker at most, then the number of the others
+    slow_request: Timeout {
+        default: Some("0"),
+        when: "to find out what slow pages wait for; a second or two, above what uploads and streams take",
+    }
+
     /// Longest run of one request; then 504
     ///
     /// `RequestTimeout` is raised in its thread. A response that is still being sent counts, too: downloads that the web
@@ -120,12 +128,32 @@ section! {
         when: "shorter for a site without slow pages; longer for long downloads and reports",
     }
 
-    /// How long a request may go on after its request timeout before its worker is replaced
+    /// How long a request may go on after its request timeout before its worker is killed; 0: for ever
     ///
-    /// Or the process of a script ends
+    /// Its connections are with others by then, and what else it runs has this time to end. The process of a script ends
     kill_timeout: Timeout {
         default: Some("30s"),
         when: "requests that clean up slowly",
+    }
+
+    /// Longest time from the start of a generation until it is ready; then it fails
+    ///
+    /// The log has the Python stack of what it was doing, and the generation before it serves on. Its turn, where many pools
+    /// start, does not count. A worker that is to replace another one has as long, and then the next one is tried
+    start_timeout: Timeout {
+        default: Some("5m"),
+        entries: Entries::SERVED.or(Entries::DEV),
+        when: "longer for an application that loads large models; shorter to hear of an import that hangs sooner",
+    }
+
+    /// Most series of `wsgi_fpm.metrics`; further ones are not counted
+    ///
+    /// A series is one metric with one value for each of its labels. Each takes 512 bytes at most in memory that the pool shares,
+    /// those of a gauge some more for each worker. They are kept until the pool stops, or this is changed
+    metrics_series: UpTo<1_000_000> {
+        default: Some("10000"),
+        entries: Entries::SERVED.or(Entries::DEV),
+        when: "the log says that series are not counted, and they are wanted",
     }
 
     /// Largest head of a response; more is answered with 500

@@ -10,8 +10,8 @@ section! {
     /// The sockets that a pool listens on, and how they are made.
     Listen = "Listening";
 
-    /// Where the web server connects: /path/to.sock, unix:/path, 127.0.0.1:9000, [::1]:9000, :9000 (loopback) or fd:3
-    /// (inherited); can be repeated
+    /// Where the web server connects: /path/to.sock, unix:/path, 127.0.0.1:9000, [::1]:9000, :9000 (loopback), fd:3
+    /// or fd:NAME (inherited); can be repeated
     ///
     /// Up to 62 times
     listen: Vec<Address> {

@@ -6,7 +6,10 @@ mod limits;
 mod listen;
 mod log;
 mod processes;
+mod recycle;
+mod reload;
 mod run_as;
+mod status;
 
 pub use app::App;
 pub use front::Front;
@@ -14,7 +17,10 @@ pub use limits::Limits;
 pub use listen::Listen;
 pub use log::Log;
 pub use processes::Processes;
+pub use recycle::Recycle;
+pub use reload::Reload;
 pub use run_as::RunAs;
+pub use status::Status;
 
 use crate::declaration::Declaration;
 
@@ -44,12 +50,24 @@ pub const SECTIONS: &[Section] = &[
         options: Processes::OPTIONS,
     },
     Section {
+        title: Recycle::TITLE,
+        options: Recycle::OPTIONS,
+    },
+    Section {
+        title: Reload::TITLE,
+        options: Reload::OPTIONS,
+    },
+    Section {
         title: RunAs::TITLE,
         options: RunAs::OPTIONS,
     },
     Section {
         title: Log::TITLE,
         options: Log::OPTIONS,
+    },
+    Section {
+        title: Status::TITLE,
+        options: Status::OPTIONS,
     },
     Section {
         title: Limits::TITLE,

@@ -11,6 +11,8 @@ use super::value_by_text;
 
 /// `sun_path` of Linux has 108 bytes, the last of which is a NUL.
 const UNIX_PATH_MAX: usize = 107;
+/// systemd's.
+const NAME_MAX: usize = 255;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Address {
@@ -18,15 +20,21 @@ pub enum Address {
     Tcp(SocketAddr),
     /// A listening socket that whoever started this program has left open.
     Fd(i32),
+    /// Those that the service manager has passed under this name, one or more.
+    Named(String),
 }
 
 /// A TCP address alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpAddress(pub SocketAddr);
 
+/// Where somebody asks over HTTP how things are: a unix socket or a TCP address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusAddress(pub Address);
+
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AddressError {
-    #[error("write /path/to.sock, unix:/path, 127.0.0.1:9000, [::1]:9000, :9000 or fd:3")]
+    #[error("write /path/to.sock, unix:/path, 127.0.0.1:9000, [::1]:9000, :9000, fd:3 or fd:NAME")]
     NotAnAddress,
     #[error("a path has a slash in it: write ./{0}, or the whole path")]
     BareName(String),
@@ -36,6 +44,8 @@ pub enum AddressError {
     NoPort(SocketAddr),
     #[error("an address is not a URL: write {0}; what is spoken there is FastCGI")]
     Url(String),
+    #[error("write 127.0.0.1:9180, :9180 or /path/to.sock")]
+    NotStatus,
     #[error("write an IP address and a port, such as 127.0.0.1:8000")]
     NotTcp,
     #[error("an address is not a URL: write {0}")]
@@ -52,10 +62,11 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(typed: &str) -> Result<Self, AddressError> {
-        if let Some(number) = typed.strip_prefix("fd:") {
-            return match number.parse() {
+        if let Some(inherited) = typed.strip_prefix("fd:") {
+            return match inherited.parse() {
                 Ok(1 | 2) => Err(AddressError::StandardFd),
                 Ok(fd) if fd >= 0 => Ok(Self::Fd(fd)),
+                Err(_) if is_name(inherited) => Ok(Self::Named(inherited.to_owned())),
                 _ => Err(AddressError::NotAnAddress),
             };
         }
@@ -86,6 +97,33 @@ impl FromStr for TcpAddress {
             return Err(AddressError::NotUrl(rest.to_owned()));
         }
         parse_tcp(typed, AddressError::NotTcp).map(Self)
+    }
+}
+
+/// What may be a name of descriptors (sd_listen_fds_with_names(3)), and is no number.
+fn is_name(typed: &str) -> bool {
+    let is_number = typed.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = typed.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b':');
+    fits && !is_number && typed.len() <= NAME_MAX
+}
+
+impl Address {
+    /// Whether its listeners are made by whoever has started this program.
+    pub fn is_inherited(&self) -> bool {
+        matches!(self, Self::Fd(_) | Self::Named(_))
+    }
+}
+
+impl FromStr for StatusAddress {
+    type Err = AddressError;
+
+    fn from_str(typed: &str) -> Result<Self, AddressError> {
+        match typed.parse::<Address>() {
+            Ok(Address::Fd(_) | Address::Named(_)) | Err(AddressError::NotAnAddress) => Err(AddressError::NotStatus),
+            Ok(address) => Ok(Self(address)),
+            Err(AddressError::Url(rest)) => Err(AddressError::NotUrl(rest)),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -133,7 +171,14 @@ impl fmt::Display for Address {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(address) => address.fmt(f),
             Self::Fd(fd) => write!(f, "fd:{fd}"),
+            Self::Named(name) => write!(f, "fd:{name}"),
         }
+    }
+}
+
+impl fmt::Display for StatusAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -144,6 +189,7 @@ impl fmt::Display for TcpAddress {
 }
 
 value_by_text!(Address, "ADDRESS");
+value_by_text!(StatusAddress, "ADDRESS");
 value_by_text!(TcpAddress, "ADDRESS");
 
 #[cfg(test)]
@@ -161,6 +207,11 @@ mod tests {
         assert_eq!(read("localhost:9000"), Address::Tcp("127.0.0.1:9000".parse().unwrap()));
         assert_eq!(read("0.0.0.0:9000"), Address::Tcp("0.0.0.0:9000".parse().unwrap()));
         assert_eq!(read("fd:3"), Address::Fd(3));
+        for name in ["blog", "wsgi-fpm.socket", "3a", "a/b c", &"x".repeat(255)] {
+            let named = read(&format!("fd:{name}"));
+            assert_eq!(named, Address::Named(name.to_owned()));
+            assert_eq!(named.to_string(), format!("fd:{name}"));
+        }
         assert_eq!(read("unix:///run/a.sock"), Address::Unix("/run/a.sock".into()));
         // Paths, although there is what a URL has.
         assert_eq!(read("/run/a://b.sock"), Address::Unix("/run/a:/b.sock".into()));
@@ -171,11 +222,36 @@ mod tests {
     }
 
     #[test]
+    fn status_is_shown_on_a_socket_that_is_made_for_it() {
+        let read = |typed: &str| typed.parse::<StatusAddress>();
+        assert_eq!(read(":9180").unwrap().to_string(), "127.0.0.1:9180");
+        assert_eq!(read("/run/status.sock").unwrap().to_string(), "unix:/run/status.sock");
+        for typed in ["fd:3", "", ":x"] {
+            assert_eq!(read(typed), Err(AddressError::NotStatus), "{typed}");
+        }
+        let url = Err(AddressError::NotUrl("127.0.0.1:9180".into()));
+        assert_eq!(read("http://127.0.0.1:9180/metrics"), url);
+    }
+
+    #[test]
     fn what_is_no_address_is_refused() {
         let refused = |typed: &str| typed.parse::<Address>().unwrap_err();
-        for typed in ["", ":", ":x", ":99999", "fd:", "fd:x", "fd:-1", "/"] {
+        for typed in [
+            "",
+            ":",
+            ":x",
+            ":99999",
+            "fd:",
+            "fd:a:b",
+            "fd:a\n",
+            "fd:ä",
+            "fd:99999999999",
+            "fd:-1",
+            "/",
+        ] {
             assert_eq!(refused(typed), AddressError::NotAnAddress, "{typed}");
         }
+        assert_eq!(refused(&format!("fd:{}", "x".repeat(256))), AddressError::NotAnAddress);
         assert_eq!(refused("fd:1"), AddressError::StandardFd);
         assert_eq!(refused("a.sock"), AddressError::BareName("a.sock".into()));
         assert_eq!(refused("9000"), AddressError::BarePort(9000));

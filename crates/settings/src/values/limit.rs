@@ -13,9 +13,9 @@ use super::value_by_text;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AtLeastOne<T>(T);
 
-/// A number from 1 to `MOST`.
+/// A number from `LEAST` to `MOST`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UpTo<const MOST: u32>(u32);
+pub struct UpTo<const MOST: u32, const LEAST: u32 = 1>(u32);
 
 /// A largest size, or none: `0` in text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ impl<T: Copy> AtLeastOne<T> {
     }
 }
 
-impl<const MOST: u32> UpTo<MOST> {
+impl<const MOST: u32, const LEAST: u32> UpTo<MOST, LEAST> {
     pub fn get(self) -> u32 {
         self.0
     }
@@ -119,13 +119,13 @@ impl FromStr for AtLeastOne<u32> {
     }
 }
 
-impl<const MOST: u32> FromStr for UpTo<MOST> {
+impl<const MOST: u32, const LEAST: u32> FromStr for UpTo<MOST, LEAST> {
     type Err = String;
 
     fn from_str(written: &str) -> Result<Self, String> {
         match written.parse() {
-            Ok(number @ 1..) if number <= MOST => Ok(Self(number)),
-            _ => Err(format!("write a number from 1 to {MOST}")),
+            Ok(number) if (LEAST..=MOST).contains(&number) => Ok(Self(number)),
+            _ => Err(format!("write a number from {LEAST} to {MOST}")),
         }
     }
 }
@@ -164,7 +164,7 @@ impl<T: fmt::Display> fmt::Display for AtLeastOne<T> {
     }
 }
 
-impl<const MOST: u32> fmt::Display for UpTo<MOST> {
+impl<const MOST: u32, const LEAST: u32> fmt::Display for UpTo<MOST, LEAST> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -201,7 +201,10 @@ value_by_text!(AtLeastOne<Size>, "SIZE");
 value_by_text!(AtLeastOne<u32>, "N");
 value_by_text!(SizeLimit, "SIZE");
 value_by_text!(UpTo<1024>, "N");
+value_by_text!(UpTo<1024, 0>, "N");
+value_by_text!(UpTo<1_000_000>, "N");
 value_by_text!(UpTo<{ i32::MAX as u32 }>, "N");
+value_by_text!(UpTo<{ i32::MAX as u32 }, 0>, "N");
 value_by_text!(CountLimit, "N");
 value_by_text!(Drain, "SIZE");
 
@@ -230,6 +233,9 @@ mod tests {
             let error = wrong.parse::<UpTo<1024>>().unwrap_err();
             assert_eq!(error, "write a number from 1 to 1024", "{wrong}");
         }
+        assert_eq!("0".parse::<UpTo<1024, 0>>().map(UpTo::get), Ok(0));
+        let error = "1025".parse::<UpTo<1024, 0>>().unwrap_err();
+        assert_eq!(error, "write a number from 0 to 1024");
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! The types of values: read from text as administrators write it. A type says what its value
 //! means: [`Timeout`] may be none, [`Time`] is always one.
 
+mod access;
 mod account;
 mod address;
+mod control;
+mod destination;
 mod limit;
+mod page;
 mod proxies;
 mod size;
 mod system;
@@ -16,16 +20,20 @@ mod workers;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+pub use access::{AccessFormat, Field, Part, PathPattern};
 pub use account::Account;
-pub use address::{Address, AddressError, TcpAddress};
+pub use address::{Address, AddressError, StatusAddress, TcpAddress};
+pub use control::Control;
+pub use destination::{AccessLog, Destination, Facility, Journald, Syslog};
 pub use limit::{AtLeastOne, CountLimit, Drain, SizeLimit, UpTo};
+pub use page::Page;
 pub use proxies::{ProxiesError, TrustedProxies};
 pub use size::Size;
 pub use system::{Niceness, RESOURCES, ResourceLimit};
-pub use text::{AppName, Mode, Mount, PoolName, Variable};
+pub use text::{AppName, HostName, Mode, Mount, PoolName, UrlPath, Variable};
 pub use time::{Time, Timeout};
 pub use words::{Format, Level, PathSource, Preload};
-pub use workers::Workers;
+pub use workers::{Count, Workers};
 
 use crate::declaration::{Choice, Form, Shape};
 

@@ -16,6 +16,10 @@ pub struct AppName(String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PoolName(String);
 
+/// Name of a host, without a port; one that begins with a dot means all names that end so, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostName(String);
+
 /// Permissions, octal, up to 0777.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mode(u32);
@@ -23,6 +27,10 @@ pub struct Mode(u32);
 /// URL prefix under which an application lives, without a slash at its end; "" for the whole site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount(String);
+
+/// Path of a URL, decoded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UrlPath(String);
 
 /// A variable of the environment, with its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +54,12 @@ impl PoolName {
 impl Mode {
     pub fn bits(self) -> u32 {
         self.0
+    }
+}
+
+impl UrlPath {
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -78,6 +92,18 @@ impl FromStr for PoolName {
     }
 }
 
+impl FromStr for HostName {
+    type Err = &'static str;
+
+    fn from_str(written: &str) -> Result<Self, Self::Err> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if written.trim_matches('.').is_empty() || !written.chars().all(allowed) {
+            return Err("write a host name without a port, such as blog.test, or .blog.test for all names that end so");
+        }
+        Ok(Self(written.to_owned()))
+    }
+}
+
 impl FromStr for Mode {
     type Err = &'static str;
 
@@ -102,6 +128,24 @@ impl FromStr for Mount {
     }
 }
 
+impl FromStr for UrlPath {
+    type Err = &'static str;
+
+    fn from_str(written: &str) -> Result<Self, Self::Err> {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"?#%".contains(&byte);
+        if written.len() < 2 || !written.starts_with('/') || !written.bytes().all(is_plain) {
+            return Err("write a path such as /fpm-status");
+        }
+        Ok(Self(written.to_owned()))
+    }
+}
+
+impl fmt::Display for UrlPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl fmt::Display for AppName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -109,6 +153,12 @@ impl fmt::Display for AppName {
 }
 
 impl fmt::Display for PoolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for HostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -129,8 +179,10 @@ impl fmt::Display for Mount {
 
 value_by_text!(AppName, "APP");
 value_by_text!(PoolName, "NAME");
+value_by_text!(HostName, "NAME");
 value_by_text!(Mode, "MODE");
 value_by_text!(Mount, "PREFIX");
+value_by_text!(UrlPath, "PATH");
 
 impl Value for Variable {
     const NAME: &'static str = "KEY=VALUE";
@@ -186,6 +238,30 @@ mod tests {
             "caf\u{e9}".into(),
         ] {
             assert!(wrong.parse::<PoolName>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn path_of_a_url_is_one_that_a_request_can_have() {
+        assert_eq!(
+            "/fpm-status".parse::<UrlPath>().map(|path| path.to_string()).as_deref(),
+            Ok("/fpm-status")
+        );
+        for wrong in ["", "/", "status", "/a b", "/a?full", "/%41", "/\u{e9}"] {
+            assert!(wrong.parse::<UrlPath>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn host_names_are_written_without_a_port() {
+        for typed in ["blog.test", ".blog.test", "a_b-c"] {
+            assert_eq!(
+                typed.parse::<HostName>().map(|name| name.to_string()).as_deref(),
+                Ok(typed)
+            );
+        }
+        for typed in ["", ".", "blog.test:80", "http://blog.test", "*", "a b"] {
+            assert!(typed.parse::<HostName>().is_err(), "{typed}");
         }
     }
 

@@ -18,6 +18,8 @@ use crate::base::lost;
 pub struct Process {
     pid: Pid,
     pidfd: OwnFd,
+    /// It was sent SIGABRT.
+    aborted: bool,
     /// It was sent SIGKILL.
     killed: bool,
     /// How often in a row it was found stopped.
@@ -26,7 +28,7 @@ pub struct Process {
 
 /// How a process has ended.
 pub struct Ending {
-    /// `exited with code 3` or `was killed by signal 11 (SIGSEGV)`.
+    /// `exited with code 3`, `was killed by signal 11 (SIGSEGV)` or `was killed by its leader`.
     pub how: String,
     pub clean: bool,
 }
@@ -48,6 +50,7 @@ impl Process {
         Ok(Self {
             pid,
             pidfd: Own::new(pidfd),
+            aborted: false,
             killed: false,
             stopped: 0,
         })
@@ -64,6 +67,19 @@ impl Process {
         {
             tracing::debug!(%error, "a worker is gone already");
         }
+    }
+
+    /// Has it end with the stacks of its threads on standard error; once.
+    pub fn abort(&mut self) {
+        if !std::mem::replace(&mut self.aborted, true)
+            && let Err(error) = pidfd_send_signal(&self.pidfd, Signal::ABORT)
+        {
+            tracing::debug!(%error, "a worker is gone already");
+        }
+    }
+
+    pub fn is_aborted(&self) -> bool {
+        self.aborted
     }
 
     pub fn is_killed(&self) -> bool {
@@ -95,18 +111,31 @@ impl Process {
         let _ = kill_process_group(self.pid, Signal::KILL);
         loop {
             match waitid(self.id(), exited) {
-                Ok(Some(status)) => return Some(Ending::of(&status)),
+                Ok(Some(status)) => return Some(self.ending_of(&status)),
                 Ok(None) | Err(Errno::INTR) => {}
                 Err(error) => return Some(Ending::unknown(error)),
             }
         }
     }
 
-    /// How often in a row it was found stopped by a signal, this time included. A debugger stops it otherwise.
-    pub fn times_stopped(&mut self) -> u32 {
+    /// By what this process has sent it, if it ended by that, and not by somebody else's signal.
+    fn ending_of(&self, status: &WaitIdStatus) -> Ending {
+        match status.terminating_signal() {
+            Some(libc::SIGKILL) if self.killed => Ending::by_us("was killed by its leader"),
+            Some(libc::SIGABRT) if self.aborted => Ending::by_us("was ended by its leader"),
+            _ => Ending::of(status),
+        }
+    }
+
+    /// Whether a signal has stopped it. A debugger stops it otherwise.
+    pub fn is_stopped(&self) -> bool {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let is_stopped = matches!(waitid(self.id(), options), Ok(Some(_)));
-        self.stopped = if is_stopped { self.stopped + 1 } else { 0 };
+        matches!(waitid(self.id(), options), Ok(Some(_)))
+    }
+
+    /// How often in a row it was found stopped, this time included.
+    pub fn times_stopped(&mut self) -> u32 {
+        self.stopped = if self.is_stopped() { self.stopped + 1 } else { 0 };
         self.stopped
     }
 
@@ -138,6 +167,11 @@ impl Ending {
             how,
             clean: status.exit_status() == Some(0),
         }
+    }
+
+    fn by_us(how: &str) -> Self {
+        let how = how.to_owned();
+        Self { how, clean: false }
     }
 
     fn unknown(error: Errno) -> Self {

@@ -1,33 +1,48 @@
 //! The leader's workers: forking, watching and replacing them.
 
-use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+mod manage;
+mod stuck;
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use contract::backoff::Backoff;
-use contract::control::Messages;
 use contract::own::Own;
-use contract::scoreboard::{Scoreboard, Slot, now_ms};
+use contract::scoreboard::{Cause, Scoreboard, Seat, Slot, now_ms};
+use contract::settings::Size;
 use contract::wait::is_ready;
 use pyo3::prelude::*;
 use rustix::event::PollFlags;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal, setpgid};
-use settings::sections::Limits;
+use settings::sections::{Limits, Recycle};
 
-use super::process::{Ending, Process};
+use super::recycling::Recycling;
+use super::size::Sizing;
+use super::vacancies::Vacancies;
+use super::watched::{Death, Worker};
+use crate::base::ffi;
 use crate::base::forked;
-use crate::base::output::Output;
-use crate::base::{printing, request_id};
-use crate::process::interrupt::{log_cut_off, log_stuck};
+use crate::base::printing;
+use crate::process::interrupt::log_cut_off;
 use crate::process::watchdog::Farewell;
-use crate::process::worker::{self, FromWorker};
+use crate::process::worker;
 
 pub struct Workers {
-    seats: Vec<Seat>,
+    /// The place of each worker on the scoreboard, by number.
+    seats: Vec<Option<Worker>>,
+    vacancies: Vacancies,
+    sizing: Sizing,
+    /// When it was looked at what they use of processors.
+    used_at: Instant,
+    recycling: Recycling,
+    /// Since when a worker is being replaced that works.
+    replacing_since: Option<Instant>,
+    /// When the next one may be.
+    replace_at: Instant,
     threads: usize,
     scoreboard: Scoreboard,
     limits: Limits,
@@ -37,25 +52,6 @@ pub struct Workers {
     look_at: Instant,
 }
 
-/// The place of one worker in the pool.
-struct Seat {
-    worker: Option<Worker>,
-    /// When a worker is to be forked for it; `None` while it has one.
-    due: Option<Instant>,
-    /// Waits before replacements of those that die before they have served.
-    backoff: Backoff,
-}
-
-struct Worker {
-    process: Process,
-    link: Own<UnixStream>,
-    messages: Messages<Own<UnixStream>>,
-    output: Option<Output>,
-    born: Instant,
-    ready: bool,
-    failed: Option<(String, String)>,
-}
-
 /// The two sides of a fork.
 pub enum Forked {
     Parent,
@@ -63,57 +59,73 @@ pub enum Forked {
     Child(Own<UnixStream>),
 }
 
-/// A worker's end.
-pub struct Death {
-    pub index: usize,
-    pub pid: i32,
-    /// `exited with code 3` or `was killed by signal 11 (SIGSEGV)`.
-    pub how: String,
-    /// What it had to say itself.
-    pub reason: Option<String>,
-    pub detail: String,
-    clean: bool,
-    lived: Duration,
-    /// It has had a request.
-    served: bool,
-}
-
-/// One that has served is replaced at once, but in one place not more often than this.
-const SHORTEST_LIFE: Duration = Duration::from_millis(100);
-/// A worker that lived so long was healthy: the next wait is the first again.
-const HEALTHY_LIFE: Duration = Duration::from_secs(30);
+/// How long a worker that is given up for not being ready may take to say what it is doing.
+const LAST_STACK: Duration = Duration::from_secs(1);
 /// How often it is looked whether workers run: one that is found stopped so many times in a row is killed. Counting, not
 /// measuring, lets a machine or a container sleep.
 const LOOK: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 5;
 
 impl Workers {
-    pub fn new(count: usize, threads: usize, scoreboard: Scoreboard, limits: Limits) -> Self {
-        let seat = || Seat {
-            worker: None,
-            due: Some(Instant::now()),
-            backoff: Backoff::new(HEALTHY_LIFE),
-        };
+    pub fn new(range: Size, threads: usize, scoreboard: Scoreboard, limits: Limits, recycle: Recycle) -> Self {
+        let now = Instant::now();
+        let sizing = Sizing::new(range, threads, now);
         Self {
-            seats: (0..count).map(|_| seat()).collect(),
+            seats: (0..scoreboard.slots().len() / threads).map(|_| None).collect(),
+            vacancies: Vacancies::new(sizing.size(), now),
+            sizing,
+            used_at: now,
+            recycling: Recycling::new(recycle, now),
+            replacing_since: None,
+            replace_at: now,
             threads,
             scoreboard,
             limits,
             control_ready: false,
-            look_at: Instant::now() + LOOK,
+            look_at: now + LOOK,
         }
     }
 
     /// A seat for which a worker is to be forked now.
     pub fn due(&self) -> Option<usize> {
-        let now = Instant::now();
-        self.seats
-            .iter()
-            .position(|seat| seat.due.is_some_and(|due| due <= now))
+        let is_due = self.vacancies.next().is_some_and(|due| due <= Instant::now());
+        is_due.then(|| self.free_seat()).flatten()
     }
 
     pub fn next_due(&self) -> Option<Instant> {
-        self.seats.iter().filter_map(|seat| seat.due).min()
+        let replace_at = (self.replacing_since.is_none() && self.is_any_enough()).then_some(self.replace_at);
+        let fork_at = self.free_seat().and_then(|_| self.vacancies.next());
+        [replace_at, fork_at].into_iter().flatten().min()
+    }
+
+    fn is_any_enough(&self) -> bool {
+        self.staying().any(|worker| worker.enough.is_some())
+    }
+
+    fn staying(&self) -> impl Iterator<Item = &Worker> {
+        self.seats.iter().flatten().filter(|worker| worker.stays())
+    }
+
+    fn requests_of(&self, index: usize, pid: i32) -> u64 {
+        self.slots_of(index, pid).map(|(_, slot)| slot.serial()).sum()
+    }
+
+    /// Where it stands how the worker in a seat is.
+    fn seat(&self, index: usize) -> &Seat {
+        &self.scoreboard.slots()[index * self.threads].seat
+    }
+
+    /// Writes how far workers are, for who looks from outside.
+    pub fn show_phases(&self) {
+        for (index, worker) in self.seats.iter().enumerate() {
+            if let Some(worker) = worker {
+                self.seat(index).set(worker.phase());
+            }
+        }
+    }
+
+    fn free_seat(&self) -> Option<usize> {
+        self.seats.iter().position(Option::is_none)
     }
 
     /// Forks the worker for a seat, through CPython's own hooks.
@@ -123,7 +135,7 @@ impl Workers {
         rustix::io::ioctl_fionbio(&reader, true).map_err(io::Error::from)?;
         let leader = getpid();
         printing::flush(py)?;
-        let forked = forked::own_fork(|| py.import("os")?.call_method0("fork")?.extract());
+        let forked = forked::own_fork(|| ffi::fork(py));
         if getpid() != leader {
             if let Err(error) = self.become_worker(&writer, leader) {
                 worker::stillborn(&error);
@@ -133,10 +145,9 @@ impl Workers {
         let Some(pid) = Pid::from_raw(forked?) else {
             return Err(io::Error::other("a fork without a number").into());
         };
-        let worker = Worker::new(pid, ours, reader)?;
-        let seat = &mut self.seats[index];
-        seat.due = None;
-        seat.worker = Some(worker);
+        self.seats[index] = Some(Worker::new(pid, ours, reader)?);
+        self.seat(index).take(pid.as_raw_nonzero().get(), now_ms());
+        self.vacancies.fill();
         Ok(Forked::Parent)
     }
 
@@ -162,70 +173,33 @@ impl Workers {
 
     /// What there is to poll.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.seats
-            .iter()
-            .filter_map(|seat| seat.worker.as_ref())
-            .flat_map(|worker| {
-                // Once the worker has spoken, only its end is of interest.
-                let link = (!worker.ready && worker.failed.is_none()).then(|| worker.messages.as_fd());
-                [
-                    Some(worker.process.as_fd()),
-                    link,
-                    worker.output.as_ref().map(AsFd::as_fd),
-                ]
-                .into_iter()
-                .flatten()
-            })
+        self.seats.iter().flatten().flat_map(Worker::fds)
     }
 
     pub fn forward_output(&mut self) {
-        for worker in self.seats.iter_mut().filter_map(|seat| seat.worker.as_mut()) {
-            if worker.output.as_mut().is_some_and(|output| !output.forward()) {
-                worker.output = None;
-            }
-        }
+        self.seats.iter_mut().flatten().for_each(Worker::forward_output);
     }
 
     /// Reads what workers say and collects those that ended.
     pub fn reap(&mut self) -> Vec<Death> {
         let mut deaths = Vec::new();
-        for (index, seat) in self.seats.iter_mut().enumerate() {
-            let Some(worker) = &mut seat.worker else { continue };
-            let Some(Ending { how, clean }) = worker.process.ending() else {
-                worker.listen();
+        for index in 0..self.seats.len() {
+            let Some(mut death) = self.seats[index].as_mut().and_then(|worker| worker.ending(index)) else {
                 continue;
             };
-            worker.listen();
-            if let Some(output) = &mut worker.output {
-                output.forward();
-                output.end();
-            }
-            let (reason, detail) = worker
-                .failed
-                .take()
-                .map_or((None, String::new()), |(r, d)| (Some(r), d));
-            deaths.push(Death {
-                index,
-                pid: worker.process.pid(),
-                how,
-                reason,
-                detail,
-                clean,
-                lived: worker.born.elapsed(),
-                served: false,
-            });
-            seat.worker = None;
-        }
-        for death in &mut deaths {
-            death.served = self.slots_of(death.pid).any(|(_, slot)| slot.serial() > 0);
+            self.seats[index] = None;
+            self.seat(index).leave();
+            death.life.served = self.requests_of(index, death.pid) > 0;
+            death.life.was_last = self.staying().next().is_none();
+            deaths.push(death);
         }
         deaths
     }
 
     /// One line for the end, and one for each request that it cost.
-    pub fn log_death(&self, death: &Death, expected: bool) {
+    pub fn log_death(&self, death: &Death) {
         let Death { pid, how, .. } = death;
-        for (index, slot) in self.slots_of(*pid) {
+        for (index, slot) in self.slots_of(death.seat, *pid) {
             if slot.busy_since_ms().is_some() {
                 tracing::error!(
                     worker = pid,
@@ -235,8 +209,11 @@ impl Workers {
             }
             slot.assign(0);
         }
+        if !death.is_expected && !death.was_killed {
+            self.scoreboard.count_replaced(Cause::Died);
+        }
         match &death.reason {
-            _ if expected && death.clean => tracing::debug!(worker = pid, "a worker has stopped"),
+            _ if death.is_expected => tracing::debug!(worker = pid, "a worker has stopped"),
             Some(reason) => {
                 let traceback = tracing::field::display(contract::log::block(&death.detail));
                 tracing::error!(worker = pid, traceback, "{reason}");
@@ -247,102 +224,118 @@ impl Workers {
 
     /// Plans the replacement of a worker that ended; returns the wait.
     pub fn schedule_replacement(&mut self, death: &Death) -> Duration {
-        let seat = &mut self.seats[death.index];
-        let wait = if death.served {
-            seat.backoff.reset();
-            SHORTEST_LIFE.saturating_sub(death.lived)
-        } else {
-            seat.backoff.after(death.lived)
-        };
-        seat.due = Some(Instant::now() + wait);
-        wait
+        self.vacancies.replace(death.life, Instant::now())
     }
 
     /// Plans another try where forking has failed.
-    pub fn schedule_retry(&mut self, index: usize) {
-        let seat = &mut self.seats[index];
-        seat.due = Some(Instant::now() + seat.backoff.after(Duration::ZERO));
+    pub fn schedule_retry(&mut self) {
+        self.vacancies.postpone(Instant::now());
     }
 
     pub fn all_ready(&self) -> bool {
-        self.seats
-            .iter()
-            .all(|seat| seat.worker.as_ref().is_some_and(|worker| worker.ready))
+        self.vacancies.len() == 0 && self.seats.iter().flatten().all(|worker| worker.ready)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.seats.iter().all(|seat| seat.worker.is_none())
+        self.seats.iter().all(Option::is_none)
+    }
+
+    /// Lets those that are ready take connections. Not one by one: what a generation that can't start has taken would end with it.
+    pub fn begin(&mut self) {
+        self.seats.iter_mut().flatten().for_each(Worker::begin);
     }
 
     /// Asks all workers to finish their requests and end.
     pub fn send_home(&mut self, farewell: Farewell) {
-        for seat in &mut self.seats {
-            seat.due = None;
-            if let Some(worker) = &mut seat.worker
-                && let Err(error) = worker.link.write_all(&[farewell as u8])
-            {
-                tracing::debug!(%error, "a worker is gone already");
-            }
+        self.vacancies.clear();
+        self.seats
+            .iter_mut()
+            .flatten()
+            .for_each(|worker| worker.send_home(farewell));
+    }
+
+    /// Ends those that are not ready, and forwards what they say they are doing.
+    pub fn abort_unready(&mut self) {
+        let late = self.seats.iter_mut().flatten().filter(|worker| !worker.ready);
+        late.for_each(|worker| worker.process.abort());
+        let unready = |worker: &&Worker| !worker.ready;
+        let until = Instant::now() + LAST_STACK;
+        let lives = |worker: &Worker| !is_ready(&worker.process, PollFlags::IN);
+        while self.seats.iter().flatten().filter(unready).any(lives) && Instant::now() < until {
+            self.forward_output();
+            std::thread::sleep(LAST_STACK / 100);
         }
     }
 
     /// Kills all workers and waits for their end, which SIGKILL makes certain.
     pub fn kill(&mut self) {
-        for worker in self.seats.iter_mut().filter_map(|seat| seat.worker.as_mut()) {
-            worker.process.kill();
-        }
-        for mut worker in self.seats.iter_mut().filter_map(|seat| seat.worker.take()) {
-            worker.process.wait();
-            if let Some(output) = &mut worker.output {
-                output.forward();
-                output.end();
-            }
-        }
+        self.seats.iter_mut().flatten().for_each(|worker| worker.process.kill());
+        self.seats
+            .iter_mut()
+            .filter_map(Option::take)
+            .for_each(|mut worker| worker.wait());
     }
 
     /// Says what a stop cuts off.
     pub fn log_cut(&self) {
-        let stop_timeout = self.limits.stop_timeout.name();
         for (index, slot) in self.scoreboard.slots().iter().enumerate() {
             if slot.busy_since_ms().is_some() {
                 let (worker, request) = (slot.pid.load(Relaxed), self.request_name(index));
                 log_cut_off(Some(worker), &request, &self.limits.stop_timeout);
             }
         }
-        for worker in (0..self.seats.len()).filter_map(|index| self.living(index)) {
-            if !self.slots_of(worker).any(|(_, slot)| slot.busy_since_ms().is_some()) {
-                tracing::error!(
-                    worker,
-                    "cut off: no request runs, but the application has kept the worker from ending within {stop_timeout} \
-                     (a thread that is no daemon, or a function of atexit)"
-                );
+        for (index, worker) in (0..self.seats.len()).filter_map(|index| Some((index, self.living(index)?))) {
+            let mut slots = self.slots_of(index, worker);
+            if self.is_stopped(index) || !slots.any(|(_, slot)| slot.busy_since_ms().is_some()) {
+                self.log_lingering(index, worker);
             }
         }
     }
 
-    /// Kills workers with a request that has outlived its limits: one that never lets go of the GIL can't be stopped
-    /// from inside.
-    pub fn kill_stuck(&mut self) {
-        let longest = self.limits.request_timeout.and_then(*self.limits.kill_timeout);
-        let now = now_ms();
+    /// Kills workers that were retired, serve no more and yet don't end.
+    pub fn kill_lingering(&mut self) {
+        let now = Instant::now();
         for index in 0..self.seats.len() {
             let Some(pid) = self.living(index) else { continue };
-            let stuck = |(_, slot): &(usize, &Slot)| {
-                slot.busy_since_ms()
-                    .is_some_and(|since| longest.is_reached_after(now.saturating_sub(since)))
-            };
-            let Some((slot, _)) = self.slots_of(pid).find(stuck) else {
+            let serves = self.slots_of(index, pid).next().is_some();
+            let Some(worker) = &mut self.seats[index] else { continue };
+            if worker.stays() || serves {
                 continue;
-            };
-            let request = self.request_name(slot);
-            log_stuck(
-                Some(pid),
-                &request,
-                &self.limits.request_timeout,
-                &self.limits.kill_timeout,
-            );
-            self.kill_one(index);
+            }
+            let since = *worker.served_until.get_or_insert(now);
+            if self
+                .limits
+                .stop_timeout
+                .deadline(since)
+                .is_some_and(|deadline| now >= deadline)
+            {
+                self.log_lingering(index, pid);
+                self.kill_one(index);
+            }
         }
+    }
+
+    /// Says why a worker is killed that should have ended.
+    fn log_lingering(&self, index: usize, worker: i32) {
+        let stop_timeout = self.limits.stop_timeout.name();
+        if self.is_stopped(index) {
+            tracing::error!(
+                worker,
+                "cut off: a signal has stopped the worker, and nobody has continued it, so that it could not end within \
+                 {stop_timeout}"
+            );
+            return;
+        }
+        tracing::error!(
+            worker,
+            "cut off: no request runs, but the application has kept the worker from ending within {stop_timeout} (a thread \
+             that is no daemon, or a function of atexit)"
+        );
+    }
+
+    fn is_stopped(&self, index: usize) -> bool {
+        let worker = self.seats[index].as_ref();
+        worker.is_some_and(|worker| worker.process.is_stopped())
     }
 
     /// Kills workers that somebody has stopped (SIGSTOP) and not continued: nobody else would get their connections, and
@@ -355,12 +348,13 @@ impl Workers {
         self.look_at = now + LOOK;
         for index in 0..self.seats.len() {
             let Some(pid) = self.living(index) else { continue };
-            let worker = self.seats[index].worker.as_mut();
+            let worker = self.seats[index].as_mut();
             if worker.is_some_and(|worker| worker.process.times_stopped() >= LOOKS) {
                 tracing::error!(
                     worker = pid,
                     "a worker is killed: a signal has stopped it, and nobody has continued it for {LOOKS} s"
                 );
+                self.scoreboard.count_replaced(Cause::Stopped);
                 self.kill_one(index);
             }
         }
@@ -368,60 +362,26 @@ impl Workers {
 
     /// The worker in a seat, unless it has been killed.
     fn living(&self, index: usize) -> Option<i32> {
-        let worker = self.seats[index].worker.as_ref();
-        let worker = worker.filter(|worker| !worker.process.is_killed());
-        worker.map(|worker| worker.process.pid())
+        let worker = self.seats[index].as_ref();
+        worker.filter(|worker| !worker.process.is_killed()).map(Worker::pid)
     }
 
     fn kill_one(&mut self, index: usize) {
-        if let Some(worker) = &mut self.seats[index].worker {
+        if let Some(worker) = &mut self.seats[index] {
             worker.process.kill();
         }
     }
 
     /// Number, method and path of the request in a slot.
     fn request_name(&self, index: usize) -> String {
-        let slot = &self.scoreboard.slots()[index];
-        let id = request_id::name(slot.pid.load(Relaxed), index % self.threads, slot.serial());
-        format!("{id} {}", slot.request_line())
+        self.scoreboard.slots()[index].request_name(index % self.threads)
     }
 
-    /// Each with its place on the scoreboard.
-    fn slots_of(&self, pid: i32) -> impl Iterator<Item = (usize, &Slot)> {
-        debug_assert_eq!(self.scoreboard.slots().len() % self.threads, 0);
-        self.scoreboard
-            .slots()
-            .iter()
-            .enumerate()
-            .filter(move |(_, slot)| slot.pid.load(Relaxed) == pid)
-    }
-}
-
-impl Worker {
-    fn new(pid: Pid, link: UnixStream, output: OwnedFd) -> io::Result<Self> {
-        // Both before the process: without them nobody would look after it.
-        let messages = Messages::new(Own::new(link.try_clone()?));
-        Ok(Self {
-            process: Process::new(pid)?,
-            messages,
-            link: Own::new(link),
-            output: Some(Output::new(output, pid.as_raw_nonzero().get())),
-            born: Instant::now(),
-            ready: false,
-            failed: None,
-        })
-    }
-
-    /// Reads its one message, if it has come.
-    fn listen(&mut self) {
-        if self.ready || self.failed.is_some() || !is_ready(&self.messages, PollFlags::IN) {
-            return;
-        }
-        match self.messages.receive() {
-            Ok(Some(FromWorker::Ready)) => self.ready = true,
-            Ok(Some(FromWorker::Failed { reason, detail })) => self.failed = Some((reason, detail)),
-            // It ended in the middle; its exit tells the rest.
-            Ok(None) | Err(_) => {}
-        }
+    /// Those of the worker in a seat, each with its place on the scoreboard.
+    fn slots_of(&self, index: usize, pid: i32) -> impl Iterator<Item = (usize, &Slot)> {
+        let first = index * self.threads;
+        let slots = self.scoreboard.slots().iter().enumerate();
+        let slots = slots.skip(first).take(self.threads);
+        slots.filter(move |(_, slot)| slot.pid.load(Relaxed) == pid)
     }
 }

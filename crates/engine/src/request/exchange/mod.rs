@@ -10,6 +10,7 @@ mod wait;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use contract::scoreboard::now_ms;
 use pyo3::PyErr;
 use settings::Setting;
 use settings::sections::Limits;
@@ -118,11 +119,11 @@ impl Exchange {
     }
 
     /// A request begins; `is_head`: only the head of a response may be sent.
-    pub fn begin(self: &Arc<Self>, carrier: Box<dyn Carrier>, is_head: bool) -> Ticket {
+    pub fn begin(self: &Arc<Self>, mut carrier: Box<dyn Carrier>, is_head: bool) -> Ticket {
         let mut current = self.lock();
         current.serial += 1;
         self.serial.store(current.serial, Ordering::Release);
-        if let Some((fd, id)) = carrier.crash_address() {
+        if let Some((fd, id)) = carrier.begin(is_head) {
             self.answers.expect(self.thread, fd, id, is_head);
         }
         current.is_head = is_head;
@@ -199,6 +200,31 @@ impl Exchange {
                 return;
             }
         }
+    }
+
+    /// Whether nobody waits for the response of the request `serial` any more: it has ended, or was answered by the watchdog, or its
+    /// front server is gone. Never waits, and looks once in a tick of the coarse clock (1 to 4 ms) at most.
+    pub fn is_unwanted(&self, serial: u64) -> bool {
+        // Whoever has it learns whether the front server is gone, and leaves word of it.
+        let Some(mut current) = self.try_lock() else {
+            return self.serial() != serial;
+        };
+        let Current {
+            carrier: Some(carrier),
+            lost,
+            waiting,
+            ..
+        } = &mut *current
+        else {
+            return true;
+        };
+        let now = now_ms();
+        if self.serial() == serial && lost.is_none() && !*waiting && self.checked_ms.swap(now, Ordering::Relaxed) != now
+        {
+            // What else may fail here fails where the body is read.
+            let _ = note(lost, carrier.look());
+        }
+        self.serial() != serial || lost.is_some()
     }
 
     /// The thread could not finish its request: the response is broken off.

@@ -254,7 +254,7 @@ impl Ticket {
         if self.exchange.checked_ms.swap(now, Ordering::Relaxed) == now {
             return Ok(());
         }
-        self.with(|carrier| carrier.receive().map(drop))
+        self.with(|carrier| carrier.look())
     }
 
     /// The response was ended: gives the connection back.

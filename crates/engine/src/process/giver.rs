@@ -1,0 +1,18 @@
+//! Sees to what arrives while no thread takes it (`reactor/giving.rs`): a thread of its own, without Python. Unlike the receiver it
+//! reads nothing of what arrives and writes to no disk, so that nothing holds it up.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::connection::Hub;
+
+/// Starts it. It ends with the process.
+///
+/// # Errors
+/// The system's.
+pub fn start(hub: &Arc<Hub>) -> io::Result<()> {
+    let hub = Arc::clone(hub);
+    let give = move || hub.reactor.give_what_waits();
+    std::thread::Builder::new().name("giver".into()).spawn(give)?;
+    Ok(())
+}

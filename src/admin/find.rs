@@ -1,0 +1,205 @@
+//! Which instance is meant: the one whose socket is named, the one that serves a file, or the only one there is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Uid, User};
+use rustix::process::geteuid;
+
+use super::client::{AskError, Client};
+use super::directory;
+use super::protocol::{Answer, Ask};
+use crate::cli::InstanceArgs;
+use crate::status::snapshot::{Instance, Snapshot};
+
+/// No instance, or more than one: nothing was done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FindError {
+    #[error("no wsgi-fpm runs that this user may see (looked in {}); --control PATH names the socket of one elsewhere", list(.0))]
+    Nothing(Vec<PathBuf>),
+    #[error("no wsgi-fpm runs that serves {}{}", .file.display(), these(.others))]
+    NotServed { file: PathBuf, others: Vec<String> },
+    #[error("{} instances of wsgi-fpm run; say which with --control:\n{}", .0.len(), .0.join("\n"))]
+    Several(Vec<String>),
+    #[error("{}: there is no such socket, so nothing runs that made it", .0.display())]
+    NoSocket(PathBuf),
+    #[error("{}: the wsgi-fpm that made this socket does not run any more", .0.display())]
+    Ended(PathBuf),
+    #[error("{}: this is no control socket of wsgi-fpm", .0.display())]
+    NotASocket(PathBuf),
+    #[error("{}: it is {owner}'s, and only that user and root may steer it; type: sudo {}", .path.display(), typed())]
+    NotAllowed { path: PathBuf, owner: String },
+    #[error("{}: the instance does not take connections: is its process stopped?", .0.display())]
+    Full(PathBuf),
+    #[error("{}: {error}", .path.display())]
+    System { path: PathBuf, error: io::Error },
+}
+
+/// An instance.
+#[derive(Debug)]
+pub struct Found {
+    pub path: PathBuf,
+    pub client: Client,
+}
+
+/// # Errors
+/// There is none, or more than one.
+pub fn find(args: &InstanceArgs) -> Result<Found, FindError> {
+    match &args.control {
+        Some(path) => at(path),
+        None => among(directory::sockets(), args.config.as_deref()),
+    }
+}
+
+/// # Errors
+/// Nobody answers there.
+pub fn at(path: &Path) -> Result<Found, FindError> {
+    let path = path.to_owned();
+    let client = match Client::connect(&path) {
+        Ok(client) => client,
+        Err(error) => {
+            return Err(match error.kind() {
+                io::ErrorKind::NotFound => FindError::NoSocket(path),
+                io::ErrorKind::WouldBlock => FindError::Full(path),
+                io::ErrorKind::ConnectionRefused if directory::is_socket(&path) => FindError::Ended(path),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => FindError::NotASocket(path),
+                io::ErrorKind::PermissionDenied => FindError::NotAllowed {
+                    owner: owner(&path),
+                    path,
+                },
+                _ => FindError::System { path, error },
+            });
+        }
+    };
+    // Who puts a socket there may let commands believe anything.
+    let us = geteuid();
+    if client.uid != 0 && client.uid != us.as_raw() && !us.is_root() {
+        let owner = user(client.uid);
+        return Err(FindError::NotAllowed { path, owner });
+    }
+    Ok(Found { path, client })
+}
+
+fn among(sockets: Vec<PathBuf>, file: Option<&Path>) -> Result<Found, FindError> {
+    let mut found = Vec::new();
+    let mut refused = None;
+    for path in sockets {
+        match at(&path) {
+            Ok(one) => found.push(one),
+            // Of one that was killed.
+            Err(FindError::Ended(_) | FindError::NoSocket(_) | FindError::NotASocket(_)) => {}
+            Err(error) => refused = Some(error),
+        }
+    }
+    if let Some(file) = file {
+        return serving(found, refused, file);
+    }
+    match (found.len(), refused) {
+        (1, _) => Ok(found.remove(0)),
+        (0, Some(refused)) => Err(refused),
+        (0, None) => Err(FindError::Nothing(directory::directories())),
+        _ => Err(FindError::Several(found.into_iter().map(describe).collect())),
+    }
+}
+
+/// Of those, the one that serves this file.
+fn serving(found: Vec<Found>, refused: Option<FindError>, file: &Path) -> Result<Found, FindError> {
+    let wanted = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let is_it = |instance: &Instance| {
+        let file = instance.file.as_deref().map(Path::new);
+        file.is_some_and(|file| file == wanted || file.canonicalize().is_ok_and(|file| file == wanted))
+    };
+    let (mut those, mut others) = (Vec::new(), Vec::new());
+    for one in found {
+        let path = one.path.clone();
+        match snapshot(one.client) {
+            Ok(snapshot) if is_it(&snapshot.instance) => those.push(path),
+            Ok(snapshot) => others.push(described(&path, &snapshot)),
+            Err(error) => others.push(format!("  --control {}  {error}", path.display())),
+        }
+    }
+    match (those.as_slice(), refused) {
+        ([path], _) => at(path),
+        ([], Some(refused)) if others.is_empty() => Err(refused),
+        ([], _) => Err(FindError::NotServed {
+            file: file.to_owned(),
+            others,
+        }),
+        (several, _) => Err(FindError::Several(
+            several
+                .iter()
+                .map(|path| format!("  --control {}", path.display()))
+                .collect(),
+        )),
+    }
+}
+
+/// How everything is there.
+///
+/// # Errors
+/// It does not say.
+pub fn snapshot(client: Client) -> Result<Snapshot, AskError> {
+    let mut answers = client.ask(Ask::Status { pool: None })?;
+    loop {
+        match answers.next()? {
+            Some(Answer::Snapshot(snapshot)) => return Ok(*snapshot),
+            Some(_) => {}
+            None => return Err(AskError::Gone),
+        }
+    }
+}
+
+fn describe(found: Found) -> String {
+    let (path, pid, uid) = (found.path, found.client.pid, found.client.uid);
+    match snapshot(found.client) {
+        Ok(snapshot) => described(&path, &snapshot) + &format!(" ({})", user(uid)),
+        Err(error) => format!("  --control {}  pid {pid} ({}): {error}", path.display(), user(uid)),
+    }
+}
+
+fn described(path: &Path, snapshot: &Snapshot) -> String {
+    let apps = || {
+        snapshot
+            .pools
+            .iter()
+            .map(|pool| pool.app.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let what = snapshot.instance.file.clone().unwrap_or_else(apps);
+    let what = contract::log::escape(&what).to_string();
+    format!("  --control {}  pid {}, {what}", path.display(), snapshot.instance.pid)
+}
+
+fn owner(path: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata()
+        .map_or_else(|_| "another user".to_owned(), |found| user(found.uid()))
+}
+
+fn user(uid: u32) -> String {
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| format!("user {uid}"), |user| user.name)
+}
+
+/// As it could be typed again.
+fn typed() -> String {
+    let words = std::env::args().skip(1);
+    std::iter::once("wsgi-fpm".to_owned())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn list(directories: &[PathBuf]) -> String {
+    let names: Vec<_> = directories.iter().map(|path| path.display().to_string()).collect();
+    names.join(", ")
+}
+
+fn these(described: &[String]) -> String {
+    match described {
+        [] => String::new(),
+        described => format!("; there are:\n{}", described.join("\n")),
+    }
+}

@@ -1,0 +1,10 @@
+//! The control socket: how commands of this program see and steer an instance that runs. `server` answers them in the supervisor,
+//! `find` looks for an instance, `commands` are what is typed.
+
+mod answers;
+pub mod client;
+pub mod commands;
+pub mod directory;
+pub mod find;
+pub mod protocol;
+pub mod server;

@@ -1,0 +1,108 @@
+//! How much memory processes have. The kernel walks through all of it to tell (PSS), which takes milliseconds for each, and may have to
+//! wait for the process; so a thread asks, only while somebody wants to know, and what it has found is told for a while.
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::users::Identity;
+
+/// What was found is looked up anew when it is wanted and is as old; or later, so that looking takes at most so little of a processor.
+const FRESH: Duration = Duration::from_secs(5);
+const PART: u32 = 50;
+
+/// A process, and where its memory belongs.
+pub type Wanted<'a> = (i32, &'a mut Option<u64>);
+
+#[derive(Debug, Clone, Default)]
+pub struct Memory(Arc<Mutex<Found>>);
+
+#[derive(Debug, Default)]
+struct Found {
+    /// Bytes by pid; `None`: it was gone, or may not be looked at.
+    bytes: HashMap<i32, Option<u64>>,
+    /// Until then it is told.
+    until: Option<Instant>,
+    is_looking: bool,
+}
+
+impl Memory {
+    /// Fills in what is known of these processes. What is not, or not any more, is known a moment later.
+    /// By user: they are looked at with his rights, since root's alone are not enough where a unit has taken some of them away
+    /// (`ProtectProc=`, no CAP_SYS_PTRACE).
+    pub fn fill(&self, wanted: Vec<(Identity, Vec<Wanted<'_>>)>) {
+        let mut found = self.lock();
+        let mut pids: Vec<(Identity, Vec<i32>)> = Vec::new();
+        for (identity, wanted) in wanted {
+            pids.push((identity, wanted.iter().map(|(pid, _)| *pid).collect()));
+            for (pid, memory) in wanted {
+                *memory = found.bytes.get(&pid).copied().flatten();
+            }
+        }
+        let is_old = found.until.is_none_or(|until| Instant::now() >= until);
+        let is_complete = pids
+            .iter()
+            .flat_map(|(_, pids)| pids)
+            .all(|pid| found.bytes.contains_key(pid));
+        if found.is_looking || (!is_old && is_complete) {
+            return;
+        }
+        found.is_looking = true;
+        drop(found);
+        let memory = self.clone();
+        tokio::task::spawn_blocking(move || memory.look(&pids));
+    }
+
+    fn look(&self, pids: &[(Identity, Vec<i32>)]) {
+        let began = Instant::now();
+        let look = |pid: &i32| (*pid, pss(*pid));
+        let bytes = pids
+            .iter()
+            .flat_map(|(identity, pids)| identity.looks(|| pids.iter().map(look).collect::<Vec<_>>()));
+        *self.lock() = Found {
+            bytes: bytes.collect(),
+            until: Some(Instant::now() + FRESH.max(began.elapsed() * PART)),
+            is_looking: false,
+        };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bytes of its own, and its part of what it shares; `None`: it is gone, or may not be looked at.
+fn pss(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    kib.trim()
+        .strip_suffix(" kB")?
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn memory_is_known_a_moment_after_it_was_wanted() {
+        let (memory, own) = (Memory::default(), std::process::id() as i32);
+        let asked = Instant::now();
+        let (mut of_this, mut of_none) = (None, None);
+        while of_this.is_none() {
+            assert!(asked.elapsed() < Duration::from_secs(20));
+            memory.fill(vec![(
+                Identity::default(),
+                vec![(own, &mut of_this), (i32::MAX, &mut of_none)],
+            )]);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(
+            of_this.is_some_and(|bytes| bytes > 100_000) && of_none.is_none(),
+            "{of_this:?}"
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! The syslog daemon of this machine, in the form that it knows from the C library, but for the time: that is when it gets the message.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+use settings::values::Syslog;
+
+use super::service::{Language, Message};
+
+/// What every daemon takes.
+const SHORT: usize = 8 * 1024;
+
+pub struct Daemon {
+    facility: u8,
+    tag: String,
+}
+
+impl Daemon {
+    pub fn new(to: &Syslog) -> Self {
+        Self {
+            facility: to.facility.number(),
+            tag: to.tag.clone(),
+        }
+    }
+}
+
+impl Language for Daemon {
+    fn encode(&self, message: &Message<'_>) -> Vec<u8> {
+        let priority = self.facility * 8 + message.severity.number();
+        let pid = std::process::id();
+        let pool = match message.pool {
+            "" => String::new(),
+            pool => format!("pool={pool:?} "),
+        };
+        let mut bytes = format!("<{priority}>{}[{pid}]: {pool}", self.tag).into_bytes();
+        bytes.extend_from_slice(message.text);
+        bytes
+    }
+
+    fn send_long(&self, socket: &OwnedFd, message: &Message<'_>) -> Result<(), Errno> {
+        let (begin, rest) = message.text.split_at(SHORT.min(message.text.len()));
+        let mut text = String::from_utf8_lossy(begin).into_owned();
+        text.push_str(&format!("...(+{}_bytes)", rest.len()));
+        let short = Message {
+            text: text.as_bytes(),
+            ..*message
+        };
+        send(socket, &self.encode(&short), SendFlags::NOSIGNAL).map(drop)
+    }
+}

@@ -1,0 +1,122 @@
+//! The snapshot of everything: what pools say of themselves, what the kernel knows of their sockets, and the memory of their
+//! processes.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::oneshot;
+
+use super::memory::Memory;
+use super::queues;
+use super::{Commands, Manager};
+use crate::pool::Command;
+use crate::pool::snapshot::Shown;
+use crate::status::snapshot::{Instance, Log, SCHEMA, Snapshot};
+use crate::users::Identity;
+
+/// Who has asked gets an answer within this time, without pools that say nothing. They are tasks of the supervisor's one thread, which
+/// none of them keeps.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Manager {
+    /// `with_counts`: with what applications count. Answers as soon as all pools have said how they are. Nobody waits for that here.
+    pub(super) fn show(&self, with_counts: bool, answer: oneshot::Sender<Snapshot>) {
+        let instance = Instance {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime: uptime(),
+            file: self.file.as_deref().map(whole),
+            stopping: self.stopping.is_some(),
+            memory: None,
+        };
+        let log = Log {
+            lost: self.logs.lost().into_iter().collect(),
+        };
+        let asked: Vec<_> = self.all().filter_map(|pool| ask(pool, with_counts)).collect();
+        tokio::spawn(answer_with((instance, log), asked, self.memory.clone(), answer));
+    }
+}
+
+/// Whoever reads it may be somewhere else.
+fn whole(file: &Path) -> String {
+    let whole = std::path::absolute(file);
+    whole.unwrap_or_else(|_| file.to_owned()).display().to_string()
+}
+
+fn ask(pool: &Commands, whole: bool) -> Option<oneshot::Receiver<Shown>> {
+    let (answer, shown) = oneshot::channel();
+    pool.send(Command::Show { whole, answer }).ok().map(|()| shown)
+}
+
+async fn answer_with(
+    (mut instance, log): (Instance, Log),
+    asked: Vec<oneshot::Receiver<Shown>>,
+    memory: Memory,
+    answer: oneshot::Sender<Snapshot>,
+) {
+    let mut shown = Vec::new();
+    let gather = async {
+        for pool in asked {
+            // One that has just ended says nothing.
+            shown.extend(pool.await.ok());
+        }
+    };
+    // What has come by then is told.
+    let _ = tokio::time::timeout(PATIENCE, gather).await;
+    if shown.iter().any(|shown| !shown.inodes.is_empty()) {
+        let queues = queues::listening();
+        for Shown { pool, inodes, .. } in &mut shown {
+            for (listener, inode) in pool.listeners.iter_mut().zip(inodes) {
+                let queue = queues.get(inode);
+                listener.waiting = queue.map(|queue| queue.waiting);
+                listener.backlog = queue.map(|queue| queue.backlog);
+            }
+        }
+    }
+    let mut wanted = vec![(Identity::default(), vec![(instance.pid as i32, &mut instance.memory)])];
+    for Shown { pool, identity, .. } in &mut shown {
+        let workers = pool.workers.iter_mut().map(|worker| (worker.pid, &mut worker.memory));
+        wanted.push((identity.clone(), workers.collect()));
+    }
+    memory.fill(wanted);
+    let mut pools: Vec<_> = shown.into_iter().map(|shown| shown.pool).collect();
+    pools.sort_by(|one, other| one.name.cmp(&other.name));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // In vain if nobody wants it any more.
+    let _ = answer.send(Snapshot {
+        schema: SCHEMA,
+        time: now.as_secs_f64(),
+        instance,
+        log,
+        pools,
+    });
+}
+
+/// Seconds since this process was started, be it as another program.
+fn uptime() -> f64 {
+    let started = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // Behind the name, which may have anything in it: the 20th, in ticks since the machine was started.
+        let ticks: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+        Some(ticks as f64 / rustix::param::clock_ticks_per_second().max(1) as f64)
+    };
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let now = now.tv_sec as f64 + now.tv_nsec as f64 / 1e9;
+    started().map_or(0.0, |started| (now - started).max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_was_started_a_while_ago() {
+        let before = uptime();
+        std::thread::sleep(Duration::from_millis(30));
+        let now = uptime();
+        assert!(
+            (0.0..86_400.0).contains(&before) && now > before + 0.02,
+            "{before} {now}"
+        );
+    }
+}

@@ -1,0 +1,37 @@
+//! Another number of workers than the options say, until the next reload.
+
+use tracing::info;
+
+use super::generation::Step;
+use super::{Running, Stage};
+use crate::service::Reload;
+
+impl Running {
+    /// Has so many workers; whether that takes a new generation: the one that serves has room for as many as it was made for.
+    pub(super) fn scale(&mut self, wanted: (u32, u32), reload: Reload) -> bool {
+        let (least, most) = wanted;
+        self.scaled = Some(wanted);
+        let is_under_way = self.is_under_way();
+        if !is_under_way && self.is_any(Stage::Serving) && most <= self.room {
+            if let Some(pool) = &mut self.pool {
+                (pool.settings.size.least, pool.settings.size.most) = wanted;
+            }
+            let serving = self.members.iter().filter(|member| member.stage == Stage::Serving);
+            serving.for_each(|member| member.generation.step(Step::Size { least, most }));
+            return false;
+        }
+        if self.rests && !is_under_way && least == 0 {
+            // The next request starts that many.
+            return false;
+        }
+        info!(
+            pool = self.name,
+            least, most, "a new generation has that many workers: the one that serves was made for fewer"
+        );
+        self.reload = Some(reload);
+        self.retire(Stage::Starting, super::Order::Quit);
+        self.rests = false;
+        self.prepare();
+        true
+    }
+}

@@ -1,0 +1,77 @@
+//! Who is waited for: at the start by whoever has no socket yet, in a reload by pools that have not got there.
+
+use std::sync::Arc;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{Service, State};
+
+/// Held by whoever the service is not ready without.
+#[derive(Debug)]
+pub struct Start(Arc<Service>);
+
+/// Held by whoever a reload is not over without.
+#[derive(Debug)]
+pub struct Reload(Arc<Service>);
+
+impl Service {
+    /// Somebody more without whom it is not ready.
+    pub fn starts(self: &Arc<Self>) -> Start {
+        self.lock().starting += 1;
+        self.changed.notify_one();
+        Start(Arc::clone(self))
+    }
+
+    /// From now on it reloads, until this and all its clones are dropped. A service manager that has asked for it compares the
+    /// time with that of its own signal, so it is told anew, also within another reload.
+    pub fn reloads(self: &Arc<Self>) -> Reload {
+        let mut state = self.lock();
+        state.reloads += 1;
+        state.pulse.extended = None;
+        if state.is_ready && !state.is_stopping {
+            let now = clock_gettime(ClockId::Monotonic);
+            let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
+            self.tell_status(&mut state, &format!("RELOADING=1\nMONOTONIC_USEC={microseconds}\n"));
+        }
+        drop(state);
+        self.changed.notify_one();
+        Reload(Arc::clone(self))
+    }
+
+    pub(super) fn becomes_ready(&self, state: &mut State) {
+        state.starting = 0;
+        if !state.is_stopping && !state.is_ready {
+            state.is_ready = true;
+            self.tell_status(state, "READY=1\n");
+        }
+    }
+}
+
+impl Start {
+    /// It has got there.
+    pub fn over(self) {
+        let mut state = self.0.lock();
+        match state.starting {
+            0 => {}
+            1 => self.0.becomes_ready(&mut state),
+            _ => state.starting -= 1,
+        }
+    }
+}
+
+impl Clone for Reload {
+    fn clone(&self) -> Self {
+        self.0.lock().reloads += 1;
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Reload {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.reloads -= 1;
+        if state.reloads == 0 && state.is_ready && !state.is_stopping {
+            self.0.tell_status(&mut state, "READY=1\n");
+        }
+    }
+}

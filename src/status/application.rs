@@ -1,0 +1,223 @@
+//! What applications count (`wsgi_fpm.metrics`), among the metrics. An application can write to the memory that it comes from: what no
+//! name can be is left out, and what would contradict another pool's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use contract::metrics::{self, Family, Sample, Value};
+
+use super::exposition::{Kind, Page, number};
+use super::snapshot::Pool;
+
+/// The label by which pools are told apart, and what an application's own of that name is called, as Prometheus does it.
+const POOL: &str = "pool";
+const OTHER_POOL: &str = "exported_pool";
+/// Names that begin so are this program's own.
+const OWN: &str = "wsgi_fpm_";
+
+/// All pools' families, those of one name together.
+pub fn write(page: &mut Page, pools: &[Pool]) {
+    let mut families: BTreeMap<&str, Vec<(&Pool, &Family)>> = BTreeMap::new();
+    let mut left_out: BTreeMap<&str, usize> = BTreeMap::new();
+    for pool in pools {
+        for family in &pool.application.families {
+            let known = families.entry(name_of(family)).or_default();
+            let fits = known.first().is_none_or(|(_, first)| kind_of(first) == kind_of(family));
+            if fits && is_sound(family) {
+                known.push((pool, family));
+            } else {
+                *left_out.entry(&pool.name).or_default() += family.samples.len();
+            }
+        }
+    }
+    for (name, members) in families {
+        let Some((_, first)) = members.first() else { continue };
+        page.family(name, kind_of(first), &first.help);
+        for (pool, family) in members {
+            for sample in &family.samples {
+                write_sample(page, pool, family, sample);
+            }
+        }
+    }
+    page.counter(
+        "wsgi_fpm_application_series_dropped",
+        "Series of the application that are not counted since there is no room for them (metrics_series).",
+        pools,
+        |pool| pool.application.dropped,
+    );
+    page.gauge(
+        "wsgi_fpm_application_series_left_out",
+        "Series of the application that are not shown: of another kind than another pool's of that name, or of names that can't be.",
+        pools,
+        |pool| left_out.get(pool.name.as_str()).copied().unwrap_or(0) as f64,
+    );
+}
+
+fn write_sample(page: &mut Page, pool: &Pool, family: &Family, sample: &Sample) {
+    let mut labels = vec![(POOL, pool.name.as_str())];
+    let names = family
+        .labels
+        .iter()
+        .map(|name| if name == POOL { OTHER_POOL } else { name });
+    labels.extend(names.zip(sample.labels.iter().map(String::as_str)));
+    match &sample.value {
+        Value::Number(value) => {
+            let end = if family.kind == metrics::Kind::Counter {
+                "_total"
+            } else {
+                ""
+            };
+            page.sample(end, &labels, *value);
+        }
+        Value::Histogram { bounds, counts, sum } => {
+            let mut seen = 0;
+            let ends = bounds.iter().map(|bound| number(*bound)).chain(["+Inf".to_owned()]);
+            for (end, count) in ends.zip(counts) {
+                seen += count;
+                page.sample("_bucket", &[&labels[..], &[("le", &end)]].concat(), seen as f64);
+            }
+            page.sample("_sum", &labels, *sum);
+            page.sample("_count", &labels, seen as f64);
+        }
+    }
+}
+
+/// Without what a counter has at its end.
+fn name_of(family: &Family) -> &str {
+    match family.kind {
+        metrics::Kind::Counter => family.name.strip_suffix("_total").unwrap_or(&family.name),
+        _ => &family.name,
+    }
+}
+
+fn kind_of(family: &Family) -> Kind {
+    match family.kind {
+        metrics::Kind::Counter => Kind::Counter,
+        metrics::Kind::Gauge(_) => Kind::Gauge,
+        metrics::Kind::Histogram => Kind::Histogram,
+    }
+}
+
+fn is_sound(family: &Family) -> bool {
+    let mut names: BTreeSet<&str> = BTreeSet::from([OTHER_POOL, "le"]);
+    let labels = family.labels.iter();
+    let are_labels = labels.clone().all(|name| is_name(name, "_") && !name.starts_with("__"));
+    are_labels
+        && labels.clone().all(|name| names.insert(name))
+        && is_name(&family.name, "_:")
+        && !family.name.starts_with(OWN)
+        && family
+            .samples
+            .iter()
+            .all(|sample| sample.labels.len() == family.labels.len())
+}
+
+fn is_name(name: &str, more: &str) -> bool {
+    let is_first = |c: char| c.is_ascii_alphabetic() || more.contains(c);
+    name.starts_with(is_first) && name.chars().all(|c| is_first(c) || c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::metrics::Merge;
+
+    use super::super::exposition::Format;
+    use super::super::snapshot::tests::pool;
+    use super::*;
+
+    fn family(name: &str, kind: metrics::Kind, labels: &[&str], samples: &[(&[&str], Value)]) -> Family {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Family {
+            name: name.to_owned(),
+            help: "Help.".to_owned(),
+            kind,
+            labels: owned(labels),
+            samples: samples
+                .iter()
+                .map(|(labels, value)| Sample {
+                    labels: owned(labels),
+                    value: value.clone(),
+                })
+                .collect(),
+        }
+    }
+
+    fn written(pools: Vec<Vec<Family>>) -> String {
+        let pools = ["a", "b"].into_iter().zip(pools).map(|(name, families)| {
+            let mut pool = pool(name);
+            pool.application.families = families;
+            pool
+        });
+        let mut page = Page::new(Format::OpenMetrics);
+        write(&mut page, &pools.collect::<Vec<_>>());
+        page.end()
+    }
+
+    #[test]
+    fn families_of_all_pools_are_together_with_the_pool_as_a_label() {
+        let orders = |number| {
+            family(
+                "orders_total",
+                metrics::Kind::Counter,
+                &["pool"],
+                &[(&["x\"\n"], Value::Number(number))],
+            )
+        };
+        let text = written(vec![vec![orders(1.0)], vec![orders(2.5)]]);
+        let expected = "# TYPE orders counter\n# HELP orders Help.\n\
+                        orders_total{pool=\"a\",exported_pool=\"x\\\"\\n\"} 1\n\
+                        orders_total{pool=\"b\",exported_pool=\"x\\\"\\n\"} 2.5\n";
+        assert!(text.starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn buckets_count_what_is_in_smaller_ones_too() {
+        let value = Value::Histogram {
+            bounds: vec![0.1, 1.0],
+            counts: vec![1, 2, 4],
+            sum: 9.5,
+        };
+        let text = written(vec![vec![family(
+            "took_seconds",
+            metrics::Kind::Histogram,
+            &[],
+            &[(&[], value)],
+        )]]);
+        let expected = "# TYPE took_seconds histogram\n# UNIT took_seconds seconds\n# HELP took_seconds Help.\n\
+                        took_seconds_bucket{pool=\"a\",le=\"0.1\"} 1\n\
+                        took_seconds_bucket{pool=\"a\",le=\"1\"} 3\n\
+                        took_seconds_bucket{pool=\"a\",le=\"+Inf\"} 7\n\
+                        took_seconds_sum{pool=\"a\"} 9.5\n\
+                        took_seconds_count{pool=\"a\"} 7\n";
+        assert!(text.starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn what_contradicts_or_can_not_be_is_left_out_and_counted() {
+        let gauge = metrics::Kind::Gauge(Merge::Sum);
+        let one = |name: &str, kind, labels: &[&str]| {
+            let values = vec!["v"; labels.len()];
+            family(name, kind, labels, &[(&values, Value::Number(1.0))])
+        };
+        let wrong = vec![
+            // In OpenMetrics a counter's family has no `_total`.
+            one("orders", gauge, &[]),
+            one("wsgi_fpm_requests_total", metrics::Kind::Counter, &[]),
+            one("a b", gauge, &[]),
+            one("x", gauge, &["le"]),
+            one("x", gauge, &["a", "a"]),
+            one("x", gauge, &["exported_pool"]),
+            one("x", gauge, &["a\"} 1\n"]),
+        ];
+        let text = written(vec![vec![one("orders_total", metrics::Kind::Counter, &[])], wrong]);
+        let families: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        assert_eq!(families[0], "# TYPE orders counter");
+        assert!(
+            families[1..].iter().all(|line| line.contains("wsgi_fpm_application_")),
+            "{text}"
+        );
+        assert!(
+            text.contains("wsgi_fpm_application_series_left_out{pool=\"b\"} 7\n"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,139 @@
+"""What an application counts."""
+
+import os
+import time
+
+from dispatch import by_path
+from shared import TEXT, hello
+from wsgi_fpm import metrics
+
+HITS = metrics.counter("hits", "Requests, \"all\".\nOf any kind.", ["page"])
+ALL = metrics.counter("all_total")
+BUSY = metrics.gauge("busy", "What runs.")
+AGE = metrics.gauge("age_seconds", merge="max")
+LAST = metrics.gauge("last", merge="latest")
+TOOK = metrics.histogram("took_seconds", labels=("page",), buckets=(0.1, 1, float("inf")))
+AGE.set(7)
+
+
+def answered(start_response, text):
+    start_response("200 OK", TEXT)
+    return [str(text).encode()]
+
+
+def hit(environ, start_response):
+    page = environ["QUERY_STRING"]
+    HITS.labels(page).inc()
+    ALL.inc()
+    TOOK.labels(page=page).observe(0.5)
+    LAST.set(2)
+    return answered(start_response, os.getpid())
+
+
+def raise_busy(environ, start_response):
+    BUSY.inc(float(environ["QUERY_STRING"]))
+    return answered(start_response, os.getpid())
+
+
+def forks(environ, start_response):
+    child = os.fork()
+    if not child:
+        ALL.inc(10)
+        BUSY.set(1000)
+        os._exit(0)
+    os.waitpid(child, 0)
+    return answered(start_response, "forked")
+
+
+def many(environ, start_response):
+    for number in range(20):
+        HITS.labels(number).inc()
+    HITS.labels("x" * 2000).inc()
+    return answered(start_response, "counted")
+
+
+def costs(environ, start_response):
+    """Nanoseconds of a call, beside those of an empty loop."""
+    child, observed, number = HITS.labels("bound"), TOOK.labels("bound"), 200000
+
+    def of(call, *args):
+        best = None
+        for _ in range(5):
+            begun = time.perf_counter_ns()
+            for _ in range(number):
+                call(*args)
+            took = (time.perf_counter_ns() - begun) / number
+            best = took if best is None else min(best, took)
+        return best
+
+    calls = {
+        "nothing": of(lambda: None),
+        "inc": of(child.inc),
+        "set": of(AGE.set, 7),
+        "observe": of(observed.observe, 0.5),
+        "labels": of(HITS.labels, "bound"),
+    }
+    return answered(start_response, calls)
+
+
+def interface(environ, start_response):
+    """Everything that can be called, and what is refused."""
+    gauge = metrics.gauge("interface_now", labels=["a", "b"])
+    gauge.labels("1", "2").set(5)
+    gauge.labels(1, 2).dec()
+    gauge.labels(b=2, a=1).inc(0.5)
+    seconds = metrics.gauge("interface_seconds")
+    with seconds.time():
+        pass
+    seconds.set_to_current_time()
+    running = metrics.gauge("interface_running")
+    seen = []
+
+    @running.track_inprogress()
+    @TOOK.labels("timed").time()
+    def timed(value):
+        seen.append(value)
+        return value
+
+    assert timed(3) == 3 and seen == [3] and timed.__name__ == "timed"
+    try:
+        with TOOK.labels("timed").time():
+            raise KeyError
+    except KeyError:
+        pass
+    assert metrics.counter("hits", "Other help.", ["page"]) is HITS
+    # What is no text, and what is none that can be shown.
+    HITS.labels([1, "\udc80"]).inc()
+    TOOK.labels("timed").observe(float("nan"))
+    for wrong in (
+        lambda: metrics.counter("hits"),
+        lambda: metrics.gauge("hits_total"),
+        lambda: metrics.counter("two words"),
+        lambda: metrics.counter("wsgi_fpm_hits"),
+        lambda: metrics.counter("c", labels=["__a"]),
+        lambda: metrics.counter("c", labels=["a", "a"]),
+        lambda: metrics.counter("c", labels="ab"),
+        lambda: metrics.histogram("h", labels=["le"]),
+        lambda: metrics.histogram("h", buckets=[]),
+        lambda: metrics.histogram("h", buckets=[2, 1]),
+        lambda: metrics.histogram("h", buckets=[float("nan")]),
+        lambda: metrics.gauge("g", merge="average"),
+        lambda: HITS.labels(),
+        lambda: HITS.labels("a", "b"),
+        lambda: HITS.labels(path="a"),
+        lambda: ALL.labels(),
+        lambda: ALL.inc(-1),
+        lambda: ALL.inc(float("nan")),
+    ):
+        try:
+            wrong()
+        except ValueError as error:
+            assert str(error), wrong
+        else:
+            import inspect
+
+            raise AssertionError(inspect.getsource(wrong))
+    return answered(start_response, "all right")
+
+
+application = by_path(globals())
