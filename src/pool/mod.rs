@@ -2,6 +2,7 @@
 //! leaders there are, `events` what follows from what they report. Never loads Python and never sees a request; knows nothing of other pools.
 
 pub mod ask;
+mod command;
 mod control;
 mod events;
 pub mod generation;
@@ -36,9 +37,7 @@ use anyhow::Context;
 use contract::backoff::Backoff;
 use contract::handover::Handover;
 use contract::scoreboard::Totals;
-use contract::worker::ToWorker;
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info};
@@ -50,14 +49,12 @@ use crate::python::Interpreter;
 use crate::service::{Place, Reload, Service, Start};
 use crate::status::snapshot::Reloads;
 use crate::users::Identity;
-use ask::AskError;
+pub use command::Command;
 use generation::{Event, Generation, Plan};
 pub use generation::{Order, Step};
 use log::Log;
 use metrics::Metrics;
-use passing::PoolState;
 use reload::Reloading;
-use rest::Question;
 use sockets::Sockets;
 pub use start::Found;
 use start::{Looking, Prepared, Preparing, Ready};
@@ -81,49 +78,6 @@ pub enum OnFailure {
     Wait,
     /// Try again, with growing delays: there are other pools to be served.
     Retry,
-}
-
-/// What a pool can be told.
-#[derive(Debug)]
-pub enum Command {
-    /// Files are changing: a reload follows, and what is served now is out of date.
-    Expect,
-    /// Load the application anew.
-    Reload { reason: String, reload: Reload },
-    /// Do something with the workers.
-    Step(Step),
-    /// Have so many workers until the next reload.
-    Scale {
-        least: u32,
-        most: u32,
-        reload: Reload,
-        /// Whether it takes a new generation.
-        answer: oneshot::Sender<bool>,
-    },
-    /// Say what becomes of the start that is under way, or how it is.
-    Wait(oneshot::Sender<Reloaded>),
-    /// Be another pool from the next generation on.
-    Change {
-        definition: Box<Definition>,
-        reason: String,
-        reload: Reload,
-    },
-    /// Ask the worker with this pid something; who reads its answer.
-    Ask {
-        worker: i32,
-        question: ToWorker,
-        asked: oneshot::Sender<Result<UnixStream, AskError>>,
-    },
-    /// Stop; one that is weaker than an earlier one changes nothing.
-    Stop { order: Order, reason: String },
-    /// Say how it is.
-    Show {
-        /// With what the application counts.
-        whole: bool,
-        answer: oneshot::Sender<snapshot::Shown>,
-    },
-    /// Another program takes this one's place: say what it has to know, and rest.
-    Pass(Question<PoolState>),
 }
 
 /// How a pool ended.
@@ -331,56 +285,6 @@ impl Running {
                 () = sleep_until(restart_at.unwrap_or_else(Instant::now)), if restart_at.is_some() => self.prepare(),
                 () = sleep_until(turn_ends.unwrap_or_else(Instant::now)), if turn_ends.is_some() => self.turn = None,
             }
-        }
-    }
-
-    async fn obey(&mut self, command: Command) {
-        let goes_on = matches!(
-            command,
-            Command::Stop { .. } | Command::Show { .. } | Command::Pass(_) | Command::Ask { .. }
-        );
-        if self.stopping.is_some() && !goes_on {
-            return;
-        }
-        match command {
-            Command::Expect => self.stands(Status::Starting),
-            Command::Reload { reason, reload } => self.reload(&reason, reload),
-            Command::Step(step) => {
-                let serving = self.members.iter().filter(|member| member.stage == Stage::Serving);
-                serving.for_each(|member| member.generation.step(step));
-                if !self.is_any(Stage::Serving) {
-                    info!(pool = self.name, "no worker more or less: the pool has none now");
-                }
-            }
-            Command::Scale {
-                least,
-                most,
-                reload,
-                answer,
-            } => _ = answer.send(self.scale((least, most), reload)),
-            Command::Wait(answer) => self.wait(answer),
-            Command::Change {
-                definition,
-                reason,
-                reload,
-            } => {
-                self.definition = Some(*definition);
-                // Whatever is being prepared is the old pool.
-                self.preparing = None;
-                self.reload(&reason, reload);
-            }
-            Command::Ask {
-                worker,
-                question,
-                asked,
-            } => {
-                // Whoever wanted to know it may be gone.
-                let _ = asked.send(ask::ask(&self.keeper, worker, &question));
-            }
-            Command::Stop { order, reason } => self.stop(order, &reason),
-            // Who has asked may be gone.
-            Command::Show { whole, answer } => _ = answer.send(self.show(whole)),
-            Command::Pass(question) => self.pass(question).await,
         }
     }
 

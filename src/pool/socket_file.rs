@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, Stat, chmodat, chownat, fchmod, fstat, openat, statat, unlinkat,
@@ -116,6 +117,16 @@ impl From<Errno> for BindError {
     }
 }
 
+/// The umask is the whole process's: nobody else may set it meanwhile, and what other threads make has modes that need none.
+fn without_umask<R>(make: impl FnOnce() -> R) -> R {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = umask(Mode::empty());
+    let made = make();
+    umask(before);
+    made
+}
+
 impl SocketFile {
     /// Gives `socket` its file, with mode, owner and group from the beginning. Nobody can connect before it listens.
     ///
@@ -125,12 +136,9 @@ impl SocketFile {
         let place = Place::new(path)?;
         let name = SocketAddrUnix::new(path)?;
         // The file takes its mode from the socket, so that none has to be changed by its name. The umask would take bits
-        // away. The threads of the log make no files.
+        // away.
         fchmod(&socket, Mode::from_raw_mode(options.mode))?;
-        let before = umask(Mode::empty());
-        let bound = bind(&socket, &name);
-        umask(before);
-        bound?;
+        without_umask(|| bind(&socket, &name))?;
         // Held, and looked at, by what it is and not by its name.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&place.directory, &place.name, flags, Mode::empty())?;

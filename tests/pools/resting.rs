@@ -119,7 +119,7 @@ fn reload_of_a_pool_at_rest_starts_nothing() {
     until_at_rest(&house);
     let mark = house.log.mark();
     house.signal(Signal::TTIN);
-    house.wait_for(mark, &["no worker more or less: the pool has none now", "pool=\"one\""]);
+    house.wait_for(mark, &["nothing is done: the pool has no workers now", "pool=\"one\""]);
     assert_eq!(house.who("one", "mark"), "new");
     until_at_rest(&house);
     // One that does not rest any more.

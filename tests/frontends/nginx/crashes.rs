@@ -29,7 +29,14 @@ fn worker_that_crashes_answers_502_itself() {
             let response = fetch(address, &Request::post(format!("/dies?by={by}"))).expect(502);
             // nginx's own page would be HTML.
             assert_eq!(response.text(), "502 Bad Gateway\n", "{by}");
-            fetch(address, &Request::get("/")).ok();
+            let next = fetch(address, &Request::get("/"));
+            assert_eq!(
+                next.status,
+                200,
+                "{by} {address}\n{}\n{}",
+                next.text(),
+                gateway.log.text()
+            );
         }
     }
     gateway.log.wait_for_line(&["Fatal Python error: Segmentation fault"]);

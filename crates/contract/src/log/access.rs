@@ -18,9 +18,11 @@ pub struct Line<'a> {
     pub path: &'a str,
     pub status: u16,
     pub bytes: u64,
-    pub ms: f64,
-    pub app_ms: f64,
-    pub queue_ms: Option<f64>,
+    /// From when a thread had it until it was over.
+    pub took: Duration,
+    pub in_application: Duration,
+    /// How long it had waited before, if the front server says when it has come.
+    pub queued: Option<Duration>,
     pub outcome: &'a str,
     pub trace: Option<Trace>,
     /// What else the format asks for, as it was sent.
@@ -146,9 +148,9 @@ impl Line<'_> {
         if !to.is_a_service() {
             out.push_str(dim);
             clock::rfc3339(out, now);
-            let _ = write!(out, "{plain} {green} INFO{plain} ");
+            push(out, [plain, " ", green, " INFO", plain, " "]);
         }
-        let _ = write!(out, "{dim}{}{plain}{dim}:{plain} ", super::ACCESS);
+        push(out, [dim, super::ACCESS, plain, dim, ":", plain, " "]);
         if let Some(pool) = &settings.pool {
             let _ = write!(out, "pool={pool:?} ");
         }
@@ -165,7 +167,7 @@ impl Line<'_> {
             if self.lacks(field) {
                 continue;
             }
-            let _ = write!(out, "{space}{italic}{}{plain}{dim}={plain}", field.name());
+            push(out, [space, italic, field.name(), plain, dim, "=", plain]);
             self.usual(out, field, Style::Word);
             space = " ";
         }
@@ -188,7 +190,7 @@ impl Line<'_> {
                 if self.lacks(field) {
                     continue;
                 }
-                let _ = write!(out, ",\"{}\":", field.name());
+                push(out, [",\"", field.name(), "\":"]);
                 self.usual(out, field, Style::Json);
             }
             out.push_str(",\"target\":\"access\"}");
@@ -215,7 +217,7 @@ impl Line<'_> {
     /// Whether there is nothing to be told.
     fn lacks(&self, field: Field) -> bool {
         match field {
-            Field::QueueMs => self.queue_ms.is_none(),
+            Field::QueueMs => self.queued.is_none(),
             Field::Trace => self.trace.is_none(),
             _ => false,
         }
@@ -236,15 +238,14 @@ impl Line<'_> {
                 };
             }
             _ => {
-                let _ = match (field, self.queue_ms) {
-                    (Field::Status, _) => write!(out, "{}", self.status),
-                    (Field::Bytes, _) => write!(out, "{}", self.bytes),
-                    (Field::Ms, _) => write!(out, "{:?}", self.ms),
-                    (Field::AppMs, _) => write!(out, "{:?}", self.app_ms),
-                    (_, Some(queue_ms)) => write!(out, "{queue_ms:?}"),
-                    (_, None) => write!(out, "{}", if style == Style::Json { "null" } else { "-" }),
+                return match (field, self.queued) {
+                    (Field::Status, _) => _ = write!(out, "{}", self.status),
+                    (Field::Bytes, _) => _ = write!(out, "{}", self.bytes),
+                    (Field::Ms, _) => milliseconds(out, self.took),
+                    (Field::AppMs, _) => milliseconds(out, self.in_application),
+                    (_, Some(queued)) => milliseconds(out, queued),
+                    (_, None) => out.push_str(if style == Style::Json { "null" } else { "-" }),
                 };
-                return;
             }
         };
         self.quoted(out, style, |out| push_json_or_plain(out, text, style));
@@ -295,9 +296,17 @@ fn push_json_or_plain(out: &mut String, text: &str, style: Style) {
     }
 }
 
-/// Milliseconds, to the microsecond.
-pub fn milliseconds(time: Duration) -> f64 {
-    time.as_micros() as f64 / 1000.0
+fn push<const N: usize>(out: &mut String, parts: [&str; N]) {
+    parts.into_iter().for_each(|part| out.push_str(part));
+}
+
+/// Milliseconds, to the microsecond, as a number with at least one digit behind its point.
+fn milliseconds(out: &mut String, time: Duration) {
+    let micros = time.as_micros();
+    let _ = write!(out, "{}.", micros / 1000);
+    let digits = [micros / 100 % 10, micros / 10 % 10, micros % 10].map(|digit| b'0' + digit as u8);
+    let last = digits.iter().rposition(|&digit| digit != b'0').unwrap_or(0);
+    digits[..=last].iter().for_each(|&digit| out.push(digit.into()));
 }
 
 /// Seconds and microseconds since 1970.
@@ -321,9 +330,9 @@ mod tests {
             path: r"/a\x20b",
             status: 200,
             bytes: 5,
-            ms: 1.25,
-            app_ms: 0.0,
-            queue_ms: None,
+            took: Duration::from_micros(1250),
+            in_application: Duration::ZERO,
+            queued: None,
             outcome: "Complete",
             trace: None,
             more: &[],
@@ -401,7 +410,7 @@ mod tests {
         ];
         let line = Line {
             more: &more,
-            queue_ms: Some(2.0),
+            queued: Some(Duration::from_millis(2)),
             trace: Trace::of_halves([0, 0xab]),
             ..line()
         };
@@ -432,6 +441,23 @@ mod tests {
             Some("2000-02-29T12:34:56.000007Z  INFO")
         );
         assert!(own("json", &line).contains("\"queue_ms\":2.0,\"outcome\":\"Complete\",\"trace\":"));
+    }
+
+    #[test]
+    fn times_are_milliseconds_without_needless_digits() {
+        for (micros, expected) in [
+            (0, "0.0"),
+            (1, "0.001"),
+            (70, "0.07"),
+            (500, "0.5"),
+            (1_000, "1.0"),
+            (1_234_560, "1234.56"),
+        ] {
+            let mut text = String::new();
+            milliseconds(&mut text, Duration::from_micros(micros));
+            assert_eq!(text, expected);
+            assert_eq!(text, format!("{:?}", micros as f64 / 1000.0));
+        }
     }
 
     #[test]

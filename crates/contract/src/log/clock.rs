@@ -31,12 +31,23 @@ fn date(day: u64) -> (u64, u64, u64) {
 pub(super) fn rfc3339(out: &mut String, now: SystemTime) {
     let (seconds, micros) = since_1970(now);
     let ((year, month, day), time) = (date(seconds / DAY), seconds % DAY);
-    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
-    // Writing to a String can't fail.
-    let _ = write!(
-        out,
-        "{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"
-    );
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    for (place, value) in [
+        (0..4, year),
+        (5..7, month),
+        (8..10, day),
+        (11..13, time / 3600),
+        (14..16, time / 60 % 60),
+        (17..19, time % 60),
+        (20..26, micros.into()),
+    ] {
+        let mut rest = value;
+        for digit in text[place].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+    }
+    text.iter().for_each(|&byte| out.push(byte.into()));
 }
 
 /// `28/Nov/2026:14:01:01 +0000`.

@@ -36,7 +36,7 @@ pub use limit::{Limit, application_may, is_owing, report};
 pub use printed::{Printed, Printer};
 use tag::{Severity, Stream, Tag};
 use text::Lines;
-pub use text::{MAX_LINE, block, escape, escape_bytes, word};
+pub use text::{MAX_LINE, block, escape, escape_bytes, set_word, word};
 pub use trace::{Trace, set_trace, traced};
 
 /// Stands in the lines of the access log, as the target of an event.

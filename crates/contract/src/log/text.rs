@@ -26,17 +26,36 @@ fn escape_cut(text: &str, missing: usize) -> String {
 
 /// The same for bytes that need not be text: all but printable ASCII characters are escaped.
 pub fn escape_bytes(bytes: &[u8]) -> String {
+    if let Some(plain) = plain(bytes) {
+        return plain.to_owned();
+    }
     let pieces = bytes.iter().map(|byte| byte.escape_ascii());
     joined(pieces.enumerate(), bytes.len(), 0)
 }
 
+/// The text that these bytes are, if nothing of it is to be escaped or cut, as of nearly every path.
+fn plain(bytes: &[u8]) -> Option<&str> {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'\\' | b'\'' | b'"');
+    let text = (bytes.len() <= MAX_LINE && bytes.iter().all(is_plain)).then_some(bytes);
+    text.and_then(|text| std::str::from_utf8(text).ok())
+}
+
 /// Bytes as one word: spaces are escaped as well; nothing is `-`.
 pub fn word(bytes: &[u8]) -> String {
-    if bytes.is_empty() {
-        return "-".to_owned();
+    let mut word = String::new();
+    set_word(&mut word, bytes);
+    word
+}
+
+/// The same in the place of what `out` has.
+pub fn set_word(out: &mut String, bytes: &[u8]) {
+    out.clear();
+    match plain(bytes) {
+        Some("") => out.push('-'),
+        Some(plain) if !bytes.contains(&b' ') => out.push_str(plain),
+        // The cut comes first, so that its mark stays as it is.
+        _ => *out = escape_bytes(bytes).replace(' ', "\\x20"),
     }
-    // The cut comes first, so that its mark stays as it is.
-    escape_bytes(bytes).replace(' ', "\\x20")
 }
 
 struct Piece(char, bool);

@@ -8,6 +8,7 @@ mod counts;
 mod histogram;
 mod slot;
 
+use std::fmt::Write;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -22,7 +23,15 @@ pub use slot::{Phase, Seat, Slot};
 
 /// The number of a request, for the log: the same in every line about it. `pid-thread-number`.
 pub fn request_id(pid: i32, thread: usize, serial: u64) -> String {
-    format!("{pid}-{thread}-{serial}")
+    let mut id = String::new();
+    write_request_id(&mut id, pid, thread, serial);
+    id
+}
+
+/// The same, behind what `out` has.
+pub fn write_request_id(out: &mut String, pid: i32, thread: usize, serial: u64) {
+    // Writing to a String can't fail.
+    let _ = write!(out, "{pid}-{thread}-{serial}");
 }
 
 /// The worker's pid, the thread and the number of such a request; `None` if it is none.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use contract::log::{Trace, set_trace};
-use contract::scoreboard::request_id;
+use contract::scoreboard::write_request_id;
 
 /// The current request of one thread.
 pub struct RequestId {
@@ -64,8 +64,22 @@ impl RequestId {
         self.running().map(|number| self.name(number))
     }
 
+    /// The same, behind what `out` has.
+    pub fn write_running(&self, out: &mut String) {
+        if let Some(number) = self.running() {
+            self.write(number, out);
+        }
+    }
+
     /// The same for any of the thread's requests.
     pub fn name(&self, serial: u64) -> String {
-        request_id(std::process::id() as i32, self.thread, serial)
+        let mut name = String::new();
+        self.write(serial, &mut name);
+        name
+    }
+
+    /// The same, behind what `out` has.
+    pub fn write(&self, serial: u64, out: &mut String) {
+        write_request_id(out, std::process::id() as i32, self.thread, serial);
     }
 }

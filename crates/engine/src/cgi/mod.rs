@@ -57,6 +57,7 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     }
     let unread = Arc::new(AtomicU64::new(contract::cgi::content_length()));
     let rest = input.try_clone();
+    let started = Instant::now();
     let request = Request::new(settings);
     let mut access = settings.log.access.then(|| request.access());
     let output = Arc::new(Output::new(output));
@@ -73,7 +74,7 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     limit.end(py);
     let answered = answered.unwrap_or_else(|refusal| refuse(&output, &request, &refusal));
     if let Some(access) = access {
-        access.log(&answered);
+        access.log(&answered, started.elapsed());
     }
     // mod_cgid gives both streams as one socket, and may still be sending a body that nobody has read.
     let (most, longest) = (*settings.limits.drain_bytes, *settings.limits.drain_timeout);
@@ -124,7 +125,8 @@ impl Request {
     }
 
     fn access(&self) -> Access {
-        let mut access = Access::begin(self.id.current(), "cgi".into());
+        let mut access = Access::default();
+        access.begin(|name| self.id.write(self.serial, name), "cgi");
         access.asks_for(self.method(), &self.path());
         access.comes_from(self.variable(b"REMOTE_ADDR").unwrap_or_default());
         access.finds(|name| self.variable(name.as_bytes()).unwrap_or_default().to_owned());
@@ -235,12 +237,12 @@ fn answer(
     let ticket = exchange.begin(Box::new(streams), *is_head);
     client_gone.get().lend();
     limit.runs(&exchange);
-    let called_at = Instant::now();
+    let called = Instant::now();
     let answered = Caller::new(py, app, settings, None)
         .call(environ, ticket, *is_head, &name)
         .map_err(python)?;
     if let Some(access) = access {
-        access.called_at(called_at);
+        access.ran_for(called.elapsed());
     }
     errors.get().flush_partial();
     Ok(answered)

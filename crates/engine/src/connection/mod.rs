@@ -13,6 +13,8 @@ mod parked;
 mod passage;
 mod sending;
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,6 +68,8 @@ const UNREAD_ANSWERS: usize = 128 * 1024;
 pub struct Connection {
     hub: Arc<Hub>,
     fd: Arc<OwnFd>,
+    /// Who has connected, once somebody wanted to know.
+    peer: OnceCell<Cow<'static, str>>,
     key: Option<Key>,
     codec: fastcgi::Connection,
     incoming: Incoming,
@@ -114,6 +118,7 @@ impl Connection {
         Box::new(Self {
             hub: Arc::clone(hub),
             fd: Arc::new(fd),
+            peer: OnceCell::new(),
             key: None,
             codec: fastcgi::Connection::new(hub.limits.params_bytes.get().in_memory()),
             incoming: Incoming::default(),

@@ -28,15 +28,15 @@ impl Connection {
     }
 
     /// Who has connected: address and port over TCP; `unix` for a socket that has none, and `-` for a peer that has gone.
-    pub fn peer(&self) -> String {
-        match getpeername(&self.fd) {
-            Ok(Some(address)) => SocketAddr::try_from(address).map_or_else(
-                |_| "unix".into(),
-                |address| SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
-            ),
+    pub fn peer(&self) -> &str {
+        self.peer.get_or_init(|| match getpeername(&self.fd) {
+            Ok(Some(address)) => SocketAddr::try_from(address).map_or("unix".into(), |address| {
+                let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+                address.to_string().into()
+            }),
             // A unix socket without a name, as those of clients are.
             Ok(None) => "unix".into(),
             Err(_) => "-".into(),
-        }
+        })
     }
 }

@@ -3,21 +3,21 @@
 //! Cookies and credentials never get here, and the query only if the administrator names it. Values of others are one word each: no
 //! path can pass for a field.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use contract::log::access::{Line, milliseconds};
-use contract::log::{Trace, access_extras, is_suppressed, word};
+use contract::log::access::Line;
+use contract::log::{Trace, access_extras, is_suppressed, set_word};
+use pyo3::types::PyString;
 use settings::values::Field;
 
 use crate::wsgi::admission::Known;
 use crate::wsgi::forwarded;
-use crate::wsgi::params::waited;
 use crate::wsgi::reject;
 use crate::wsgi::respond::{Answered, Outcome};
 
-/// A request that gets a line, while it runs.
+/// What a line will tell of a request, while that runs. A thread has one for all of its requests, one after the other.
+#[derive(Default)]
 pub struct Access {
-    started: Instant,
     request: String,
     peer: String,
     remote: String,
@@ -25,69 +25,70 @@ pub struct Access {
     path: String,
     is_suppressed: bool,
     extras: Vec<(Field, Vec<u8>)>,
-    queue_ms: Option<f64>,
+    queued: Option<Duration>,
     trace: Option<Trace>,
     in_application: Duration,
 }
 
 impl Access {
-    /// The request `request` is taken up. `peer`: who has sent it to this process.
-    pub fn begin(request: Option<String>, peer: String) -> Self {
-        let nothing = || word(b"");
-        Self {
-            started: Instant::now(),
-            request: request.unwrap_or_else(nothing),
-            peer,
-            remote: nothing(),
-            method: nothing(),
-            path: nothing(),
-            is_suppressed: false,
-            extras: Vec::new(),
-            queue_ms: None,
-            trace: None,
-            in_application: Duration::ZERO,
+    /// A request is taken up, of which nothing is known yet. `name` writes its number; `peer`: who has sent it to this process.
+    pub fn begin(&mut self, name: impl FnOnce(&mut String), peer: &str) {
+        self.request.clear();
+        name(&mut self.request);
+        self.peer.clear();
+        self.peer.push_str(peer);
+        for word in [&mut self.remote, &mut self.method, &mut self.path] {
+            set_word(word, b"");
         }
+        self.is_suppressed = false;
+        self.extras.clear();
+        self.queued = None;
+        self.trace = None;
+        self.in_application = Duration::ZERO;
     }
 
     pub fn asks_for(&mut self, method: &[u8], path: &[u8]) {
-        (self.method, self.path) = (word(method), word(path));
+        set_word(&mut self.method, method);
+        set_word(&mut self.path, path);
         self.is_suppressed = is_suppressed(method, path);
     }
 
     /// What else the lines are to tell, as the web server has sent it; `value`: that of a name.
     pub fn finds(&mut self, value: impl Fn(&str) -> Vec<u8>) {
+        self.extras.clear();
         let found = access_extras().iter().map(|(field, name)| (*field, value(name)));
-        self.extras = found.collect();
+        self.extras.extend(found);
     }
 
     /// The peer of the front server.
     pub fn comes_from(&mut self, remote: &[u8]) {
-        self.remote = word(remote);
+        set_word(&mut self.remote, remote);
     }
 
     /// The request's params are all right.
     pub fn knows(&mut self, known: &Known<'_, '_>) {
         self.asks_for(known.method, &known.path);
         self.comes_from(&forwarded::remote_address(known.environ));
-        self.finds(|name| forwarded::bytes_of(known.environ, name));
+        let py = known.environ.py();
+        self.finds(|name| forwarded::bytes_of(known.environ, &PyString::intern(py, name)));
         self.trace = known.trace;
-        let waited = waited(known.request_start, known.arrival);
-        self.queue_ms = waited.map(|seconds| milliseconds(Duration::from_secs_f64(seconds)));
+        self.queued = known.queued;
     }
 
-    /// The application was called, at that time, and its response is over.
-    pub fn called_at(&mut self, called: Instant) {
-        self.in_application = called.elapsed();
+    /// From the application's call until its response was over.
+    pub fn ran_for(&mut self, in_application: Duration) {
+        self.in_application = in_application;
     }
 
-    pub fn log(self, answered: &Answered) {
-        let Answered { status, bytes, outcome } = *answered;
-        let (status, bytes) = match outcome {
+    /// `took`: from when a thread had the request until it was over.
+    pub fn log(&self, answered: &Answered, took: Duration) {
+        let status = answered.status_seen();
+        let bytes = match answered.outcome {
             // Not what the application meant to send.
-            Outcome::TimedOut => (504, reject::page(reject::TIMED_OUT).body_length(self.method == "HEAD")),
-            _ => (status, bytes),
+            Outcome::TimedOut => reject::page(reject::TIMED_OUT).body_length(self.method == "HEAD"),
+            _ => answered.bytes,
         };
-        if self.is_suppressed && status < 400 && outcome == Outcome::Complete {
+        if self.is_suppressed && status < 400 && answered.outcome == Outcome::Complete {
             return;
         }
         contract::log::access(&Line {
@@ -98,10 +99,10 @@ impl Access {
             path: &self.path,
             status,
             bytes,
-            ms: milliseconds(self.started.elapsed()),
-            app_ms: milliseconds(self.in_application),
-            queue_ms: self.queue_ms,
-            outcome: word_of(outcome),
+            took,
+            in_application: self.in_application,
+            queued: self.queued,
+            outcome: word_of(answered.outcome),
             trace: self.trace,
             more: &self.extras,
         });

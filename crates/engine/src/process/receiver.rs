@@ -74,24 +74,26 @@ impl Receiver {
         let request = format!("{id} {} {}", escape_bytes(method), escape_bytes(&path));
         Rejection::BodyTimeout.log(&request, &self.shared.settings);
         let access = self.shared.settings.log.access.then(|| {
-            let mut access = Access::begin(Some(id), connection.peer());
+            let mut access = Access::default();
+            access.begin(|name| name.push_str(&id), connection.peer());
             access.asks_for(method, &path);
             access.comes_from(connection.param(b"REMOTE_ADDR"));
             access.finds(|name| connection.param(name.as_bytes()).to_owned());
             access
         });
         let answered = refuse(connection, &Rejection::BodyTimeout);
+        let took = started.elapsed();
         if let Some(access) = access {
-            access.log(&answered);
+            access.log(&answered, took);
         }
         if let Some(first) = self.shared.stations.first() {
             self.shared.slot(first).seat.counts.count(&Finished {
-                status: answered.status,
+                status: answered.status_seen(),
                 outcome: answered.outcome,
                 refusal: Some(Refusal::BodyTimeout),
                 received: 0,
                 sent: answered.bytes,
-                took: started.elapsed(),
+                took,
                 queued: None,
             });
         }

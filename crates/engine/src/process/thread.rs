@@ -33,8 +33,7 @@ use crate::wsgi::call::{self, Caller};
 use crate::wsgi::client_gone::ClientGone;
 use crate::wsgi::environ::EnvironBuilder;
 use crate::wsgi::errors::Errors;
-use crate::wsgi::params::waited;
-use crate::wsgi::printed;
+use crate::wsgi::printed::{self, Printed};
 use crate::wsgi::reject::Rejection;
 use crate::wsgi::respond::{Answered, Outcome};
 
@@ -127,6 +126,11 @@ pub struct Server {
     caller: Caller,
     environs: EnvironBuilder,
     errors: Py<Errors>,
+    printed: Printed,
+    /// What the access log will say of the running request, if there is one.
+    access: Option<Access>,
+    /// When the request before was over, if nothing has been done since: then the next one begins.
+    freed: Option<Instant>,
     /// The number of this thread's request at which the worker's are counted.
     count_at: u64,
     client_gone: Py<ClientGone>,
@@ -141,6 +145,9 @@ impl Server {
         let client_gone = Py::new(py, ClientGone::new(Arc::clone(&shared.stations[index].exchange)))?;
         let constants = call::constants(py, settings, &errors, &client_gone)?;
         Ok(Self {
+            printed: printed::streams(&shared.stations[index].request),
+            access: settings.log.access.then(Access::default),
+            freed: None,
             shared: Arc::clone(shared),
             index,
             caller: Caller::new(py, app, settings, Some(Arc::clone(&shared.scoreboard))),
@@ -156,9 +163,15 @@ impl Server {
         &self.shared.stations[self.index]
     }
 
+    /// It runs in the calling thread from now on.
+    fn begin(&self) {
+        self.station().ident.store(ffi::thread_ident(), Ordering::Relaxed);
+        printed::belongs_to(&self.printed);
+    }
+
     /// Serves until the worker drains and its last connection is gone.
     pub fn run(&mut self, py: Python<'_>) {
-        self.station().ident.store(ffi::thread_ident(), Ordering::Relaxed);
+        self.begin();
         let hub = Arc::clone(&self.shared.hub);
         let mut woken = None;
         loop {
@@ -177,6 +190,7 @@ impl Server {
                     if hub.reactor.needs_watching() {
                         self.shared.bell.ring_if_asleep();
                     }
+                    self.freed = None;
                     woken = Some(py.detach(|| hub.reactor.wait()));
                     // A signal handler of the application may raise; there is no request that could fail.
                     if let Err(error) = py.check_signals() {
@@ -193,7 +207,7 @@ impl Server {
 
     /// Answers the request that has come on `connection`, which came through no listener. It leaves no trace on the scoreboard.
     pub fn answer(&mut self, py: Python<'_>, connection: OwnFd) {
-        self.station().ident.store(ffi::thread_ident(), Ordering::Relaxed);
+        self.begin();
         let hub = &self.shared.hub;
         hub.reactor.opened();
         let connection = Connection::new(hub, connection);
@@ -210,6 +224,7 @@ impl Server {
             let message = message.or(panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
             tracing::error!(message, "a defect of wsgi-fpm ended a request: please report it");
             self.station().exchange.abandon();
+            self.printed.iter().for_each(Errors::take_back);
             self.end_request(py);
         }
     }
@@ -245,6 +260,7 @@ impl Server {
 
     fn handle(&mut self, py: Python<'_>, mut connection: Box<Connection>) {
         self.shared.bell.ring_if_asleep();
+        let freed = self.freed.take();
         match connection.progress() {
             // Who sends faster than we receive must not keep Python from others.
             Step::Park if connection.has_unread() => py.detach(|| connection.park()),
@@ -252,26 +268,27 @@ impl Server {
             Step::Close => {}
             Step::Serve(begin) => {
                 if let Some(connection) = self.shared.unless_status(connection, begin) {
-                    self.serve(py, connection, begin);
+                    self.serve(py, connection, begin, freed.unwrap_or_else(Instant::now));
                 }
             }
         }
     }
 
-    fn serve(&mut self, py: Python<'_>, mut connection: Box<Connection>, begin: BeginRequest) {
-        let started = Instant::now();
+    /// The thread has the request since `started`.
+    fn serve(&mut self, py: Python<'_>, mut connection: Box<Connection>, begin: BeginRequest, started: Instant) {
         let lent = self.lend(py);
         let settings = &self.shared.settings;
         let slot = &self.shared.scoreboard.slots()[self.shared.stations[self.index].slot];
         let request = &self.shared.stations[self.index].request;
-        let begin_access = || Access::begin(request.current(), connection.peer());
-        let mut access = settings.log.access.then(begin_access);
+        if let Some(access) = &mut self.access {
+            access.begin(|name| request.write_running(name), connection.peer());
+        }
         let mut queued = None;
         let admitted = lent.map_err(Rejection::from).and_then(|serial| {
             let recorder = Recorder {
                 slot,
                 serial,
-                access: access.as_mut(),
+                access: self.access.as_mut(),
                 queued: &mut queued,
                 has_begun: false,
                 request,
@@ -282,10 +299,10 @@ impl Server {
         let answered = match admitted {
             Ok(admitted) => {
                 received = admitted.content_length.unwrap_or(0);
-                let called = access.as_ref().map(|_| Instant::now());
+                let called = self.access.as_ref().map(|_| Instant::now());
                 let result = self.call(&admitted, connection);
-                if let (Some(access), Some(called)) = (&mut access, called) {
-                    access.called_at(called);
+                if let (Some(access), Some(called)) = (&mut self.access, called) {
+                    access.ran_for(called.elapsed());
                 }
                 result.unwrap_or_else(|error| {
                     tracing::error!(%error, "no memory for a request");
@@ -304,10 +321,12 @@ impl Server {
             }
         };
         self.errors.get().flush_partial();
-        printed::end();
+        self.printed.iter().for_each(Errors::take_back);
         forked::end_child();
-        if let Some(access) = access {
-            access.log(&answered);
+        let ended = Instant::now();
+        let took = ended - started;
+        if let Some(access) = &self.access {
+            access.log(&answered, took);
         }
         if self.counts {
             self.shared.slot(self.station()).counts.count(&Finished {
@@ -316,11 +335,12 @@ impl Server {
                 refusal,
                 received,
                 sent: answered.bytes,
-                took: started.elapsed(),
+                took,
                 queued,
             });
         }
         self.end_request(py);
+        self.freed = Some(ended);
     }
 
     /// A request begins, with the number that is returned.
@@ -330,7 +350,7 @@ impl Server {
         let errors = || Errors::new(Arc::clone(&station.request));
         renew(&mut self.errors, &self.environs, intern!(py, "wsgi.errors"), errors)?;
         self.errors.get().lend(serial);
-        printed::begin(&station.request, serial);
+        self.printed.iter().for_each(|stream| stream.lend(serial));
         let client_gone = || ClientGone::new(Arc::clone(&station.exchange));
         let key = intern!(py, "wsgi_fpm.client_gone");
         renew(&mut self.client_gone, &self.environs, key, client_gone)?;
@@ -397,7 +417,7 @@ impl Recorder<'_> {
         if let Some(trace) = known.trace {
             self.request.belongs_to(trace);
         }
-        *self.queued = waited(known.request_start, known.arrival).map(Duration::from_secs_f64);
+        *self.queued = known.queued;
         if let Some(access) = &mut self.access {
             access.knows(known);
         }

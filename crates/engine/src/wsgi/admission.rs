@@ -9,9 +9,8 @@ use contract::log::Trace;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use settings::sections::Limits;
-use settings::values::Timeout;
 
-use super::environ::{EnvironBuilder, Facts};
+use super::environ::EnvironBuilder;
 use super::params::waited;
 use super::reject::{self, Rejection};
 use super::respond::{Answered, Outcome};
@@ -37,10 +36,8 @@ pub struct Known<'a, 'py> {
     pub method: &'a [u8],
     /// SCRIPT_NAME with PATH_INFO.
     pub path: Cow<'a, [u8]>,
-    /// When the front server took it, in seconds since the epoch.
-    pub request_start: Option<f64>,
-    /// How long its body was on the way while it waited.
-    pub arrival: Duration,
+    /// How long it has waited, if the front server says when it has come.
+    pub queued: Option<Duration>,
     /// That it belongs to.
     pub trace: Option<Trace>,
 }
@@ -92,6 +89,8 @@ pub fn admit<'py, 'a, E: Display>(
     }
     let (environ, facts) = environs.build(py, pairs, arrived.body_length)?;
     let (script_name, path_info) = environs.path();
+    let arrival = arrived.queued.unwrap_or_default();
+    let queued = facts.request_start.and_then(|start| waited(start, arrival));
     tell(Known {
         environ: &environ,
         method: facts.method,
@@ -99,8 +98,7 @@ pub fn admit<'py, 'a, E: Display>(
             b"" => Cow::Borrowed(path_info),
             _ => Cow::Owned([script_name, path_info].concat()),
         },
-        request_start: facts.request_start,
-        arrival: arrived.queued.unwrap_or_default(),
+        queued,
         trace: facts.trace,
     });
     if let Some(role) = arrived.other_role {
@@ -113,7 +111,9 @@ pub fn admit<'py, 'a, E: Display>(
     if let Some(fault) = arrived.body_fault {
         return Err(fault);
     }
-    if has_waited_too_long(&facts, arrived.queued, *limits.queue_timeout) {
+    // SPEC E5.
+    let longest = arrived.queued.and_then(|_| limits.queue_timeout.duration());
+    if longest.is_some_and(|longest| queued.is_some_and(|queued| queued > longest)) {
         return Err(Rejection::Overloaded);
     }
     Ok(Admitted {
@@ -121,14 +121,6 @@ pub fn admit<'py, 'a, E: Display>(
         is_head: facts.method == b"HEAD",
         content_length,
     })
-}
-
-/// SPEC E5.
-fn has_waited_too_long(facts: &Facts<'_>, queued: Option<Duration>, limit: Timeout) -> bool {
-    let (Some(arrival), Some(limit)) = (queued, limit.duration()) else {
-        return false;
-    };
-    waited(facts.request_start, arrival).is_some_and(|waited| waited > limit.as_secs_f64())
 }
 
 /// Answers instead of the application. `send` takes the whole response, and says whether it has left.

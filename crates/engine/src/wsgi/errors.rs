@@ -1,7 +1,7 @@
 //! `wsgi.errors`: whole lines into the log, with the request that wrote them (SPEC C49, C50).
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use contract::log::{MAX_LINE, TRACEBACK, traced};
 use pyo3::prelude::*;
@@ -19,6 +19,8 @@ pub struct Errors {
     serial: AtomicU64,
     /// The beginning of a line, or of a traceback.
     partial: Mutex<String>,
+    /// There is something in it. Most requests write nothing, and need not lock it to know that.
+    has_partial: AtomicBool,
     /// Of a thread's standard stream: empty lines say nothing.
     is_printed: bool,
 }
@@ -50,6 +52,7 @@ impl Errors {
             request,
             serial: AtomicU64::new(0),
             partial: Mutex::default(),
+            has_partial: AtomicBool::new(false),
             is_printed: false,
         }
     }
@@ -71,9 +74,22 @@ impl Errors {
         self.serial.store(serial, Ordering::Relaxed);
     }
 
+    /// Its request is over: nobody's from now on, and what has no newline is a line, too.
+    pub fn take_back(&self) {
+        self.flush_partial();
+        self.lend(0);
+    }
+
     /// Logs what has no newline yet.
     pub fn flush_partial(&self) {
-        let rest = std::mem::take(&mut *self.partial.lock().unwrap_or_else(PoisonError::into_inner));
+        if !self.has_partial.load(Ordering::Acquire) {
+            return;
+        }
+        let rest = {
+            let mut partial = self.lock();
+            self.has_partial.store(false, Ordering::Relaxed);
+            std::mem::take(&mut *partial)
+        };
         if !rest.is_empty() {
             self.log(rest.trim_end_matches('\n'));
         }
@@ -119,9 +135,14 @@ impl Errors {
         );
     }
 
+    fn lock(&self) -> MutexGuard<'_, String> {
+        self.partial.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn append(&self, py: Python<'_>, text: &str) {
         py.detach(|| {
-            let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut partial = self.lock();
+            self.has_partial.store(true, Ordering::Release);
             let Some((lines, rest)) = text.rsplit_once('\n') else {
                 partial.push_str(text);
                 // A line without an end must not eat the memory: it is logged in pieces.

@@ -66,14 +66,16 @@ impl Front {
 
 /// Who has sent the request, as far as that is known, for the log: REMOTE_ADDR as bytes.
 pub fn remote_address(environ: &Bound<'_, PyDict>) -> Vec<u8> {
-    bytes_of(environ, "REMOTE_ADDR")
+    bytes_of(environ, intern!(environ.py(), "REMOTE_ADDR"))
 }
 
 /// A value of the environ as it was sent.
-pub fn bytes_of(environ: &Bound<'_, PyDict>, name: &str) -> Vec<u8> {
-    let value = text(environ, &PyString::intern(environ.py(), name));
+pub fn bytes_of(environ: &Bound<'_, PyDict>, key: &Bound<'_, PyString>) -> Vec<u8> {
+    let value = text(environ, key).ok().flatten().unwrap_or_default();
+    if value.is_ascii() {
+        return value.into_bytes();
+    }
     // Each character stands for a byte (SPEC B2).
-    let value = value.ok().flatten().unwrap_or_default();
     value.chars().map(|character| character as u8).collect()
 }
 

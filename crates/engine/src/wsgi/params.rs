@@ -87,14 +87,13 @@ pub fn parse_request_start(value: &[u8]) -> Option<f64> {
 /// Seconds that a request has waited for a thread since the front server took it, by its own clock, which is ours if it runs
 /// on this machine. What is no time of the last day is nonsense, or another machine's idea of now. `arrival`, in which its
 /// body was still on the way, is no wait: no thread could have begun.
-pub fn waited(request_start: Option<f64>, arrival: Duration) -> Option<f64> {
+pub fn waited(request_start: f64, arrival: Duration) -> Option<Duration> {
     const DAY: f64 = 86_400.0;
-    let start = request_start?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |now| now.as_secs_f64());
-    let since = Some(now - start).filter(|since| (0.0..DAY).contains(since))?;
-    Some((since - arrival.as_secs_f64()).max(0.0))
+    let since = Some(now - request_start).filter(|since| (0.0..DAY).contains(since))?;
+    Some(Duration::from_secs_f64(since).saturating_sub(arrival))
 }
 
 /// SPEC B12.

@@ -30,27 +30,21 @@ class Stream(io.TextIOWrapper):
         super().flush()
 ";
 
+/// What one thread prints, a stream each; lent while a request runs in it.
+pub type Printed = Arc<[Errors; 2]>;
+
 thread_local! {
-    /// What this thread has begun to print in its request.
-    static PRINTED: RefCell<Option<[Errors; 2]>> = const { RefCell::new(None) };
+    static PRINTED: RefCell<Option<Printed>> = const { RefCell::new(None) };
 }
 
-/// A request runs in this thread.
-pub fn begin(request: &Arc<RequestId>, serial: u64) {
-    PRINTED.with_borrow_mut(|printed| {
-        let printed = printed.get_or_insert_with(|| [(), ()].map(|()| Errors::of_printed(Arc::clone(request))));
-        printed.iter().for_each(|stream| stream.lend(serial));
-    });
+/// What a thread prints in its requests, which have their numbers from `request`.
+pub fn streams(request: &Arc<RequestId>) -> Printed {
+    Arc::new([(), ()].map(|()| Errors::of_printed(Arc::clone(request))))
 }
 
-/// It has ended: what has no newline is a line, too.
-pub fn end() {
-    PRINTED.with_borrow(|printed| {
-        for stream in printed.iter().flatten() {
-            stream.flush_partial();
-            stream.lend(0);
-        }
-    });
+/// The calling thread prints there.
+pub fn belongs_to(streams: &Printed) {
+    PRINTED.set(Some(Arc::clone(streams)));
 }
 
 /// Whether the log has it. `None`: whatever has been begun is to be there.
@@ -58,17 +52,17 @@ fn take(py: Python<'_>, number: usize, text: Option<&Bound<'_, PyString>>) -> bo
     if forked::is_child() {
         return false;
     }
-    PRINTED.with_borrow(|printed| {
-        let stream = printed.as_ref().and_then(|streams| streams.get(number));
-        let Some(stream) = stream.filter(|stream| stream.is_lent()) else {
-            return false;
-        };
-        match text {
-            Some(text) => stream.append(py, &text.to_string_lossy()),
-            None => py.detach(|| stream.flush_partial()),
-        }
-        true
-    })
+    // Not held meanwhile: a log line may take Python, which may print.
+    let streams = PRINTED.with_borrow(Clone::clone);
+    let stream = streams.as_ref().and_then(|streams| streams.get(number));
+    let Some(stream) = stream.filter(|stream| stream.is_lent()) else {
+        return false;
+    };
+    match text {
+        Some(text) => stream.append(py, &text.to_string_lossy()),
+        None => py.detach(|| stream.flush_partial()),
+    }
+    true
 }
 
 /// Puts such streams in the places of those that the interpreter has made, before the application is imported: what that puts in their
