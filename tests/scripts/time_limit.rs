@@ -59,6 +59,26 @@ fn slow_request_is_logged_with_its_stack_and_left_alone() {
 }
 
 #[test]
+fn what_is_said_of_a_request_and_its_time_names_its_trace() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let script = Script::new("slow_request = \"200ms\"\nrequest_timeout = \"500ms\"\nkill_timeout = \"1s\"");
+    for (header, expected) in [
+        (format!("00-{TRACE}-00f067aa0ba902b7-01"), true),
+        (format!("00-{TRACE}-0-01"), false),
+    ] {
+        let answer = script
+            .cgi("GET", "/stubborn")
+            .variable("HTTP_TRACEPARENT", &header)
+            .run();
+        timed_out(&answer);
+        for said in ["a slow request", TOLD, KILLED] {
+            let line = answer.log.lines().find(|line| line.contains(said)).unwrap();
+            assert_eq!(line.contains(&format!("trace={TRACE} ")), expected, "{line}");
+        }
+    }
+}
+
+#[test]
 fn request_has_all_the_time_there_is_with_a_timeout_of_0() {
     let answer = Script::new("request_timeout = \"0s\"\nkill_timeout = \"0s\"").get("/sleep?0.3");
     assert_eq!(answer.ok(), "slept");

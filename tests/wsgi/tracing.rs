@@ -3,7 +3,7 @@
 use crate::support::fcgi_client::Request;
 use crate::support::log::field;
 use crate::support::process::{Builder, Gateway};
-use crate::support::wait::{SOON, until};
+use crate::support::wait::{SOON, until, until_some};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -64,6 +64,25 @@ fn lines_of_the_application_and_refusals_name_the_trace() {
     gateway.send(&refused).error_page(413);
     assert_eq!(trace(&gateway, &["refused with 413"]), TRACE);
     assert_eq!(trace(&gateway, &[" access: ", "/refused"]), TRACE);
+}
+
+#[test]
+fn what_a_request_prints_names_its_trace_and_what_the_next_one_prints_does_not() {
+    let gateway = app("speaks").start();
+    gateway.send(&traced("/prints?one")).ok();
+    gateway.get("/prints?two").ok();
+    for (number, expected) in [("one", TRACE), ("two", "")] {
+        for stream in ["out", "err", "errors"] {
+            let text = format!(" app: {stream} {number} ");
+            let line = until_some(&text, SOON, || {
+                // The trace may stand in front of the text.
+                gateway
+                    .log
+                    .find_line(|line| line.contains(" app: ") && line.contains(&format!(" {stream} {number} ")))
+            });
+            assert_eq!(field(&line, "trace").unwrap_or_default(), expected, "{line}");
+        }
+    }
 }
 
 #[test]

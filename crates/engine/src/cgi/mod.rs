@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use contract::log::{Direct, escape, escape_bytes};
+use contract::log::{Direct, Trace, escape, escape_bytes};
 use contract::own::{Own, OwnFd};
 use contract::settings::Settings;
 use pyo3::prelude::*;
@@ -99,12 +99,18 @@ struct Request {
 
 impl Request {
     fn new(settings: &Settings) -> Self {
-        let id = Arc::new(RequestId::new(0));
-        Self {
-            serial: id.begin(),
-            id,
+        let request = Self {
+            id: Arc::new(RequestId::new(0)),
+            serial: 0,
             variables: variables::request(&settings.cgi_variables),
+        };
+        let serial = request.id.begin();
+        // From the first line on: the import may have something to say, or take too long.
+        let traceparent = request.variable(b"HTTP_TRACEPARENT");
+        if let Some(trace) = traceparent.and_then(Trace::of_traceparent) {
+            request.id.belongs_to(trace);
         }
+        Self { serial, ..request }
     }
 
     fn variable(&self, name: &[u8]) -> Option<&[u8]> {
@@ -218,9 +224,6 @@ fn answer(
     }
     let mut path = sent_path;
     let tell = |known: Known<'_, '_>| {
-        if let Some(trace) = known.trace {
-            request.id.belongs_to(trace);
-        }
         if let Some(access) = &mut access {
             access.knows(&known);
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use contract::log::traced;
 use pyo3::prelude::*;
 use settings::Setting;
 use settings::sections::Limits;
@@ -71,9 +72,10 @@ impl TimeLimit {
             interrupted: AtomicBool::new(false),
         });
         if is_watched {
-            let (watching, request) = (Arc::clone(&watch), request.name(&request.path()));
+            let (watching, trace) = (Arc::clone(&watch), request.id.trace());
+            let request = request.name(&request.path());
             let thread = thread::Builder::new().name("time-limit".into()).stack_size(STACK);
-            if let Err(error) = thread.spawn(move || watching.run(ident, &request)) {
+            if let Err(error) = thread.spawn(move || traced(trace, || watching.run(ident, &request))) {
                 // Shared hosts count threads.
                 tracing::warn!(%error, "the request has no time limit");
                 *watch.phase() = Phase::Over;
