@@ -16,7 +16,7 @@ use crate::manager::steering::{Begun, Wish};
 use crate::manager::{Commands, Request};
 use crate::pool::Reloaded;
 use crate::pool::ask::{self, AskError, RequestName};
-use crate::status::snapshot::Snapshot;
+use crate::status::snapshot::{self, Snapshot, State};
 
 /// For the line that asks, and for taking some of what is answered.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -191,8 +191,7 @@ impl Client {
         if let Some(name) = pool {
             find(&self.snapshot().await?, name)?;
         }
-        let marks = pool.map(|name| [format!(" pool=\"{name}\""), format!("\"pool\":\"{name}\"")]);
-        let mut tap = self.ask(Request::Logs).await?.tap();
+        let mut tap = self.ask(Request::Logs).await?.tap(pool.map(str::to_owned));
         self.send(&Answer::Begun(String::new())).await?;
         loop {
             let event = tokio::select! {
@@ -200,13 +199,9 @@ impl Client {
                 left = left(&self.stream) => return Ok(left?),
             };
             let Some(event) = event else { return Ok(()) };
-            let event = String::from_utf8_lossy(&event);
-            let event = event.trim_end_matches('\n');
-            let is_wanted = |marks: &[String; 2]| marks.iter().any(|mark| event.contains(mark.as_str()));
+            let event = String::from_utf8_lossy(&event).trim_end_matches('\n').to_owned();
             // Who pages through it may stop for as long as he likes: he loses what comes meanwhile.
-            if marks.as_ref().is_none_or(is_wanted) {
-                self.write(&Answer::Event(event.to_owned())).await?;
-            }
+            self.write(&Answer::Event(event)).await?;
             let lost = tap.lost();
             if lost > 0 {
                 self.write(&Answer::Lost(lost)).await?;
@@ -233,9 +228,10 @@ impl Client {
 
     async fn stacks(&mut self, pool: &str, worker: Option<i32>) -> Result<(), Over> {
         let snapshot = self.snapshot().await?;
-        let workers: Vec<_> = find(&snapshot, pool)?.workers.iter().map(|worker| worker.pid).collect();
+        let found = find(&snapshot, pool)?;
+        let workers: Vec<_> = found.workers.iter().map(|worker| worker.pid).collect();
         let wanted = match worker {
-            None if workers.is_empty() => return Err(format!("{pool} has no worker now").into()),
+            _ if workers.is_empty() => return Err(no_worker(found).into()),
             None => workers,
             Some(worker) if workers.contains(&worker) => vec![worker],
             Some(worker) => {
@@ -273,10 +269,12 @@ impl Client {
                 killed => killed.map_err(|error| error.to_string())?,
             };
             let what = match killed {
-                Killed::NotRunning => return Err(format!("{request} does not run any more").into()),
+                Killed::NotRunning => {
+                    return Err(format!("{request} does not run: it has ended, or never was").into());
+                }
                 Killed::Ended { answered: true } => format!("{request} has ended; its client has got a 504"),
                 Killed::Ended { answered: false } => {
-                    format!("{request} has ended; its response had begun, and broke off")
+                    format!("{request} has ended; its client has got no 504, for its response had begun")
                 }
                 Killed::GoesOn { next, .. } => return Err(format!("{request} goes on: {next}").into()),
             };
@@ -332,6 +330,8 @@ fn came(name: String, reloaded: Option<Reloaded>) -> Pool {
     let (state, failure) = match reloaded {
         Some(Reloaded::Serves) => (Came::Serving, None),
         Some(Reloaded::Rests) => (Came::Resting, None),
+        Some(Reloaded::Replaced) => (Came::Replaced, None),
+        Some(Reloaded::NotReplaced { reason, detail }) => (Came::NotReplaced, Some((reason, detail))),
         Some(Reloaded::Failed {
             reason,
             detail,
@@ -351,7 +351,17 @@ fn came(name: String, reloaded: Option<Reloaded>) -> Pool {
     }
 }
 
-fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a crate::status::snapshot::Pool, String> {
+fn no_worker(pool: &snapshot::Pool) -> String {
+    let name = &pool.name;
+    match pool.state {
+        State::Resting => format!("{name} is at rest: it has no worker until a request comes"),
+        State::Stopped => format!("{name} was stopped; wsgi-fpm reload {name} starts it"),
+        State::Failed => format!("{name} has no worker: it has failed, and wsgi-fpm status {name} says why"),
+        State::Starting | State::Serving | State::Stopping => format!("{name} has no worker now"),
+    }
+}
+
+fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a snapshot::Pool, String> {
     let found = snapshot.pools.iter().find(|pool| pool.name == name);
     found.ok_or_else(|| {
         let names: Vec<_> = snapshot.pools.iter().map(|pool| pool.name.as_str()).collect();

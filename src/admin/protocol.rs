@@ -54,7 +54,7 @@ pub enum Ask {
     Upgrade,
     /// An [`Answer::Pool`] for each pool, as soon as nothing is under way; it fails if the program on disk has refused to take over.
     Wait,
-    /// Replaces all workers of a pool, one after the other.
+    /// Replaces all workers of a pool, one after the other. An [`Answer::Pool`] when that is done.
     Recycle { pool: String },
     /// Has so many workers until the next reload.
     Scale { pool: String, least: u32, most: u32 },
@@ -107,6 +107,10 @@ pub enum Came {
     /// The version before serves.
     FailedAndGoesOn,
     Stopped,
+    /// All of its workers are others.
+    Replaced,
+    /// They are not, and go on.
+    NotReplaced,
 }
 
 /// What the threads of a worker do.

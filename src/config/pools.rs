@@ -146,6 +146,17 @@ impl Definition {
         }
     }
 
+    /// Its application, as it was typed; empty if nothing is said of it.
+    pub fn app(&self) -> String {
+        match self {
+            Self::Made(pool) => pool.settings.app.clone(),
+            Self::File(pool) => {
+                let said = pool.layers.said("app").and_then(|said| said.values.last());
+                said.map(|app| app.to_string_lossy().into_owned()).unwrap_or_default()
+            }
+        }
+    }
+
     /// What is said of its logs.
     pub fn log(&self) -> LogSettings {
         match self {

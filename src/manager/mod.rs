@@ -17,6 +17,7 @@ use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use contract::log::LogSettings;
@@ -113,6 +114,10 @@ struct Entry {
     /// `None`: unknown since another program has given this one its place back.
     definition: Option<Definition>,
     commands: Commands,
+    /// A command has ended it.
+    is_stopped: bool,
+    /// When its task was over.
+    ended: Option<Instant>,
 }
 
 impl Manager {
@@ -208,8 +213,7 @@ impl Manager {
             match self.go_on_with(state) {
                 Some(commands) if is_stopping => self.leaving.push(commands),
                 Some(commands) => {
-                    let definition = None;
-                    self.pools.insert(name, Entry { definition, commands });
+                    self.pools.insert(name, Entry::new(None, commands));
                 }
                 None => {}
             }
@@ -269,8 +273,7 @@ impl Manager {
                 (status, commands)
             }
         };
-        let definition = Some(definition);
-        self.pools.insert(name, Entry { definition, commands });
+        self.pools.insert(name, Entry::new(Some(definition), commands));
         Ok(status)
     }
 
@@ -286,8 +289,9 @@ impl Manager {
                 () = self.orphans.next() => self.orphans.reap(),
                 () = self.service.due() => self.service.beat(|| self.log_watch.turns()),
                 request = next_request(requests) => self.request(request),
-                end = self.tasks.next_end() => if let Some(outcome) = end {
-                    return outcome.map(End::Over);
+                end = self.tasks.next_end() => match end {
+                    Some(outcome) => return outcome.map(End::Over),
+                    None => self.pools.values_mut().for_each(Entry::note_end),
                 },
                 checked = self.upgrade.checked() => if let Some(passing) = self.pass(checked).await {
                     return Ok(End::Upgrade(passing));
@@ -471,6 +475,21 @@ impl Manager {
 }
 
 impl Entry {
+    fn new(definition: Option<Definition>, commands: Commands) -> Self {
+        Self {
+            definition,
+            commands,
+            is_stopped: false,
+            ended: None,
+        }
+    }
+
+    fn note_end(&mut self) {
+        if self.commands.is_closed() {
+            self.ended.get_or_insert_with(Instant::now);
+        }
+    }
+
     fn tell(&self, command: Command) {
         // A pool that has ended needs no telling.
         let _ = self.commands.send(command);

@@ -8,10 +8,11 @@ use tokio::sync::oneshot;
 
 use super::memory::Memory;
 use super::queues;
-use super::{Commands, Manager};
+use super::{Commands, Entry, Manager};
+use crate::config::pools::Definition;
 use crate::pool::Command;
 use crate::pool::snapshot::Shown;
-use crate::status::snapshot::{Instance, Log, SCHEMA, Snapshot};
+use crate::status::snapshot::{Failure, Instance, Log, Pool, SCHEMA, Snapshot, State};
 use crate::users::Identity;
 
 /// Who has asked gets an answer within this time, without pools that say nothing. They are tasks of the supervisor's one thread, which
@@ -33,7 +34,25 @@ impl Manager {
             lost: self.logs.lost().into_iter().collect(),
         };
         let asked: Vec<_> = self.all().filter_map(|pool| ask(pool, with_counts)).collect();
-        tokio::spawn(answer_with((instance, log), asked, self.memory.clone(), answer));
+        let ended = self.pools.iter().filter(|(_, pool)| pool.commands.is_closed());
+        let ended = ended.map(|(name, pool)| pool.shown(name)).collect();
+        tokio::spawn(answer_with((instance, log, ended), asked, self.memory.clone(), answer));
+    }
+}
+
+impl Entry {
+    /// As what is over.
+    fn shown(&self, name: &str) -> Pool {
+        let app = self.definition.as_ref().map(Definition::app).unwrap_or_default();
+        if self.is_stopped {
+            return Pool::ended(name, app, State::Stopped, None);
+        }
+        let failure = Failure {
+            reason: format!("a defect of wsgi-fpm has ended it, as the log says; wsgi-fpm reload {name} starts it"),
+            detail: String::new(),
+            age: self.ended.map_or(0.0, |ended| ended.elapsed().as_secs_f64()),
+        };
+        Pool::ended(name, app, State::Failed, Some(failure))
     }
 }
 
@@ -49,7 +68,7 @@ fn ask(pool: &Commands, whole: bool) -> Option<oneshot::Receiver<Shown>> {
 }
 
 async fn answer_with(
-    (mut instance, log): (Instance, Log),
+    (mut instance, log, mut pools): (Instance, Log, Vec<Pool>),
     asked: Vec<oneshot::Receiver<Shown>>,
     memory: Memory,
     answer: oneshot::Sender<Snapshot>,
@@ -79,7 +98,7 @@ async fn answer_with(
         wanted.push((identity.clone(), workers.collect()));
     }
     memory.fill(wanted);
-    let mut pools: Vec<_> = shown.into_iter().map(|shown| shown.pool).collect();
+    pools.extend(shown.into_iter().map(|shown| shown.pool));
     pools.sort_by(|one, other| one.name.cmp(&other.name));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // In vain if nobody wants it any more.

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::{Commands, Entry, Manager};
-use crate::pool::{Command, Order, Reloaded, Step};
+use crate::pool::{Command, Order, Reloaded};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
@@ -74,8 +74,12 @@ impl Manager {
                     order,
                     reason: by.to_owned(),
                 });
+                let ending = Some(entry.commands.clone());
+                if let Some(entry) = self.pools.get_mut(&name) {
+                    entry.is_stopped = true;
+                }
                 Ok(Begun {
-                    ending: Some(entry.commands.clone()),
+                    ending,
                     ..Begun::of(format!("{name} stops"))
                 })
             }
@@ -89,10 +93,13 @@ impl Manager {
             Wish::Recycle { pool } => {
                 let entry = self.entry(&pool)?;
                 info!(pool, by, "all workers are to be replaced");
-                entry.tell(Command::Step(Step::Recycle));
-                Ok(Begun::of(format!(
-                    "{pool}: all workers are replaced, one after the other"
-                )))
+                let (answer, over) = oneshot::channel();
+                entry.tell(Command::Recycle(answer));
+                let what = format!("{pool}: all workers are replaced, one after the other");
+                Ok(Begun {
+                    reloads: vec![(pool, over)],
+                    ..Begun::of(what)
+                })
             }
             Wish::Scale { .. } => unreachable!("it has an answer of its own"),
             Wish::Wait => match &self.refused {

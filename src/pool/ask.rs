@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Command;
 use crate::keeper::{Keeper, Unasked};
@@ -20,6 +20,8 @@ use crate::keeper::{Keeper, Unasked};
 const STACKS_WAIT: Duration = Duration::from_secs(4);
 /// A worker says after two seconds that a request goes on.
 const KILL_WAIT: Duration = Duration::from_secs(5);
+/// How long a process may take from closing its descriptors to its end.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// Bytes of an answer. Stacks are shorter, of a thousand threads as well.
 const LONGEST: u64 = 16 << 20;
 
@@ -110,11 +112,24 @@ async fn read<A: DeserializeOwned>(stream: UnixStream, worker: i32, patience: Du
         Err(_) if is_stopped(worker) => Err(AskError::Stopped(worker)),
         Err(_) => Err(AskError::Silent(worker, patience)),
         Ok(Err(error)) => Err(AskError::System(worker, error)),
-        Ok(Ok(_)) => serde_json::from_slice(&text).map_err(|_| match lives(worker) {
-            true => AskError::NoAnswer(worker),
-            false => AskError::Ended(worker),
-        }),
+        Ok(Ok(_)) => match serde_json::from_slice(&text) {
+            Ok(answer) => Ok(answer),
+            Err(_) if ends(worker).await => Err(AskError::Ended(worker)),
+            Err(_) => Err(AskError::NoAnswer(worker)),
+        },
     }
+}
+
+/// Whether it has ended or is about to: its descriptors are closed before it is seen to be dead.
+async fn ends(worker: i32) -> bool {
+    let until = Instant::now() + LAST_MOMENT;
+    while lives(worker) {
+        if Instant::now() >= until {
+            return false;
+        }
+        sleep(LAST_MOMENT / 50).await;
+    }
+    true
 }
 
 /// The pool's part: it has the keeper, which knows its workers.

@@ -21,6 +21,8 @@ pub enum Command {
     Reload { reason: String, reload: Reload },
     /// Do something with the workers.
     Step(Step),
+    /// Replace all workers, and say when that is done.
+    Recycle(oneshot::Sender<Reloaded>),
     /// Have so many workers until the next reload.
     Scale {
         least: u32,
@@ -74,6 +76,7 @@ impl Running {
                     info!(pool = self.name, "nothing is done: the pool has no workers now");
                 }
             }
+            Command::Recycle(answer) => self.recycle(answer),
             Command::Scale {
                 least,
                 most,

@@ -30,10 +30,25 @@ impl Running {
             What::NotPreloadable { reason } => self.not_preloadable(i, &reason),
             What::Workers { size } => debug!(pool = self.name, generation = number, workers = size, "another size"),
             What::Idle => self.idle(i),
-            What::WorkerDied { pid, how, backoff_ms } => {
+            What::WorkerDied {
+                pid,
+                how,
+                backoff_ms,
+                not_started,
+            } => {
                 self.keeper.worker_died(pid, &self.handover);
                 // The leader has logged it, with the request that the worker ran.
-                debug!(generation = number, worker = pid, how, backoff_ms, "worker died");
+                debug!(
+                    pool = self.name,
+                    generation = number,
+                    worker = pid,
+                    how,
+                    backoff_ms,
+                    "worker died"
+                );
+                if let Some(failed) = not_started {
+                    self.replacement_failed(number, &failed);
+                }
             }
             What::Exited(status) => self.exited(i, status),
         }

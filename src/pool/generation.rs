@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream as Socket;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
-use contract::control::{self, ToLeader, ToSupervisor, send_with_fds};
+use contract::control::{self, NotStarted, ToLeader, ToSupervisor, send_with_fds};
 use contract::handover::Handover;
 use contract::scoreboard::Scoreboard;
 use contract::settings::Settings;
@@ -81,12 +81,26 @@ pub struct Event {
 
 #[derive(Debug)]
 pub enum What {
-    Ready { python: String },
-    Failed { reason: String, detail: String },
-    NotPreloadable { reason: String },
-    Workers { size: u32 },
+    Ready {
+        python: String,
+    },
+    Failed {
+        reason: String,
+        detail: String,
+    },
+    NotPreloadable {
+        reason: String,
+    },
+    Workers {
+        size: u32,
+    },
     Idle,
-    WorkerDied { pid: i32, how: String, backoff_ms: u64 },
+    WorkerDied {
+        pid: i32,
+        how: String,
+        backoff_ms: u64,
+        not_started: Option<NotStarted>,
+    },
     Exited(ExitStatus),
 }
 
@@ -159,7 +173,7 @@ impl Generation {
             if error.kind() != io::ErrorKind::BrokenPipe {
                 return Err(StartError::Settings(error));
             }
-            debug!(generation = number, %error, "the leader did not take its settings");
+            debug!(pool = settings.name, generation = number, %error, "the leader did not take its settings");
         }
         let board = Board::new(scoreboard, settings.threads.get() as usize).map_err(StartError::Scoreboard)?;
         let (orders, received) = watch::channel(Order::Run);
@@ -167,6 +181,7 @@ impl Generation {
         let (steps, wanted) = mpsc::unbounded_channel();
         let started = Instant::now();
         let driver = Driver {
+            pool: settings.name.clone(),
             number,
             started,
             version: control::VERSION,
@@ -201,11 +216,16 @@ impl Generation {
     ///
     /// # Errors
     /// What was passed can't be taken, or the leader is no child of this process.
-    pub fn resume(state: GenerationState, board: Option<BoardState>, events: mpsc::Sender<Event>) -> io::Result<Self> {
+    pub fn resume(
+        pool: &str,
+        state: GenerationState,
+        board: Option<BoardState>,
+        events: mpsc::Sender<Event>,
+    ) -> io::Result<Self> {
         let GenerationState { number, told, .. } = state;
         let leader = Leader::new(state.leader)?;
         let control = Control::resume(state.control.take()?.into(), state.received, state.version)?;
-        let read = |pipe: Passed| Output::read(pipe.take()?, number, None);
+        let read = |pipe: Passed| Output::read(pipe.take()?, pool, number, None);
         let output = state.output.into_iter().map(read).collect::<io::Result<_>>()?;
         let (orders, received) = watch::channel(told);
         let (questions, asked) = mpsc::unbounded_channel();
@@ -216,6 +236,7 @@ impl Generation {
         let now = Instant::now();
         let started = now.checked_sub(state.age).unwrap_or(now);
         let driver = Driver {
+            pool: pool.to_owned(),
             number,
             started,
             version: state.version,
@@ -299,7 +320,7 @@ fn watched(mut child: Child, number: u64, plan: &Plan<'_>) -> Result<(Leader, Ve
         child.stdout.take().map(OwnedFd::from),
         child.stderr.take().map(OwnedFd::from),
     ];
-    let read = |pipe| Output::read(pipe, number, plan.printed.clone());
+    let read = |pipe| Output::read(pipe, &plan.settings.name, number, plan.printed.clone());
     let output = pipes.into_iter().flatten().map(read).collect::<io::Result<_>>();
     Ok((leader, output.map_err(StartError::Watch)?))
 }
@@ -315,6 +336,8 @@ fn send_settings(control: &Socket, scoreboard: &OwnedFd, plan: &Plan<'_>) -> io:
 }
 
 struct Driver {
+    /// Its name, for the log.
+    pool: String,
     number: u64,
     started: Instant,
     /// [`control::VERSION`] of the leader.
@@ -377,7 +400,7 @@ impl Driver {
                     Step::Recycle => ToLeader::Recycle,
                 }),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                    warn!(generation = self.number, "the leader did not end in time and is killed");
+                    warn!(pool = self.pool, generation = self.number, "the leader did not end in time and is killed");
                     self.deadline = None;
                     self.kill();
                 }
@@ -386,7 +409,7 @@ impl Driver {
                 () = sleep_until(continue_at.unwrap_or_else(Instant::now)), if continue_at.is_some() => self.go_on(),
                 () = sleep_until(import_due.unwrap_or_else(Instant::now)), if import_due.is_some() => {
                     if let Some(import) = &mut self.import {
-                        import.log(self.number);
+                        import.log(&self.pool, self.number);
                     }
                 }
             }
@@ -399,7 +422,7 @@ impl Driver {
         match status {
             Ok(status) => self.report(What::Exited(status)).await,
             Err(error) => {
-                error!(generation = self.number, %error, "the leader can't be waited for");
+                error!(pool = self.pool, generation = self.number, %error, "the leader can't be waited for");
                 self.report(What::Exited(ExitStatus::default())).await;
             }
         }
@@ -445,7 +468,7 @@ impl Driver {
 
     fn send(&self, message: &ToLeader) {
         if let Err(error) = self.control.send(message) {
-            debug!(generation = self.number, %error, "the leader does not listen");
+            debug!(pool = self.pool, generation = self.number, %error, "the leader does not listen");
         }
     }
 
@@ -456,7 +479,7 @@ impl Driver {
         self.given_up = Some(import.too_late);
         self.deadline = Some(Instant::now() + LAST_STACK);
         if let Err(error) = self.leader.signal(Signal::ABORT) {
-            debug!(generation = self.number, %error, "the leader can't be given up");
+            debug!(pool = self.pool, generation = self.number, %error, "the leader can't be given up");
         }
     }
 
@@ -472,13 +495,14 @@ impl Driver {
         self.continue_at = None;
         if self.leader.is_stopped() {
             error!(
+                pool = self.pool,
                 generation = self.number,
                 leader = self.leader.pid(),
                 "a signal has stopped the leader, and nobody has continued it for {} s: it is continued",
                 STOPPED.as_secs()
             );
             if let Err(error) = self.leader.signal(Signal::CONT) {
-                debug!(generation = self.number, %error, "the leader can't be continued");
+                debug!(pool = self.pool, generation = self.number, %error, "the leader can't be continued");
             }
         }
     }
@@ -487,7 +511,7 @@ impl Driver {
     fn kill(&mut self) {
         // An error means that it has been reaped.
         if let Err(error) = self.leader.signal(Signal::KILL) {
-            debug!(generation = self.number, %error, "the leader can't be killed");
+            debug!(pool = self.pool, generation = self.number, %error, "the leader can't be killed");
         }
     }
 
@@ -512,7 +536,7 @@ impl Driver {
         let generation = self.number;
         let event = Event { generation, what };
         if self.events.send(event).await.is_err() {
-            debug!(generation, "the supervisor is gone");
+            debug!(pool = self.pool, generation, "the supervisor is gone");
         }
     }
 }
@@ -525,7 +549,17 @@ impl From<ToSupervisor> for What {
             ToSupervisor::NotPreloadable { reason } => Self::NotPreloadable { reason },
             ToSupervisor::Workers { size } => Self::Workers { size },
             ToSupervisor::Idle => Self::Idle,
-            ToSupervisor::WorkerDied { pid, how, backoff_ms } => Self::WorkerDied { pid, how, backoff_ms },
+            ToSupervisor::WorkerDied {
+                pid,
+                how,
+                backoff_ms,
+                not_started,
+            } => Self::WorkerDied {
+                pid,
+                how,
+                backoff_ms,
+                not_started,
+            },
         }
     }
 }

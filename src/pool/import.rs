@@ -42,9 +42,10 @@ impl Import {
         }
     }
 
-    pub fn log(&mut self, generation: u64) {
+    pub fn log(&mut self, pool: &str, generation: u64) {
         let taken = self.due - self.begun;
         info!(
+            pool,
             generation,
             "{} is still {}, for {} s so far",
             contract::log::escape(&self.app),

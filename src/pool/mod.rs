@@ -17,6 +17,7 @@ mod nofile;
 mod output;
 pub mod passing;
 mod reach;
+mod recycle;
 mod reload;
 pub mod rest;
 mod scale;
@@ -54,6 +55,7 @@ use generation::{Event, Generation, Plan};
 pub use generation::{Order, Step};
 use log::Log;
 use metrics::Metrics;
+use recycle::Recycling;
 use reload::Reloading;
 use sockets::Sockets;
 pub use start::Found;
@@ -136,6 +138,8 @@ pub struct Running {
     reload: Option<Reload>,
     /// Who wants to know what it comes to.
     waiting: Vec<oneshot::Sender<Reloaded>>,
+    /// Who waits until all workers are others.
+    recycling: Recycling,
     /// How many workers somebody wants, in place of what the options say.
     scaled: Option<(u32, u32)>,
     /// As many workers the last generation has room for.
@@ -196,6 +200,7 @@ impl Running {
             begins: Some(service.starts()),
             reload: None,
             waiting: Vec::new(),
+            recycling: Recycling::default(),
             scaled: None,
             room: 0,
             touched: Touched::default(),
@@ -265,6 +270,7 @@ impl Running {
             let listeners = self.sockets.all().map(AsFd::as_fd);
             self.keeper.set_mode(mode, listeners, &self.handover);
             let restart_at = self.restart_at;
+            let look_at = self.recycling.look_at();
             let turn_ends = self.turn.as_ref().map(|turn| turn.until);
             tokio::select! {
                 Some(event) = self.events.recv() => self.event(event),
@@ -284,6 +290,7 @@ impl Running {
                 }
                 () = sleep_until(restart_at.unwrap_or_else(Instant::now)), if restart_at.is_some() => self.prepare(),
                 () = sleep_until(turn_ends.unwrap_or_else(Instant::now)), if turn_ends.is_some() => self.turn = None,
+                () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => self.look_at_recycling(),
             }
         }
     }
@@ -455,6 +462,7 @@ impl Running {
         self.turn = None;
         self.reload = None;
         self.waiting.clear();
+        self.recycling = Recycling::default();
         // Connections are refused from now on, so that the web server turns to another instance instead of waiting.
         self.sockets.close();
         for member in &mut self.members {

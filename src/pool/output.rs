@@ -25,11 +25,12 @@ impl Output {
     ///
     /// # Errors
     /// It is no pipe, or no descriptor is left.
-    pub fn read(pipe: OwnedFd, generation: u64, reader: Option<mpsc::Sender<Vec<u8>>>) -> io::Result<Self> {
+    pub fn read(pipe: OwnedFd, pool: &str, generation: u64, reader: Option<mpsc::Sender<Vec<u8>>>) -> io::Result<Self> {
         let pipe = pipe::Receiver::from_owned_fd(pipe)?;
         let (questions, asked) = mpsc::unbounded_channel();
+        let whose = (pool.to_owned(), generation);
         Ok(Self {
-            reading: tokio::spawn(log_lines(pipe, generation, reader, asked)),
+            reading: tokio::spawn(log_lines(pipe, whose, reader, asked)),
             questions,
         })
     }
@@ -42,12 +43,15 @@ impl Output {
 
 async fn log_lines(
     pipe: pipe::Receiver,
-    generation: u64,
+    (pool, generation): (String, u64),
     reader: Option<mpsc::Sender<Vec<u8>>>,
     mut asked: mpsc::UnboundedReceiver<Question<Passed>>,
 ) {
     let mut pipe = BufReader::new(pipe);
-    let mut printed = Printed::new(Printer::Leader { generation });
+    let mut printed = Printed::new(Printer::Leader {
+        pool: pool.clone(),
+        generation,
+    });
     loop {
         let bytes = tokio::select! {
             bytes = pipe.fill_buf() => bytes,
@@ -61,7 +65,7 @@ async fn log_lines(
         let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => {
-                debug!(generation, %error, "the leader's output can't be read");
+                debug!(pool, generation, %error, "the leader's output can't be read");
                 break;
             }
         };

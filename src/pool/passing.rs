@@ -18,6 +18,7 @@ use tracing::info;
 use super::generation::{Generation, Order};
 use super::log::Log;
 use super::metrics::Metrics;
+use super::recycle::Recycling;
 use super::reload::Reloading;
 use super::rest::{Question, Rest};
 use super::socket_file::FileState;
@@ -184,7 +185,7 @@ impl Running {
         let (reports, events) = mpsc::channel(EVENTS);
         let mut members = Vec::new();
         for member in state.members {
-            let generation = Generation::resume(member.generation, member.board, reports.clone())?;
+            let generation = Generation::resume(&state.name, member.generation, member.board, reports.clone())?;
             generation.order(member.order);
             members.push(Member {
                 generation,
@@ -211,6 +212,7 @@ impl Running {
             begins,
             reload: None,
             waiting: Vec::new(),
+            recycling: Recycling::default(),
             scaled: None,
             room: 0,
             place,

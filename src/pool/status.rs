@@ -24,6 +24,14 @@ pub enum Reloaded {
     Serves,
     /// It needs no process until something arrives.
     Rests,
+    /// All workers that were there are replaced.
+    Replaced,
+    /// They are not, and go on.
+    NotReplaced {
+        reason: String,
+        /// The traceback, or empty.
+        detail: String,
+    },
     Failed {
         reason: String,
         /// The traceback, or empty.

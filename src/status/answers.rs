@@ -182,7 +182,8 @@ impl Answers {
     }
 }
 
-/// 200 if every pool, or the one named, serves requests or would, should one come.
+/// 200 if every pool, or the one named, serves requests or would, should one come. What somebody has stopped is nobody's trouble, unless it
+/// is asked for by name.
 fn ping(snapshot: &Snapshot, name: Option<&str>) -> Answer {
     let mut pools = snapshot
         .pools
@@ -192,7 +193,11 @@ fn ping(snapshot: &Snapshot, name: Option<&str>) -> Answer {
     if let (None, Some(name)) = (pools.peek(), name) {
         return no_pool(snapshot, name);
     }
-    let is_well = |state: State| matches!(state, State::Serving | State::Resting);
+    let is_well = |state: State| match state {
+        State::Serving | State::Resting => true,
+        State::Stopped => name.is_none(),
+        State::Starting | State::Failed | State::Stopping => false,
+    };
     let ill: Vec<_> = pools
         .filter(|pool| !is_well(pool.state))
         .map(|pool| pool.name.as_str())

@@ -50,12 +50,13 @@ fn log(page: &mut Page, log: &Log) {
 }
 
 fn states(page: &mut Page, pools: &[Pool]) {
-    const STATES: [(State, &str); 5] = [
+    const STATES: [(State, &str); 6] = [
         (State::Starting, "starting"),
         (State::Serving, "serving"),
         (State::Resting, "resting"),
         (State::Failed, "failed"),
         (State::Stopping, "stopping"),
+        (State::Stopped, "stopped"),
     ];
     page.family("wsgi_fpm_pool_state", Kind::StateSet, "How a pool is.");
     for pool in pools {

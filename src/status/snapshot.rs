@@ -87,6 +87,29 @@ pub enum State {
     /// Nobody serves, and nothing starts before some time has passed, or before somebody mends it.
     Failed,
     Stopping,
+    /// A command has ended it, until a reload.
+    Stopped,
+}
+
+impl Pool {
+    /// One of which nothing runs any more, and nobody listens.
+    pub fn ended(name: &str, app: String, state: State, failure: Option<Failure>) -> Self {
+        Self {
+            name: name.to_owned(),
+            app,
+            state,
+            failure,
+            generation: 0,
+            reloading: false,
+            listeners: Vec::new(),
+            kept: Kept::default(),
+            size: Size::default(),
+            workers: Vec::new(),
+            totals: Counted::from(Totals::default()),
+            reloads: Reloads::default(),
+            application: Application::default(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,49 +1,15 @@
-//! What commands do to pools that run: `wsgi-fpm reload`, `stop`, `recycle`, `scale`, `upgrade`, `logs`, `stacks`, `kill`.
+//! What commands do to pools that run: `wsgi-fpm reload`, `stop`, `recycle`, `scale`, `upgrade`, `logs`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::house::{House, pool};
 use crate::support::fcgi_client::{Raw, Request};
 use crate::support::log::Log;
-use crate::support::program::program;
 use crate::support::wait::{SOON, until, until_some};
-
-fn command(house: &House, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
-    command.args(arguments).arg("--control").arg(house.control());
-    command
-}
-
-fn run(house: &House, arguments: &[&str]) -> Output {
-    command(house, arguments).output().unwrap()
-}
-
-/// Standard output of one that was done.
-#[track_caller]
-fn done(house: &House, arguments: &[&str]) -> String {
-    let output = run(house, arguments);
-    assert!(output.status.success(), "{arguments:?} {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Standard error of one that has failed.
-#[track_caller]
-fn failed(house: &House, arguments: &[&str]) -> String {
-    let output = run(house, arguments);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?} {output:?}");
-    String::from_utf8(output.stderr).unwrap()
-}
-
-fn workers(house: &House, pool: &str) -> Vec<u64> {
-    let json: serde_json::Value = serde_json::from_str(&done(house, &["status", "--json", pool])).unwrap();
-    let workers = json["pools"][0]["workers"].as_array().unwrap();
-    let serving = workers.iter().filter(|worker| worker["phase"] == "serving");
-    serving.map(|worker| worker["pid"].as_u64().unwrap()).collect()
-}
 
 #[test]
 fn reload_waits_for_the_new_version_and_loads_one_that_the_file_says_nothing_new_of() {
@@ -51,20 +17,20 @@ fn reload_waits_for_the_new_version_and_loads_one_that_the_file_says_nothing_new
     house.wait_ready("one");
     house.wait_ready("two");
     let before = [house.who("one", "pid"), house.who("two", "pid")];
-    assert_eq!(done(&house, &["reload", "one"]), "one: serves\n");
+    assert_eq!(house.done(&["reload", "one"]), "one: serves\n");
     house.wait_who("one", "pid", |pid| pid != before[0]);
     assert_eq!(house.who("two", "pid"), before[1]);
-    let mut lines: Vec<_> = done(&house, &["reload"]).lines().map(str::to_owned).collect();
+    let mut lines: Vec<_> = house.done(&["reload"]).lines().map(str::to_owned).collect();
     lines.sort();
     assert_eq!(lines, ["one: serves", "two: serves"]);
     house.wait_who("two", "pid", |pid| pid != before[1]);
     // As SIGHUP does: the file says the same.
     let now = house.who("two", "pid");
-    done(&house, &["reload", "--changed"]);
+    house.done(&["reload", "--changed"]);
     assert_eq!(house.who("two", "pid"), now);
-    let json = done(&house, &["reload", "--json", "one"]);
+    let json = house.done(&["reload", "--json", "one"]);
     assert_eq!(json, "{\"pool\":{\"name\":\"one\",\"state\":\"serving\"}}\n");
-    let message = failed(&house, &["reload", "three"]);
+    let message = house.failed(&["reload", "three"]);
     assert_eq!(
         message,
         "wsgi-fpm: error: there is no pool \"three\"; there are: one, two\n"
@@ -78,7 +44,7 @@ fn reload_that_fails_prints_the_traceback_and_the_version_before_goes_on() {
     let before = house.who("shop", "pid");
     let right = fs::read_to_string(house.path("who.py")).unwrap();
     fs::write(house.path("who.py"), "import no_such_module\n").unwrap();
-    let message = failed(&house, &["reload"]);
+    let message = house.failed(&["reload"]);
     let first = message.lines().next().unwrap();
     let expected = "wsgi-fpm: error: shop: the new version failed, and the one before goes on: ";
     assert!(
@@ -88,10 +54,10 @@ fn reload_that_fails_prints_the_traceback_and_the_version_before_goes_on() {
     assert!(message.contains("Traceback (most recent call last)"), "{message}");
     assert!(message.contains("who.py\", line 1"), "{message}");
     assert_eq!(house.who("shop", "pid"), before);
-    let status = done(&house, &["status"]);
+    let status = house.done(&["status"]);
     assert!(status.starts_with("shop: the new version failed "), "{status}");
     fs::write(house.path("who.py"), right).unwrap();
-    done(&house, &["reload"]);
+    house.done(&["reload"]);
     house.wait_who("shop", "pid", |pid| pid != before);
 }
 
@@ -102,7 +68,7 @@ fn reload_of_a_file_with_mistakes_prints_them_and_changes_nothing() {
     let before = house.who("one", "pid");
     house.write(&[pool("one", "thread = 2")]);
     for arguments in [&["reload"] as &[&str], &["reload", "one"]] {
-        let message = failed(&house, arguments);
+        let message = house.failed(arguments);
         let lines: Vec<_> = message.lines().collect();
         assert_eq!(
             lines[0], "wsgi-fpm: error: the file has mistakes, and nothing has changed:",
@@ -116,16 +82,16 @@ fn reload_of_a_file_with_mistakes_prints_them_and_changes_nothing() {
     }
     assert_eq!(house.who("one", "pid"), before);
     house.write(&[pool("one", ""), pool("new", "")]);
-    assert!(done(&house, &["reload", "new"]).contains("new: serves"));
+    assert!(house.done(&["reload", "new"]).contains("new: serves"));
     house.get("new", "/");
     house.write(&[pool("one", "")]);
-    let message = failed(&house, &["reload", "new"]);
+    let message = house.failed(&["reload", "new"]);
     assert!(
         message.contains("the file has no pool new any more; wsgi-fpm reload ends it"),
         "{message}"
     );
     house.get("new", "/");
-    done(&house, &["reload"]);
+    house.done(&["reload"]);
     house.wait_gone("new");
 }
 
@@ -134,18 +100,34 @@ fn stop_waits_until_the_pool_or_everything_has_ended() {
     let mut house = House::serve(&[pool("one", ""), pool("two", "")]);
     house.wait_ready("one");
     house.wait_ready("two");
-    assert_eq!(done(&house, &["stop", "one"]), "one stops\none: has ended\n");
+    assert_eq!(house.done(&["stop", "one"]), "one stops\none: has ended\n");
     house.wait_gone("one");
     house.get("two", "/");
-    assert!(failed(&house, &["stop", "one"]).contains("one has ended; wsgi-fpm reload one starts it"));
-    done(&house, &["reload", "one"]);
+    let status = house.status("one");
+    assert_eq!(
+        (&status["state"], &status["app"]),
+        (&"stopped".into(), &"who:application".into())
+    );
+    assert!(
+        house
+            .done(&["status"])
+            .lines()
+            .any(|line| line.starts_with("one   stopped "))
+    );
+    assert!(
+        house
+            .failed(&["stop", "one"])
+            .contains("one has ended; wsgi-fpm reload one starts it")
+    );
+    house.done(&["reload", "one"]);
     house.get("one", "/");
+    assert_eq!(house.status("one")["state"], "serving");
     let mut sleeping = Raw::connect(&house.socket("two")).unwrap();
     sleeping.send(&Request::get("/sleep").bytes());
     until("it runs", SOON, || {
-        done(&house, &["status", "two"]).contains("GET /sleep")
+        house.done(&["status", "two"]).contains("GET /sleep")
     });
-    let text = done(&house, &["stop", "--now"]);
+    let text = house.done(&["stop", "--now"]);
     assert_eq!(text, "everything stops\nit has ended\n");
     assert_eq!(house.exit().code(), Some(0));
     assert!(!house.control().exists());
@@ -155,47 +137,85 @@ fn stop_waits_until_the_pool_or_everything_has_ended() {
 fn recycle_replaces_every_worker_and_scale_has_another_number() {
     let house = House::serve(&[pool("one", "workers = 2")]);
     house.wait_ready("one");
-    until("both serve", SOON, || workers(&house, "one").len() == 2);
-    let before = workers(&house, "one");
+    until("both serve", SOON, || house.workers("one").len() == 2);
+    let before = house.workers("one");
     assert_eq!(
-        done(&house, &["recycle", "one"]),
-        "one: all workers are replaced, one after the other\n"
+        house.done(&["recycle", "one"]),
+        "one: all workers are replaced, one after the other\none: all workers have been replaced\n"
     );
-    until("both are others", SOON, || {
-        let now = workers(&house, "one");
-        now.len() == 2 && now.iter().all(|pid| !before.contains(pid))
-    });
-    let json = done(&house, &["status", "--json"]);
+    // It has waited for that.
+    let now = house.workers("one");
+    assert!(
+        now.len() == 2 && now.iter().all(|pid| !before.contains(pid)),
+        "{before:?} {now:?}"
+    );
+    let json = house.done(&["status", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["pools"][0]["totals"]["replaced"]["asked"], 2);
     // There is room for as many again.
     let generation = |house: &House| {
-        let json: serde_json::Value = serde_json::from_str(&done(house, &["status", "--json"])).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&house.done(&["status", "--json"])).unwrap();
         json["pools"][0]["generation"].as_u64().unwrap()
     };
     assert_eq!(
-        done(&house, &["scale", "one", "4"]),
+        house.done(&["scale", "one", "4"]),
         "one: 4 workers, until the next reload\n"
     );
-    until("four serve", SOON, || workers(&house, "one").len() == 4);
+    until("four serve", SOON, || house.workers("one").len() == 4);
     assert_eq!(generation(&house), 1);
     assert_eq!(
-        done(&house, &["scale", "one", "1"]),
+        house.done(&["scale", "one", "1"]),
         "one: 1 workers, until the next reload\n"
     );
-    until("one serves", SOON, || workers(&house, "one").len() == 1);
+    until("one serves", SOON, || house.workers("one").len() == 1);
     // More than it was made for takes a new generation.
-    let text = done(&house, &["scale", "one", "5..6"]);
+    let text = house.done(&["scale", "one", "5..6"]);
     assert!(
         text.contains("5..6 workers, until the next reload, by a new generation") && text.ends_with("one: serves\n"),
         "{text}"
     );
-    until("five serve", SOON, || workers(&house, "one").len() == 5);
+    until("five serve", SOON, || house.workers("one").len() == 5);
     assert_eq!(generation(&house), 2);
-    done(&house, &["reload", "one"]);
-    until("as the file says", SOON, || workers(&house, "one").len() == 2);
-    let output = run(&house, &["scale", "one", "0"]);
+    house.done(&["reload", "one"]);
+    until("as the file says", SOON, || house.workers("one").len() == 2);
+    let output = house.run(&["scale", "one", "0"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn recycle_says_what_a_new_worker_dies_of_and_the_old_ones_go_on() {
+    let house = House::serve(&[
+        pool("shop", "preload = \"off\"\nworkers = 2\n"),
+        pool("rest", "workers = \"0..1\""),
+    ]);
+    house.wait_ready("shop");
+    until("both serve", SOON, || house.workers("shop").len() == 2);
+    let before = house.workers("shop");
+    let right = fs::read_to_string(house.path("who.py")).unwrap();
+    fs::write(house.path("who.py"), "import no_such_module\n").unwrap();
+    let message = house.failed(&["recycle", "shop"]);
+    let first = message.lines().next().unwrap();
+    let expected = "wsgi-fpm: error: shop: a worker is not replaced, and goes on; it is tried again: ";
+    assert!(
+        first.starts_with(expected) && first.contains("no_such_module"),
+        "{message}"
+    );
+    assert!(message.contains("who.py\", line 1"), "{message}");
+    assert_eq!(house.workers("shop"), before);
+    let json = house.run(&["recycle", "--json", "shop"]);
+    assert_eq!(json.status.code(), Some(1), "{json:?}");
+    let json = String::from_utf8(json.stdout).unwrap();
+    let last: serde_json::Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+    assert_eq!(last["pool"]["state"], "not_replaced", "{json}");
+    fs::write(house.path("who.py"), right).unwrap();
+    house.done(&["recycle", "shop"]);
+    assert!(house.workers("shop").iter().all(|pid| !before.contains(pid)));
+    // Where none runs there is nothing to wait for.
+    let text = house.done(&["recycle", "rest"]);
+    assert!(
+        text.ends_with("rest: at rest; the next request loads the application\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -203,7 +223,7 @@ fn upgrade_waits_for_the_new_program_and_says_why_it_could_not_take_over() {
     let house = House::serve(&[pool("one", "")]);
     house.wait_ready("one");
     let before = house.who("one", "pid");
-    let text = done(&house, &["upgrade"]);
+    let text = house.done(&["upgrade"]);
     assert!(text.contains("one: serves\n"), "{text}");
     let last = text.lines().last().unwrap();
     assert!(
@@ -212,7 +232,7 @@ fn upgrade_waits_for_the_new_program_and_says_why_it_could_not_take_over() {
     );
     house.wait_who("one", "pid", |pid| pid != before);
     house.write(&[pool("one", "thread = 2")]);
-    let message = failed(&house, &["upgrade"]);
+    let message = house.failed(&["upgrade"]);
     assert!(
         message.contains("the new program can't take over, and the old one goes on"),
         "{message}"
@@ -226,7 +246,8 @@ fn logs_are_followed_by_pool_and_over_an_upgrade() {
     house.wait_ready("one");
     house.wait_ready("loud");
     let follow = |more: &[&str]| {
-        let mut child = command(&house, &[&["logs", "--follow"], more].concat())
+        let mut child = house
+            .command(&[&["logs", "--follow"], more].concat())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -242,12 +263,22 @@ fn logs_are_followed_by_pool_and_over_an_upgrade() {
             .iter()
             .all(|log| log.find(|line| line.contains("printed by a request")).is_some())
     });
-    done(&house, &["reload", "one"]);
+    house.done(&["reload", "one"]);
     until("all of it", SOON, || {
         all_lines.find(|line| line.contains("pool=\"one\"")).is_some()
     });
-    assert!(loud_lines.find(|line| line.contains("pool=\"one\"")).is_none());
-    done(&house, &["upgrade"]);
+    // What another pool's application says of this one is not of this one.
+    house.get("one", "/says?pool=\"loud\"");
+    all_lines.wait_for_line(&["a request has said pool=\"loud\""]);
+    house.get("loud", "/");
+    until("both hear it", SOON, || {
+        loud_lines.count(|line| line.contains("printed by a request")) > 1
+    });
+    assert_eq!(
+        loud_lines.find(|line| line.contains("pool=\"one\"") || line.contains("has said")),
+        None
+    );
+    house.done(&["upgrade"]);
     let mark = all_lines.mark();
     until("it goes on", SOON, || {
         house.get("loud", "/");
@@ -266,7 +297,8 @@ fn logs_are_followed_by_pool_and_over_an_upgrade() {
 fn one_who_follows_and_does_not_read_is_told_how_much_he_has_missed() {
     let house = House::serve(&[pool("loud", "").replace("who:", "loud:")]);
     house.wait_ready("loud");
-    let mut child = command(&house, &["logs", "--follow"])
+    let mut child = house
+        .command(&["logs", "--follow"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -307,45 +339,6 @@ fn log_files_are_opened_anew() {
         fs::read_to_string(house.path("access.log")).is_ok_and(|text| !text.is_empty())
     });
     fs::rename(house.path("access.log"), house.path("old.log")).unwrap();
-    assert_eq!(done(&house, &["logs", "--reopen"]), "1 log file was opened anew\n");
+    assert_eq!(house.done(&["logs", "--reopen"]), "1 log file was opened anew\n");
     assert!(house.path("access.log").exists());
-}
-
-#[test]
-fn stacks_show_what_a_request_does_and_kill_ends_it() {
-    let house = House::serve(&[pool("one", "")]);
-    house.wait_ready("one");
-    let mut sleeping = Raw::connect(&house.socket("one")).unwrap();
-    sleeping.send(&Request::get("/sleep").bytes());
-    until("it runs", SOON, || {
-        done(&house, &["status", "one"]).contains("GET /sleep")
-    });
-    let worker = workers(&house, "one")[0].to_string();
-    for arguments in [&["stacks", "one"] as &[&str], &["stacks", "one", &worker]] {
-        let text = done(&house, arguments);
-        assert!(text.starts_with(&format!("worker {worker}\n")), "{text}");
-        assert!(
-            text.contains("GET /sleep") && text.contains("who.py") && text.contains("application"),
-            "{text}"
-        );
-    }
-    let message = failed(&house, &["stacks", "one", "1"]);
-    assert!(
-        message.contains(&format!("one has no worker 1; it has: {worker}")),
-        "{message}"
-    );
-    let status: serde_json::Value = serde_json::from_str(&done(&house, &["status", "--json"])).unwrap();
-    let threads = status["pools"][0]["workers"][0]["threads"].as_array().unwrap();
-    let request = threads
-        .iter()
-        .find_map(|thread| thread["request"]["id"].as_str())
-        .unwrap();
-    // A sleep of C code ends before it is interrupted: it is told so, or has ended.
-    let output = run(&house, &["kill", request]);
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(text.contains(request), "{text}");
-    let message = failed(&house, &["kill", "1-0-1"]);
-    assert!(message.contains("there is no worker 1 that serves"), "{message}");
-    let message = failed(&house, &["kill", "all"]);
-    assert!(message.contains("\"all\" is no request"), "{message}");
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -95,6 +95,49 @@ impl House {
     /// Where commands reach it.
     pub fn control(&self) -> PathBuf {
         self.path(&format!("{}.control", self.pid()))
+    }
+
+    /// A command for it.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(arguments).arg("--control").arg(self.control());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Standard output of a command that was done.
+    #[track_caller]
+    pub fn done(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?} {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Standard error of one that has failed.
+    #[track_caller]
+    pub fn failed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?} {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// What `status` says of a pool.
+    #[track_caller]
+    pub fn status(&self, pool: &str) -> serde_json::Value {
+        let mut json: serde_json::Value = serde_json::from_str(&self.done(&["status", "--json", pool])).unwrap();
+        json["pools"][0].take()
+    }
+
+    /// The pids of a pool's workers that take requests.
+    #[track_caller]
+    pub fn workers(&self, pool: &str) -> Vec<u64> {
+        let status = self.status(pool);
+        let workers = status["workers"].as_array().unwrap().iter();
+        let serving = workers.filter(|worker| worker["phase"] == "serving");
+        serving.map(|worker| worker["pid"].as_u64().unwrap()).collect()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

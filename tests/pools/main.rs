@@ -4,6 +4,7 @@
 mod support;
 
 mod accounts;
+mod asked;
 mod behind_nginx;
 mod commands;
 mod file;

@@ -77,7 +77,21 @@ pub enum ToSupervisor {
     /// No request has come for as long as the last worker waits for one: the generation may go.
     Idle,
     /// A worker ended without being asked to. It will be replaced after `backoff_ms`.
-    WorkerDied { pid: i32, how: String, backoff_ms: u64 },
+    WorkerDied {
+        pid: i32,
+        how: String,
+        backoff_ms: u64,
+        /// It was not ready yet.
+        #[serde(default)]
+        not_started: Option<NotStarted>,
+    },
+}
+
+/// Why something can't start: one line for the administrator, and the traceback if there is one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NotStarted {
+    pub reason: String,
+    pub detail: String,
 }
 
 /// Sends `message` as one line together with `fds`.
@@ -317,6 +331,10 @@ mod tests {
                 pid: 42,
                 how: "killed".into(),
                 backoff_ms: 100,
+                not_started: Some(NotStarted {
+                    reason: "no".into(),
+                    detail: String::new(),
+                }),
             },
         ];
         sent.iter().for_each(|message| send(&leader, message).unwrap());

@@ -37,7 +37,7 @@ fn said(mut answers: super::client::Answers, json: bool) -> anyhow::Result<ExitC
     let mut code = ExitCode::SUCCESS;
     while let Some(answer) = answers.next()? {
         if let Answer::Pool(Pool {
-            state: Came::Failed | Came::FailedAndGoesOn,
+            state: Came::Failed | Came::FailedAndGoesOn | Came::NotReplaced,
             ..
         }) = &answer
         {
@@ -73,6 +73,8 @@ fn show_pool(pool: &Pool) -> anyhow::Result<()> {
         Came::Serving => return print(&format!("{name}: serves")),
         Came::Resting => return print(&format!("{name}: at rest; the next request loads the application")),
         Came::Stopped => return print(&format!("{name}: has ended")),
+        Came::Replaced => return print(&format!("{name}: all workers have been replaced")),
+        Came::NotReplaced => format!("{name}: a worker is not replaced, and goes on; it is tried again: {reason}"),
         Came::Failed => format!("{name}: failed: {reason}"),
         Came::FailedAndGoesOn => format!("{name}: the new version failed, and the one before goes on: {reason}"),
     };

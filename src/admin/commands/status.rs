@@ -85,7 +85,7 @@ fn failure(pool: &Pool) -> Option<String> {
         State::Failed | State::Starting => format!("failed {ago} ago"),
         State::Serving => format!("the new version failed {ago} ago, the one before goes on"),
         State::Resting => format!("can't be started, as was seen {ago} ago"),
-        State::Stopping => return None,
+        State::Stopping | State::Stopped => return None,
     };
     Some(format!("{name}: {what}: {}", contract::log::escape(&failure.reason)))
 }
@@ -194,6 +194,7 @@ fn state(pool: &Pool) -> &'static str {
         State::Resting => "at rest",
         State::Failed => "failed",
         State::Stopping => "stopping",
+        State::Stopped => "stopped",
     }
 }
 

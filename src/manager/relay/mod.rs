@@ -97,9 +97,9 @@ impl Logs {
         self.0.slow()
     }
 
-    /// All events from now on, of every log; see [`Tap`].
-    pub fn tap(&self) -> Tap {
-        self.0.tap()
+    /// All events from now on, of every log, or those of one pool; see [`Tap`].
+    pub fn tap(&self, pool: Option<String>) -> Tap {
+        self.0.tap(pool)
     }
 
     /// Lines that did not get to each destination since the program's start.

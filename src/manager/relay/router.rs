@@ -231,8 +231,8 @@ impl Router {
         filled
     }
 
-    pub(super) fn tap(&self) -> Tap {
-        let (feed, tap) = tap::new();
+    pub(super) fn tap(&self, pool: Option<String>) -> Tap {
+        let (feed, tap) = tap::new(pool);
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner).push(feed);
         self.is_followed.store(true, Relaxed);
         tap
@@ -240,9 +240,10 @@ impl Router {
 
     fn feed(&self, events: &[u8]) {
         let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        for Tagged { lines, .. } in tag::split(events) {
+        for Tagged { tag, lines, .. } in tag::split(events) {
+            let pool = tag.map(|tag| tag.pool);
             for event in tag::events(lines) {
-                feeds.retain(|feed| feed.give(event));
+                feeds.retain(|feed| feed.give(pool, event));
             }
         }
         self.is_followed.store(!feeds.is_empty(), Relaxed);

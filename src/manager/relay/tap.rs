@@ -26,14 +26,17 @@ struct Count {
 /// The log's end of one.
 #[derive(Debug)]
 pub(super) struct Feed {
+    /// Whose events alone; `None`: all.
+    pool: Option<String>,
     events: mpsc::Sender<Vec<u8>>,
     count: Arc<Count>,
 }
 
-pub(super) fn new() -> (Feed, Tap) {
+pub(super) fn new(pool: Option<String>) -> (Feed, Tap) {
     let (sender, events) = mpsc::channel(LONGEST);
     let count = Arc::new(Count::default());
     let feed = Feed {
+        pool,
         events: sender,
         count: Arc::clone(&count),
     };
@@ -41,14 +44,20 @@ pub(super) fn new() -> (Feed, Tap) {
 }
 
 impl Feed {
-    /// Whether anybody follows still.
-    pub(super) fn give(&self, event: &[u8]) -> bool {
+    /// An event of this pool, or of nobody in particular (`None`). Whether anybody follows still.
+    pub(super) fn give(&self, pool: Option<&str>, event: &[u8]) -> bool {
+        if self.pool.is_none() || self.pool.as_deref() == pool {
+            self.add(event);
+        }
+        !self.events.is_closed()
+    }
+
+    fn add(&self, event: &[u8]) {
         let waiting = self.count.waiting.fetch_add(event.len(), Relaxed) + event.len();
         if waiting > BYTES || self.events.try_send(event.to_vec()).is_err() {
             self.count.waiting.fetch_sub(event.len(), Relaxed);
             self.count.lost.fetch_add(1, Relaxed);
         }
-        !self.events.is_closed()
     }
 }
 
@@ -72,22 +81,35 @@ mod tests {
 
     #[tokio::test]
     async fn one_who_does_not_read_loses_events_and_learns_how_many() {
-        let (feed, mut tap) = new();
+        let (feed, mut tap) = new(None);
         for number in 0..LONGEST + 10 {
-            assert!(feed.give(number.to_string().as_bytes()));
+            assert!(feed.give(None, number.to_string().as_bytes()));
         }
         assert_eq!((tap.lost(), tap.lost()), (10, 0));
         assert_eq!(tap.next().await.unwrap(), b"0");
-        assert!(feed.give(b"last"));
+        assert!(feed.give(None, b"last"));
         assert_eq!(tap.lost(), 0);
         // They may be few, and long.
         while tap.events.try_recv().is_ok() {}
         tap.count.waiting.store(0, Relaxed);
         for _ in 0..9 {
-            assert!(feed.give(&[b'x'; 128 * 1024]));
+            assert!(feed.give(None, &[b'x'; 128 * 1024]));
         }
         assert_eq!(tap.lost(), 1);
         drop(tap);
-        assert!(!feed.give(b"nobody"));
+        assert!(!feed.give(None, b"nobody"));
+    }
+
+    #[tokio::test]
+    async fn one_who_follows_a_pool_gets_its_events_alone() {
+        let (feed, mut tap) = new(Some("blog".to_owned()));
+        for pool in [None, Some("shop"), Some("blog"), Some("blog2")] {
+            assert!(feed.give(pool, pool.unwrap_or_default().as_bytes()));
+        }
+        assert_eq!(tap.events.try_recv().unwrap(), b"blog");
+        assert!(tap.events.try_recv().is_err());
+        // Who is gone is found out by any event.
+        drop(tap);
+        assert!(!feed.give(Some("shop"), b"more"));
     }
 }

@@ -29,7 +29,7 @@
   const sum = (list, of) => list.reduce((all, one) => all + (of(one) || 0), 0);
   const STATES = {
     serving: ["good", "● serving"], resting: ["", "○ at rest"], starting: ["warn", "◐ starting"],
-    failed: ["bad", "✖ failed"], stopping: ["warn", "◌ stopping"],
+    failed: ["bad", "✖ failed"], stopping: ["warn", "◌ stopping"], stopped: ["", "□ stopped"],
   };
 
   // --- Elements: kept where they are, so that focus and selection stay

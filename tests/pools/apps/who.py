@@ -12,6 +12,9 @@ def application(environ, start_response):
                 body = "read: " + file.read()
         except OSError as error:
             body = "not read: " + type(error).__name__
+    elif environ["PATH_INFO"] == "/says":
+        body = "a request has said " + environ["QUERY_STRING"]
+        print(body)
     elif environ["PATH_INFO"].startswith("/sleep"):
         time.sleep(60)
         body = "slept"

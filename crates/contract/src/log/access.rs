@@ -80,12 +80,12 @@ enum Style {
 }
 
 impl Line<'_> {
-    /// The event, with its tag if it has a destination of its own.
-    pub(super) fn event(&self, settings: &LogSettings, now: SystemTime) -> String {
+    /// The event, with its tag if somebody there reads that.
+    pub(super) fn event(&self, settings: &LogSettings, has_tag: bool, now: SystemTime) -> String {
         let mut event = String::with_capacity(320);
         let own = settings.access_to.as_ref();
         let to = own.unwrap_or(&settings.to);
-        if own.is_some() || to.is_a_service() {
+        if has_tag {
             let tag = Tag {
                 stream: if own.is_some() { Stream::Access } else { Stream::Log },
                 severity: Severity::Info,
@@ -349,8 +349,17 @@ mod tests {
         }
     }
 
+    /// Without a tag.
     fn written(line: &Line<'_>, settings: &LogSettings) -> String {
-        line.event(settings, UNIX_EPOCH + Duration::from_micros(951_827_696_000_007))
+        line.event(settings, false, noon())
+    }
+
+    fn tagged(line: &Line<'_>, settings: &LogSettings) -> String {
+        line.event(settings, true, noon())
+    }
+
+    fn noon() -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(951_827_696_000_007)
     }
 
     const TEXT: &str = r"request=7-0-1 peer=unix remote=192.0.2.1 method=GET path=/a\x20b status=200 bytes=5 ms=1.25 app_ms=0.0 outcome=Complete";
@@ -359,6 +368,10 @@ mod tests {
     fn line_among_the_others_is_an_event_of_their_form() {
         let text = written(&line(), &settings("", None));
         assert_eq!(text, format!("2000-02-29T12:34:56.000007Z  INFO access: {TEXT}\n"));
+        assert_eq!(
+            tagged(&line(), &settings("", None)),
+            format!("\x01l6blog\x1f7-0-1\x02{text}")
+        );
         let of_many = LogSettings {
             pool: Some("blog".into()),
             ..settings("", None)
@@ -399,7 +412,7 @@ mod tests {
     #[test]
     fn line_with_a_destination_of_its_own_is_as_it_was_asked_for() {
         let own = |format, line: &Line<'_>| {
-            let event = written(line, &settings(format, Some("/x/y")));
+            let event = tagged(line, &settings(format, Some("/x/y")));
             event.strip_prefix("\x01a6blog\x1f7-0-1\x02").unwrap().to_owned()
         };
         let more = [
@@ -463,14 +476,14 @@ mod tests {
     #[test]
     fn services_that_keep_the_time_get_none() {
         for to in ["syslog", "journald"] {
-            let own = written(&line(), &settings("text", Some(to)));
+            let own = tagged(&line(), &settings("text", Some(to)));
             assert_eq!(own, format!("\x01a6blog\x1f7-0-1\x02access: {TEXT}\n"));
             let log = LogSettings {
                 to: to.parse().unwrap(),
                 ..settings("", None)
             };
             assert_eq!(
-                written(&line(), &log),
+                tagged(&line(), &log),
                 format!("\x01l6blog\x1f7-0-1\x02access: {TEXT}\n")
             );
         }
@@ -480,8 +493,7 @@ mod tests {
     fn every_field_has_a_value_in_both_styles() {
         let names: Vec<_> = Field::ALL.iter().map(|field| field.name()).collect();
         let json = written(&line(), &settings(&format!("json:{}", names.join(",")), Some("stderr")));
-        let json = json.split_once('\x02').unwrap().1;
-        let value: serde_json::Value = serde_json::from_str(json).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value.as_object().unwrap().len(), Field::ALL.len());
         let pattern: Vec<_> = names.iter().map(|name| format!("${name}")).collect();
         let line = written(&line(), &settings(&pattern.join("|"), Some("stderr")));

@@ -140,6 +140,7 @@ struct Started {
     /// What the access log wants to know beside the usual.
     extras: Vec<access::Extra>,
     sink: Arc<dyn Sink>,
+    has_tags: bool,
 }
 
 static STARTED: OnceLock<Started> = OnceLock::new();
@@ -147,10 +148,12 @@ static STARTED: OnceLock<Started> = OnceLock::new();
 /// Starts logging to `sink` for the whole process. A second call changes nothing.
 pub fn start(settings: &LogSettings, sink: impl Sink) {
     let sink: Arc<dyn Sink> = Arc::new(sink);
+    let has_tags = sink.takes_tags();
     let started = Started {
         settings: settings.clone(),
         extras: access::extras(settings),
         sink: Arc::clone(&sink),
+        has_tags,
     };
     if STARTED.set(started).is_err() {
         tracing::debug!("logging has been started before");
@@ -185,7 +188,7 @@ pub fn start(settings: &LogSettings, sink: impl Sink) {
         // It would be told on standard error, by one who does not mind waiting.
         .log_internal_errors(false)
         .fmt_fields(OfPool(settings.pool.clone()))
-        .event_format(Events::new(settings, sink.takes_tags()));
+        .event_format(Events::new(settings, has_tags));
     let registry = tracing_subscriber::registry().with(filter).with(layer);
     if registry.try_init().is_err() {
         tracing::debug!("logging has been started before");
@@ -212,7 +215,7 @@ pub fn is_suppressed(method: &[u8], path: &[u8]) -> bool {
 /// Writes a line of the access log.
 pub fn access(line: &access::Line<'_>) {
     if let Some(started) = STARTED.get() {
-        let event = line.event(&started.settings, std::time::SystemTime::now());
+        let event = line.event(&started.settings, started.has_tags, std::time::SystemTime::now());
         started.sink.write(event.as_bytes());
     }
 }
@@ -264,18 +267,21 @@ where
         mut writer: format::Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        // Whoever shows the status wants to know of slow requests, wherever they are logged.
         let is_slow = self.has_tags && event.metadata().target() == SLOW;
         let slow = self.settings.slow_to.as_ref().filter(|_| is_slow);
         let to = slow.unwrap_or(&self.settings.to);
-        if is_slow || to.is_a_service() {
-            let mut request = OfRequest::default();
-            event.record(&mut request);
+        if self.has_tags {
+            let mut subject = Subject::default();
+            event.record(&mut subject);
             let tag = Tag {
                 stream: if is_slow { Stream::Slow } else { Stream::Log },
                 severity: Severity::of(*event.metadata().level()),
-                pool: &self.settings.name,
-                request: request.number(),
+                // The supervisor's own events name the pool that they are about, if it is one.
+                pool: match self.settings.name.as_str() {
+                    "" => &subject.pool,
+                    name => name,
+                },
+                request: subject.number(),
             };
             tag.write(&mut writer)?;
         }
@@ -299,29 +305,34 @@ where
     }
 }
 
-/// The request that an event is about.
+/// What an event is about.
 #[derive(Default)]
-struct OfRequest(String);
+struct Subject {
+    pool: String,
+    request: String,
+}
 
-impl OfRequest {
+impl Subject {
     /// Method and path may stand behind it, and everything of a client's is escaped there.
     fn number(&self) -> &str {
-        let number = self.0.split(' ').next().unwrap_or_default();
+        let number = self.request.split(' ').next().unwrap_or_default();
         let is_number = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
         if is_number { number } else { "" }
     }
 }
 
-impl Visit for OfRequest {
+impl Visit for Subject {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "request" {
-            value.clone_into(&mut self.0);
+        match field.name() {
+            "pool" => value.clone_into(&mut self.pool),
+            "request" => value.clone_into(&mut self.request),
+            _ => {}
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "request" {
-            self.0 = format!("{value:?}");
+            self.request = format!("{value:?}");
         }
     }
 }
@@ -426,6 +437,10 @@ mod tests {
     impl Sink for Kept {
         fn write(&self, event: &[u8]) {
             KEPT.lock().unwrap().push_str(std::str::from_utf8(event).unwrap());
+        }
+
+        fn takes_tags(&self) -> bool {
+            false
         }
     }
 

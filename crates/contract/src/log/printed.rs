@@ -2,10 +2,10 @@
 use super::{APP, Lines, TRACEBACK, application_may, block};
 
 /// Whose pipe it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub enum Printer {
-    /// Of this generation: the leader itself, and what it has started.
-    Leader { generation: u64 },
+    /// Of this generation of a pool: the leader itself, and what it has started.
+    Leader { pool: String, generation: u64 },
     /// With this process number.
     Worker(i32),
 }
@@ -46,7 +46,7 @@ impl Printed {
 }
 
 impl Printer {
-    fn take(self, line: &str, held: &mut Vec<String>) {
+    fn take(&self, line: &str, held: &mut Vec<String>) {
         match (held.is_empty(), line.starts_with(' ') && held.len() < LONGEST_TRACEBACK) {
             (true, _) if line.trim_end() == TRACEBACK => held.push(line.to_owned()),
             (true, _) => self.log(line, None),
@@ -59,21 +59,21 @@ impl Printer {
         }
     }
 
-    fn log_held(self, held: &mut Vec<String>) {
+    fn log_held(&self, held: &mut Vec<String>) {
         if let Some((first, more)) = std::mem::take(held).split_first() {
             self.log(first, (!more.is_empty()).then(|| block(&more.join("\n"))));
         }
     }
 
     /// An empty line says nothing in a log.
-    fn log(self, line: &str, more: Option<String>) {
+    fn log(&self, line: &str, more: Option<String>) {
         let line = line.trim_end();
         if line.is_empty() || !application_may() {
             return;
         }
         match self {
-            Self::Leader { generation } => {
-                tracing::info!(target: APP, process = "leader", generation, more = more.map(display), "{line}");
+            Self::Leader { pool, generation } => {
+                tracing::info!(target: APP, pool, process = "leader", generation, more = more.map(display), "{line}");
             }
             Self::Worker(worker) => tracing::info!(target: APP, worker, more = more.map(display), "{line}"),
         }
@@ -94,7 +94,10 @@ mod tests {
             return;
         }
         keep(&usual());
-        let mut leader = Printed::new(Printer::Leader { generation: 3 });
+        let mut leader = Printed::new(Printer::Leader {
+            pool: "blog".into(),
+            generation: 3,
+        });
         let mut worker = Printed::new(Printer::Worker(42));
         leader.take(b"loading\n\n \t\nhalf of ");
         worker.take(b"  indented  \n");
@@ -112,9 +115,9 @@ mod tests {
             "{log}"
         );
         let expected = [
-            "  INFO app: loading process=\"leader\" generation=3",
+            "  INFO app: loading pool=\"blog\" process=\"leader\" generation=3",
             "  INFO app:   indented worker=42",
-            "  INFO app: half of it process=\"leader\" generation=3",
+            "  INFO app: half of it pool=\"blog\" process=\"leader\" generation=3",
             "  INFO app: Traceback (most recent call last): worker=42 more=",
             "  INFO app: next worker=42",
             "  INFO app: Traceback (most recent call last): worker=42 more=",

@@ -346,6 +346,7 @@ impl Leader {
                 return Some(self.fail(reason, death.detail));
             }
             self.workers.log_death(&death);
+            let not_started = death.not_started(&self.settings);
             // It may have been woken for a connection that it has not taken. An error would mean that nobody is left.
             let _ = self.handover.nudge();
             if !self.stopping && !death.is_expected {
@@ -357,6 +358,7 @@ impl Leader {
                     pid: death.pid,
                     how: death.how,
                     backoff_ms: backoff.as_millis() as u64,
+                    not_started,
                 };
                 self.tell(&report);
             }

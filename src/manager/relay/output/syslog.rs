@@ -29,9 +29,13 @@ impl Language for Daemon {
     fn encode(&self, message: &Message<'_>) -> Vec<u8> {
         let priority = self.facility * 8 + message.severity.number();
         let pid = std::process::id();
+        // Most events name it themselves; lines of an access log need not.
+        let named = format!("pool={:?} ", message.pool);
+        let is_named = || contains(message.text, named.as_bytes());
         let pool = match message.pool {
-            "" => String::new(),
-            pool => format!("pool={pool:?} "),
+            "" => "",
+            _ if is_named() => "",
+            _ => named.as_str(),
         };
         let mut bytes = format!("<{priority}>{}[{pid}]: {pool}", self.tag).into_bytes();
         bytes.extend_from_slice(message.text);
@@ -48,4 +52,8 @@ impl Language for Daemon {
         };
         send(socket, &self.encode(&short), SendFlags::NOSIGNAL).map(drop)
     }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }

@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use contract::control::Messages;
+use contract::control::{Messages, NotStarted};
 use contract::own::Own;
 use contract::scoreboard::Phase;
+use contract::settings::Settings;
 use contract::wait::is_ready;
 use rustix::event::PollFlags;
 use rustix::process::Pid;
@@ -62,7 +63,24 @@ pub struct Death {
     pub was_retired: bool,
     /// The leader has killed it.
     pub was_killed: bool,
+    pub was_ready: bool,
+    /// It was ended for not being ready in time.
+    pub was_late: bool,
     pub life: Life,
+}
+
+impl Death {
+    /// Why it has never served; `None` if it could.
+    pub fn not_started(&self, settings: &Settings) -> Option<NotStarted> {
+        let reason = match &self.reason {
+            _ if self.was_ready || self.was_retired => return None,
+            Some(reason) => reason.clone(),
+            None if self.was_late => settings.not_ready_in_time(None),
+            None => format!("a worker {} while it started", self.how),
+        };
+        let detail = self.detail.clone();
+        Some(NotStarted { reason, detail })
+    }
 }
 
 impl Worker {
@@ -174,6 +192,8 @@ impl Worker {
             is_expected: self.retired && ending.clean,
             was_retired: self.retired,
             was_killed: self.process.is_killed(),
+            was_ready: self.ready,
+            was_late: self.process.is_aborted(),
             reason,
             detail,
             life: Life {
