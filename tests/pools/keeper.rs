@@ -100,6 +100,22 @@ fn request_that_nobody_has_read_outlives_the_worker() {
 }
 
 #[test]
+fn request_that_comes_while_a_worker_crashes_is_run_by_another_one() {
+    let gateway = gateway().start();
+    let (mut kept, mut new) = (gateway.connect(), gateway.connect());
+    let last = worker(&mut kept);
+    assert_eq!(worker(&mut kept), last);
+    // The dying process answers what the keeper does not know, and waits for a moment until that is read and closed.
+    new.send(&Request::get("/aborts_without_python").bytes());
+    new.read_response(1).error_page(502);
+    let file = runs(&gateway, "a", &mut kept, Request::get);
+    let who = || fs::read_to_string(format!("{file}.called")).ok()?.parse::<i32>().ok();
+    assert_ne!(until_some("it says where", SOON, who), last);
+    fs::write(&file, "").unwrap();
+    kept.read_response(1).ok();
+}
+
+#[test]
 fn more_idle_connections_than_fit_into_the_handover_outlive_their_worker() {
     let gateway = gateway().start();
     let mut kept: Vec<Raw> = (0..900).map(|_| gateway.connect()).collect();

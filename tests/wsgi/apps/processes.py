@@ -1,6 +1,7 @@
 """What an application does to its process and sees of it (SPEC C51 to C54, C60, F8)."""
 
 import atexit
+import ctypes
 import json
 import os
 import signal
@@ -110,6 +111,11 @@ def closes_descriptor_1(environ, start_response):
 def subprocess_output(environ, start_response):
     start_response("200 OK", TEXT)
     return [subprocess.check_output(["echo", "from a child"])]
+
+
+def aborts_without_python(environ, start_response):
+    """In C, where other threads can have Python meanwhile."""
+    ctypes.CDLL(None).abort()
 
 
 def sends_signal(environ, start_response):

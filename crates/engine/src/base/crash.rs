@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use fastcgi::encode;
 use rustix::process::Signal;
@@ -138,6 +139,15 @@ pub fn close_with(listener: impl AsFd) {
 /// Whether this process is dying, and waits only for its answers to be read: nothing new may be taken.
 pub fn has_crashed() -> bool {
     CRASHED.load(Ordering::Relaxed)
+}
+
+/// Returns at once, but in a process that is dying: there it never does. What a connection brings from now on is left to whoever
+/// has it afterwards.
+#[inline]
+pub fn hold_if_crashed() {
+    while has_crashed() {
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 extern "C" fn on_crash(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {

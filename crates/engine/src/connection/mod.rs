@@ -28,7 +28,7 @@ use fastcgi::record::{ProtocolStatus, role};
 use fastcgi::{BeginRequest, Event, Pairs, encode};
 use rustix::net::{Shutdown, shutdown};
 
-use crate::base::forked;
+use crate::base::{crash, forked};
 use crate::reactor::{Key, Parked};
 use crate::request::body::{Body, NoLength, declared_length};
 use crate::request::carrier::CarrierError;
@@ -146,6 +146,7 @@ impl Connection {
     /// Receives what is there, until a request can start or nothing more is there. Called by whoever has taken the
     /// connection from the reactor.
     pub fn progress(&mut self) -> Step {
+        crash::hold_if_crashed();
         match self.try_progress() {
             Ok(step) => step,
             Err(CarrierError::Gone) => {
