@@ -17,6 +17,7 @@ use contract::settings::Entry;
 use contract::wait::timespec;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::net::sockopt::socket_type;
 use rustix::process::{Signal, getpid, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,9 @@ use crate::process::thread::{Shared, request_name};
 const TICK: Duration = Duration::from_millis(250);
 /// The same while the worker drains, whose last connections should not hold it up, or a request gets its end.
 const SHORT_TICK: Duration = Duration::from_millis(20);
+
+/// What an application may close that is the watchdog's, for the log.
+const LINK: &str = "the link to the leader, or what wakes the watchdog";
 
 /// The byte by which a leader lets a worker take connections.
 pub const BEGIN: u8 = b'B';
@@ -131,7 +135,7 @@ impl Watchdog {
             // Only EINTR is possible; then nothing is ready and the next round tells.
             let _ = poll(&mut fds, timeout.as_ref());
             if fds.iter().any(|fd| fd.revents().contains(PollFlags::NVAL)) {
-                lost::give_up("the link to the leader, or what wakes the watchdog", Errno::BADF);
+                lost::give_up(LINK, Errno::BADF);
             }
             let link_ready = !fds[0].revents().is_empty();
             let is_asked = fds.get(2).is_some_and(|fd| !fd.revents().is_empty());
@@ -186,6 +190,9 @@ impl Watchdog {
             // The leader is gone, and with it everybody who could want something of this process. Python can't be
             // asked to end: it may be busy for ever.
             _ => {
+                if let Err(error) = socket_type(&self.link) {
+                    lost::give_up(LINK, error);
+                }
                 // Whoever has ended it says so, and the supervisor what that has cost.
                 tracing::debug!(worker = std::process::id(), "the leader is gone, and this worker ends");
                 // It leads its group (`leader::process`).
