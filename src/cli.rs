@@ -15,7 +15,7 @@ use settings::values::{HostName, Mount, PoolName, TcpAddress, Timeout};
 use crate::host::HostArgs;
 pub use admin::{
     InstanceArgs, KillArgs, LogsArgs, RecycleArgs, ReloadArgs, STEERING_EXIT_CODES, ScaleArgs, StacksArgs, StatusArgs,
-    StopArgs, UpgradeArgs,
+    StopArgs, TopArgs, UpgradeArgs, WhichArgs,
 };
 use arguments::{CgiOptions, DevOptions, FastCgiOptions, ServeOptions};
 pub use message::one_line;
@@ -51,6 +51,8 @@ pub enum Command {
     Ping(Box<PingArgs>),
     /// Show how a running instance is: its pools, or one of them with its workers and what each thread runs
     Status(StatusArgs),
+    /// Watch a running instance: its pools, what each thread runs and for how long, rates, latencies, memory
+    Top(TopArgs),
     /// Have a running instance load its applications anew, and wait; prints the traceback of one that can't be loaded
     Reload(ReloadArgs),
     /// End a running instance, or one pool of it, and wait until it has ended

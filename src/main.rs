@@ -22,6 +22,7 @@ mod script;
 mod serve;
 mod service;
 mod status;
+mod top;
 mod upgrade;
 mod users;
 mod writer;
@@ -46,6 +47,7 @@ use ping::RequestError;
 use python::PythonError;
 use script::BlockError;
 use serve::Early;
+use top::ScreenError;
 use writer::WriterError;
 
 /// What was typed, or the Python that was named, can't be used.
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Command::Config(args) => writer::run(*args),
         Command::Ping(args) => ping::run(&args),
         Command::Status(args) => commands::status(&args),
+        Command::Top(args) => top::run(args),
         Command::Reload(args) => commands::reload(&args),
         Command::Stop(args) => commands::stop(&args),
         Command::Upgrade(args) => commands::upgrade(&args),
@@ -100,7 +103,8 @@ fn failure(error: &anyhow::Error) -> ExitCode {
         || error.is::<BlockError>()
         || error.is::<WriterError>()
         || error.is::<RequestError>()
-        || error.is::<FindError>();
+        || error.is::<FindError>()
+        || error.is::<ScreenError>();
     ExitCode::from(if is_usage { EXIT_USAGE } else { 1 })
 }
 

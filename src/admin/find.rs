@@ -9,7 +9,7 @@ use rustix::process::geteuid;
 use super::client::{AskError, Client};
 use super::directory;
 use super::protocol::{Answer, Ask};
-use crate::cli::InstanceArgs;
+use crate::cli::WhichArgs;
 use crate::status::snapshot::{Instance, Snapshot};
 
 /// No instance, or more than one: nothing was done.
@@ -45,7 +45,7 @@ pub struct Found {
 
 /// # Errors
 /// There is none, or more than one.
-pub fn find(args: &InstanceArgs) -> Result<Found, FindError> {
+pub fn find(args: &WhichArgs) -> Result<Found, FindError> {
     match &args.control {
         Some(path) => at(path),
         None => among(directory::sockets(), args.config.as_deref()),
@@ -113,7 +113,7 @@ fn serving(found: Vec<Found>, refused: Option<FindError>, file: &Path) -> Result
     let (mut those, mut others) = (Vec::new(), Vec::new());
     for one in found {
         let path = one.path.clone();
-        match snapshot(one.client) {
+        match snapshot(one.client, None) {
             Ok(snapshot) if is_it(&snapshot.instance) => those.push(path),
             Ok(snapshot) => others.push(described(&path, &snapshot)),
             Err(error) => others.push(format!("  --control {}  {error}", path.display())),
@@ -135,12 +135,12 @@ fn serving(found: Vec<Found>, refused: Option<FindError>, file: &Path) -> Result
     }
 }
 
-/// How everything is there.
+/// How everything is there, or this pool alone.
 ///
 /// # Errors
-/// It does not say.
-pub fn snapshot(client: Client) -> Result<Snapshot, AskError> {
-    let mut answers = client.ask(Ask::Status { pool: None })?;
+/// It does not say, or has no such pool.
+pub fn snapshot(client: Client, pool: Option<String>) -> Result<Snapshot, AskError> {
+    let mut answers = client.ask(Ask::Status { pool })?;
     loop {
         match answers.next()? {
             Some(Answer::Snapshot(snapshot)) => return Ok(*snapshot),
@@ -152,7 +152,7 @@ pub fn snapshot(client: Client) -> Result<Snapshot, AskError> {
 
 fn describe(found: Found) -> String {
     let (path, pid, uid) = (found.path, found.client.pid, found.client.uid);
-    match snapshot(found.client) {
+    match snapshot(found.client, None) {
         Ok(snapshot) => described(&path, &snapshot) + &format!(" ({})", user(uid)),
         Err(error) => format!("  --control {}  pid {pid} ({}): {error}", path.display(), user(uid)),
     }

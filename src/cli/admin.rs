@@ -1,6 +1,7 @@
 //! The arguments of commands that see and steer an instance which runs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use settings::values::{PoolName, Workers};
@@ -18,13 +19,21 @@ pub const STEERING_EXIT_CODES: &[(&str, &str)] = &[
 /// Which instance is meant.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Instance")]
-pub struct InstanceArgs {
+pub struct WhichArgs {
     /// The control socket of the instance [default: that of the only one that runs]
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub control: Option<PathBuf>,
     /// The instance that serves the pools of this file
     #[arg(short, long, value_name = "FILE", conflicts_with = "control", value_hint = clap::ValueHint::FilePath)]
     pub config: Option<PathBuf>,
+}
+
+/// Which instance is meant, and how its answer is printed.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Instance")]
+pub struct InstanceArgs {
+    #[command(flatten)]
+    pub which: WhichArgs,
     /// Print JSON, one object a line
     #[arg(long)]
     pub json: bool,
@@ -37,6 +46,25 @@ pub struct StatusArgs {
     pub pool: Option<PoolName>,
     #[command(flatten)]
     pub instance: InstanceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// This pool alone
+    #[arg(value_name = "POOL")]
+    pub pool: Option<PoolName>,
+    /// Seconds from one look to the next: from 0.1 to 3600
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub interval: Duration,
+    #[command(flatten)]
+    pub which: WhichArgs,
+}
+
+fn interval(typed: &str) -> Result<Duration, &'static str> {
+    let seconds: Option<f64> = typed.parse().ok();
+    let seconds = seconds.filter(|seconds| (0.1..=3600.0).contains(seconds));
+    let seconds = seconds.ok_or("write a number of seconds from 0.1 to 3600, such as 2 or 0.5")?;
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 #[derive(Debug, Args)]

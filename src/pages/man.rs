@@ -44,6 +44,15 @@ const SERVE_EXIT: &[(&str, &str)] = &[
     ),
 ];
 
+const TOP_EXIT: &[(&str, &str)] = &[
+    ("0", "It was told to end."),
+    ("1", "The instance did not answer, or the terminal could not be used."),
+    (
+        "2",
+        "There was nothing to watch, or no terminal: no instance, more than one, or one that this user may not see; or what was typed makes no sense.",
+    ),
+];
+
 const MORE: &[More] = &[
     More {
         command: "serve",
@@ -134,6 +143,15 @@ const MORE: &[More] = &[
             ),
         ],
         exit: STEERING_EXIT_CODES,
+        signals: &[],
+    },
+    More {
+        command: "top",
+        examples: &[
+            ("Of the only instance:", "wsgi-fpm top"),
+            ("One pool, every five seconds:", "wsgi-fpm top blog --interval 5"),
+        ],
+        exit: TOP_EXIT,
         signals: &[],
     },
     More::steering(

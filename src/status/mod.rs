@@ -9,4 +9,5 @@ mod http;
 pub mod openmetrics;
 pub mod server;
 pub mod snapshot;
+pub mod summary;
 pub mod words;

@@ -34,6 +34,16 @@ pub fn count(number: u64) -> String {
     }
 }
 
+/// Of something that is counted, in a second: `0.25`, `1.5`, `120`.
+pub fn rate(per_second: f64) -> String {
+    match per_second.max(0.0) {
+        0.0 => "0".to_owned(),
+        few if few < 0.995 => format!("{few:.2}"),
+        some if some < 99.95 => format!("{some:.1}"),
+        many => count(many.round() as u64),
+    }
+}
+
 /// Control characters escaped, since a terminal obeys them, and cut to so many characters.
 pub fn cut(text: &str, longest: usize) -> String {
     let text = contract::log::escape(text);
@@ -68,6 +78,10 @@ mod tests {
         assert_eq!(
             [999_999, 1_234_567, 12_345_678_901].map(count),
             ["999999", "1.23 M", "12.35 G"].map(str::to_owned)
+        );
+        assert_eq!(
+            [0.0, 0.2, 1.0, 12.34, 99.96, 1234.5, 2e6].map(rate),
+            ["0", "0.20", "1.0", "12.3", "100", "1235", "2.00 M"].map(str::to_owned)
         );
     }
 

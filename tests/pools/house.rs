@@ -75,16 +75,7 @@ impl House {
 
     /// Starts `command` with the arguments that serve the file in `directory`.
     pub fn spawn(directory: tempfile::TempDir, mut command: Command) -> Self {
-        let file = directory.path().join("wsgi-fpm.toml");
-        let mut child = command
-            .args(["serve", "--config"])
-            .arg(file)
-            // Its control socket is there.
-            .env("RUNTIME_DIRECTORY", directory.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Log::collect(child.stderr.take().unwrap());
+        let (child, log) = start(directory.path(), &mut command);
         Self { directory, child, log }
     }
 
@@ -209,6 +200,12 @@ impl House {
         });
     }
 
+    /// Starts it anew after it has ended, with what the file says now.
+    pub fn start_again(&mut self) {
+        let mut command = Command::new(program());
+        (self.child, self.log) = start(self.directory.path(), &mut command);
+    }
+
     /// Stops gently.
     #[track_caller]
     pub fn stop(&mut self) -> ExitStatus {
@@ -235,6 +232,19 @@ impl Drop for House {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn start(directory: &Path, command: &mut Command) -> (Child, Log) {
+    let mut child = command
+        .args(["serve", "--config"])
+        .arg(directory.join("wsgi-fpm.toml"))
+        // Its control socket is there.
+        .env("RUNTIME_DIRECTORY", directory)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = Log::collect(child.stderr.take().unwrap());
+    (child, log)
 }
 
 fn write(directory: &Path, pools: &[String]) {

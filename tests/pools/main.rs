@@ -17,4 +17,6 @@ mod prometheus;
 mod reload;
 mod resting;
 mod status;
+mod terminal;
+mod top;
 mod unit;

@@ -2,25 +2,17 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::process::{Command, ExitStatus};
 use std::thread;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
 use crate::script::{Script, wait_exit};
 use crate::support::program::program;
+use crate::support::pty;
 
 /// Runs a command with a terminal for its three streams; its end, and what it has written there.
 #[track_caller]
 fn on_a_terminal(mut command: Command) -> (ExitStatus, String) {
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap();
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let ours: OwnedFd = rustix::fs::open(&*name, flags, Mode::empty()).unwrap();
+    let (terminal, ours) = pty::open();
     let copy = || ours.try_clone().unwrap();
     command.stdin(copy()).stdout(copy()).stderr(copy());
     let mut child = command.spawn().unwrap();

@@ -23,6 +23,7 @@ pub mod nginx;
 pub mod php_fpm;
 pub mod process;
 pub mod program;
+pub mod pty;
 pub mod python;
 pub mod spawn_fcgi;
 pub mod tied;

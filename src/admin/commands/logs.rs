@@ -20,7 +20,7 @@ pub fn run(args: &LogsArgs) -> anyhow::Result<ExitCode> {
     if args.reopen {
         return steer(&args.instance, Ask::Reopen);
     }
-    let Found { path, mut client } = find::find(&args.instance)?;
+    let Found { path, mut client } = find::find(&args.instance.which)?;
     let pid = client.pid;
     loop {
         match follow(client, args) {

@@ -19,7 +19,7 @@ use crate::cli::InstanceArgs;
 
 pub use logs::run as logs;
 pub use pools::{recycle, reload, scale, stop};
-pub use requests::{kill, stacks};
+pub use requests::{kill, stacks, thread_lines};
 pub use status::run as status;
 pub use upgrade::run as upgrade;
 
@@ -28,7 +28,7 @@ pub use upgrade::run as upgrade;
 /// # Errors
 /// There is no instance, or it refuses.
 fn steer(instance: &InstanceArgs, ask: Ask) -> anyhow::Result<ExitCode> {
-    let found = find::find(instance)?;
+    let found = find::find(&instance.which)?;
     said(found.client.ask(ask)?, instance.json)
 }
 

@@ -47,7 +47,7 @@ pub fn scale(args: &ScaleArgs) -> anyhow::Result<ExitCode> {
 pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
     let (pool, now) = (args.pool.as_ref().map(name), args.now);
     let is_everything = pool.is_none();
-    let found = find::find(&args.instance)?;
+    let found = find::find(&args.instance.which)?;
     let process = process(found.client.pid);
     let mut answers = found.client.ask(Ask::Stop { pool, now })?;
     loop {

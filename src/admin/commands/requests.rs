@@ -14,7 +14,7 @@ use crate::status::words;
 /// # Errors
 /// There is no instance, or no such pool or worker.
 pub fn stacks(args: &StacksArgs) -> anyhow::Result<ExitCode> {
-    let found = find::find(&args.instance)?;
+    let found = find::find(&args.instance.which)?;
     let ask = Ask::Stacks {
         pool: args.pool.as_str().to_owned(),
         worker: args.worker,

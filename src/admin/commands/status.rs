@@ -7,19 +7,18 @@ use crate::admin::client::AskError;
 use crate::admin::find;
 use crate::admin::protocol::{Answer, Ask};
 use crate::cli::StatusArgs;
-use crate::status::snapshot::{Counted, Instance, Pool, Snapshot, State, Thread, Worker};
+use crate::status::snapshot::{Counted, Instance, Pool, Snapshot, Thread, Worker};
+use crate::status::summary::{self, Load};
 use crate::status::words;
 
 const WIDTH: usize = 80;
-/// A request that has run for so many seconds is worth a line, whatever its limit.
-const LONG: f64 = 10.0;
 /// Lines about what is wrong; the table has the rest.
 const MOST_TROUBLES: usize = 8;
 
 /// # Errors
 /// There is no instance, or it does not answer.
 pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let found = find::find(&args.instance)?;
+    let found = find::find(&args.instance.which)?;
     let pool = args.pool.as_ref().map(|pool| pool.as_str().to_owned());
     let is_one = pool.is_some();
     let mut answers = found.client.ask(Ask::Status { pool })?;
@@ -35,7 +34,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 
 /// `is_one`: with everything about each pool.
 fn text(snapshot: &Snapshot, is_one: bool) -> String {
-    let mut lines = troubles(snapshot);
+    let mut lines = summary::troubles(snapshot, MOST_TROUBLES);
     lines.push(head(&snapshot.instance));
     lines.push(String::new());
     lines.extend(table(&snapshot.pools));
@@ -58,78 +57,6 @@ fn head(instance: &Instance) -> String {
         memory.unwrap_or_default(),
         file.unwrap_or_default()
     )
-}
-
-/// What is wrong, the worst first.
-fn troubles(snapshot: &Snapshot) -> Vec<String> {
-    let mut all = Vec::new();
-    if snapshot.instance.stopping {
-        all.push("everything stops: running requests end, and no further ones are taken".to_owned());
-    }
-    let pools = &snapshot.pools;
-    all.extend(pools.iter().filter_map(failure));
-    all.extend(pools.iter().filter_map(crowd));
-    all.extend(pools.iter().filter_map(long));
-    let more = all.len().saturating_sub(MOST_TROUBLES);
-    all.truncate(MOST_TROUBLES);
-    if more > 0 {
-        all.push(format!("and {more} more like this"));
-    }
-    all
-}
-
-fn failure(pool: &Pool) -> Option<String> {
-    let failure = pool.failure.as_ref()?;
-    let (name, ago) = (&pool.name, words::time(failure.age));
-    let what = match pool.state {
-        State::Failed | State::Starting => format!("failed {ago} ago"),
-        State::Serving => format!("the new version failed {ago} ago, the one before goes on"),
-        State::Resting => format!("can't be started, as was seen {ago} ago"),
-        State::Stopping | State::Stopped => return None,
-    };
-    Some(format!("{name}: {what}: {}", contract::log::escape(&failure.reason)))
-}
-
-/// Nobody is free, and somebody waits.
-fn crowd(pool: &Pool) -> Option<String> {
-    let Load { busy, threads, waiting } = load(pool);
-    (waiting > 0 && busy >= threads && threads > 0).then(|| {
-        format!(
-            "{}: all {threads} threads are busy, and {waiting} connections wait",
-            pool.name
-        )
-    })
-}
-
-fn long(pool: &Pool) -> Option<String> {
-    let running = threads(pool).filter_map(|thread| thread.request.as_ref());
-    let long: Vec<_> = running.filter(|request| request.runs >= LONG).collect();
-    let longest = long.iter().max_by(|one, other| one.runs.total_cmp(&other.runs))?;
-    let (name, runs, line) = (&pool.name, words::time(longest.runs), words::cut(&longest.line, WIDTH));
-    Some(match long.len() {
-        1 => format!("{name}: a request has run for {runs}: {line}"),
-        number => format!("{name}: {number} requests have run for long, one for {runs}: {line}"),
-    })
-}
-
-struct Load {
-    busy: usize,
-    /// Of workers that take requests.
-    threads: usize,
-    waiting: u64,
-}
-
-fn load(pool: &Pool) -> Load {
-    let queued = pool.listeners.iter().filter_map(|listener| listener.waiting);
-    Load {
-        busy: threads(pool).filter(|thread| thread.request.is_some()).count(),
-        threads: threads(pool).count(),
-        waiting: queued.map(u64::from).sum::<u64>() + pool.kept.waiting,
-    }
-}
-
-fn threads(pool: &Pool) -> impl Iterator<Item = &Thread> {
-    pool.workers.iter().flat_map(|worker| &worker.threads)
 }
 
 const HEADS: [&str; 9] = [
@@ -163,39 +90,19 @@ fn table(pools: &[Pool]) -> Vec<String> {
 }
 
 fn row(pool: &Pool) -> [String; 9] {
-    let Load { busy, threads, waiting } = load(pool);
-    let memory: Option<u64> = pool.workers.iter().map(|worker| worker.memory).sum();
-    let size = match (pool.size.least, pool.size.most) {
-        (least, most) if least == most => pool.workers.len().to_string(),
-        (least, most) => format!("{} ({least}..{most})", pool.workers.len()),
-    };
+    let Load { busy, threads, waiting } = summary::load(pool);
     let quantile = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), words::time);
     [
         pool.name.clone(),
-        state(pool).to_owned(),
-        size,
+        summary::state(pool).to_owned(),
+        summary::size(pool),
         format!("{busy}/{threads}"),
         waiting.to_string(),
         words::count(pool.totals.requests),
         quantile(pool.totals.duration.p50),
         quantile(pool.totals.duration.p99),
-        match memory {
-            Some(bytes) if !pool.workers.is_empty() => words::memory(bytes),
-            _ => "-".to_owned(),
-        },
+        summary::memory(pool).map_or_else(|| "-".to_owned(), words::memory),
     ]
-}
-
-fn state(pool: &Pool) -> &'static str {
-    match pool.state {
-        State::Starting => "starting",
-        State::Serving if pool.reloading => "reloads",
-        State::Serving => "serving",
-        State::Resting => "at rest",
-        State::Failed => "failed",
-        State::Stopping => "stopping",
-        State::Stopped => "stopped",
-    }
 }
 
 fn details(pool: &Pool, lines: &mut Vec<String>) {
@@ -265,7 +172,7 @@ fn worker_line(worker: &Worker) -> String {
     format!(
         "worker {}  {}, generation {}, up {}, {} requests{memory}",
         worker.pid,
-        format!("{:?}", worker.phase).to_lowercase(),
+        summary::phase(worker),
         worker.generation,
         words::time(worker.age),
         words::count(worker.requests),
@@ -293,7 +200,7 @@ mod tests {
     use contract::scoreboard::{Phase, Totals};
 
     use super::*;
-    use crate::status::snapshot::{Application, Failure, Kept, Listener, Log, Reloads, Request, SCHEMA, Size};
+    use crate::status::snapshot::{Application, Failure, Kept, Listener, Log, Reloads, Request, SCHEMA, Size, State};
 
     fn pool(name: &str, state: State) -> Pool {
         let request = |runs| Request {

@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// There is no instance, or the old one goes on, for this reason.
 pub fn run(args: &UpgradeArgs) -> anyhow::Result<ExitCode> {
     let instance = &args.instance;
-    let Found { path, client } = find::find(instance)?;
+    let Found { path, client } = find::find(&instance.which)?;
     let pid = client.pid;
     let mut answers = client.ask(Ask::Upgrade)?;
     loop {
@@ -39,7 +39,7 @@ pub fn run(args: &UpgradeArgs) -> anyhow::Result<ExitCode> {
     };
     let answers = client.ask(Ask::Wait)?;
     let code = said(answers, instance.json)?;
-    let version = find::snapshot(find::at(&path)?.client)?.instance.version;
+    let version = find::snapshot(find::at(&path)?.client, None)?.instance.version;
     if instance.json {
         json(&Answer::Begun(version))?;
     } else {
