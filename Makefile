@@ -51,7 +51,7 @@ install-share: export DESTDIR := $(DESTDIR)
 install-share: export PREFIX := $(PREFIX)
 install-share:
 	install -d $(share)
-	install -m 644 nginx/wsgi_fpm_params nginx/site.conf nginx/fcgiwrap.conf deploy/lighttpd.conf \
+	install -m 644 nginx/wsgi_fpm_params nginx/site.conf nginx/status.conf nginx/fcgiwrap.conf deploy/lighttpd.conf \
 		deploy/lighttpd-bin-path.conf deploy/lighttpd-cgi.conf deploy/Caddyfile deploy/haproxy.cfg \
 		deploy/wsgi-fpm.toml deploy/grafana.json $(share)/
 	install -d $(share)/systemd

@@ -20,6 +20,7 @@ use crate::config::pools::{self, Configuration, Definition};
 use crate::config::report::Report;
 use crate::config::{ConfigError, Pool};
 use crate::engine::Engine;
+use crate::manager::doors::Doors;
 use crate::manager::passing::{OwnSockets, State};
 use crate::manager::relay::Relay;
 use crate::manager::signals::{self, Signals};
@@ -160,24 +161,24 @@ fn supervise(
     let Early { kept, runtime, signals } = early;
     runtime.block_on(async {
         let mut manager = Manager::new(signals, &log, wanted.log(), Service::new(kept))?;
-        manager.may_become(program);
+        let doors = Doors::default();
+        manager.may_become(program, doors.clone());
         before(&mut manager);
         let settings = wanted.status();
         wanted.start(&mut manager)?;
         let (ask, mut requests) = mpsc::channel(REQUESTS);
         let control = admin::server::Server::start(settings.control.as_ref(), left.control, ask.clone());
-        let status = status::server::Server::start(&settings, left.status, ask, log.logs());
+        let status = status::server::Server::start(&settings, left.status, doors, ask, log.logs());
         loop {
             match manager.run(&mut requests).await? {
                 End::Over(Outcome::Stopped) => return Ok(ExitCode::SUCCESS),
                 End::Over(Outcome::NeverStarted) => return Ok(ExitCode::FAILURE),
                 End::Upgrade(passing) => {
-                    let own = status.rest().and_then(|status| {
+                    let own = status.state().and_then(|status| {
                         let control = control.rest()?;
                         Ok(OwnSockets { status, control })
                     });
                     manager.give_place(passing, &mut log, own).await;
-                    status.go_on();
                     control.go_on();
                 }
             }

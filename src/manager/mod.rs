@@ -1,10 +1,10 @@
 //! All pools: which there are, what signals mean to them, and what they share: the log, turns to start, children that nobody
 //! waits for.
 
+pub mod doors;
 mod memory;
 pub mod orphans;
 pub mod passing;
-mod queues;
 pub mod relay;
 pub mod signals;
 mod snapshot;
@@ -34,6 +34,7 @@ use crate::python::Interpreter;
 use crate::service::{Reload, Service};
 use crate::status::snapshot::Snapshot;
 use crate::upgrade::Program;
+use doors::Doors;
 use memory::Memory;
 use orphans::Orphans;
 use passing::Passing;
@@ -149,9 +150,9 @@ impl Manager {
         })
     }
 
-    /// Lets it be replaced by `program`.
-    pub fn may_become(&mut self, program: Program) {
-        self.upgrade = Upgrade::to(program);
+    /// Lets it be replaced by `program`, once nobody is behind these doors.
+    pub fn may_become(&mut self, program: Program, doors: Doors) {
+        self.upgrade = Upgrade::to(program, doors);
     }
 
     /// Has pools that are started from now on go on where another program has left them: with a new generation, unless that one has

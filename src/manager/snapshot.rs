@@ -4,10 +4,11 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use contract::queues;
+use contract::settings::ListenerKind;
 use tokio::sync::oneshot;
 
 use super::memory::Memory;
-use super::queues;
 use super::{Commands, Entry, Manager};
 use crate::config::pools::Definition;
 use crate::pool::Command;
@@ -83,7 +84,7 @@ async fn answer_with(
     // What has come by then is told.
     let _ = tokio::time::timeout(PATIENCE, gather).await;
     if shown.iter().any(|shown| !shown.inodes.is_empty()) {
-        let queues = queues::listening();
+        let queues = queues::listening(&[ListenerKind::Unix, ListenerKind::Tcp]);
         for Shown { pool, inodes, .. } in &mut shown {
             for (listener, inode) in pool.listeners.iter_mut().zip(inodes) {
                 let queue = queues.get(inode);

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{error, info};
 
+use super::doors::Doors;
 use super::passing::{OwnSockets, Passing, State};
 use super::relay::Relay;
 use super::{Manager, signals};
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct Upgrade {
     program: Option<Program>,
+    /// Of those who answer while pools do; closed before these rest.
+    doors: Doors,
     check: Option<Check>,
     /// Who wants to know why there is none after all.
     asked: Option<oneshot::Sender<String>>,
@@ -37,9 +40,10 @@ struct Check {
 }
 
 impl Upgrade {
-    pub fn to(program: Program) -> Self {
+    pub fn to(program: Program, doors: Doors) -> Self {
         Self {
             program: Some(program),
+            doors,
             ..Self::default()
         }
     }
@@ -64,10 +68,14 @@ impl Upgrade {
             return None;
         }
         info!(program = %path, signal, "upgrade: the program on disk is asked whether it accepts the configuration");
-        let program = program.clone();
+        let (program, doors) = (program.clone(), self.doors.clone());
         self.check = Some(Check {
             since: Instant::now(),
-            asking: Box::pin(async move { program.check().await }),
+            asking: Box::pin(async move {
+                program.check().await?;
+                doors.close().await;
+                Ok(())
+            }),
         });
         let (asked, refused) = oneshot::channel();
         self.asked = Some(asked);
@@ -75,6 +83,7 @@ impl Upgrade {
     }
 
     fn goes_on(&mut self, error: &anyhow::Error) {
+        self.doors.open();
         error!("the new program can't take over, and this one goes on: {error:#}");
         if let Some(asked) = self.asked.take() {
             // A signal does not want to know.
@@ -88,6 +97,7 @@ impl Upgrade {
     pub fn end(&mut self) {
         self.check = None;
         self.asked = None;
+        self.doors.open();
     }
 
     /// What the new program has found out; never ends where none is asked.

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use contract::settings::ListenerKind;
@@ -14,13 +16,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::answers::Answers;
+use crate::manager::doors::{Doors, Guest};
 
 /// As many connections there are at a time; one more ends the oldest.
 pub const MOST: usize = 64;
@@ -30,6 +32,8 @@ const HEAD_WAIT: Duration = Duration::from_secs(10);
 const LIFE: Duration = Duration::from_secs(120);
 /// And after this, whatever its client has not read.
 const LAST: Duration = Duration::from_secs(5);
+/// Who has connected and asked for nothing has as long when another program is about to take this one's place.
+const FIRST: Duration = Duration::from_millis(250);
 /// A head is no longer. Less than that hyper does not take.
 const LONGEST_HEAD: usize = 8 * 1024;
 /// Accepting goes on after this time where the system has run out of something.
@@ -61,27 +65,38 @@ impl Socket {
 }
 
 /// A connection of either kind.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync {
+    /// Ready when something has arrived.
+    fn poll_arrival(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+impl Stream for UnixStream {
+    fn poll_arrival(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(context)
+    }
+}
 
-/// Serves until it is dropped. Nobody is let in while it `rests`.
-pub async fn serve(socket: Socket, answers: Arc<Answers>, mut rests: watch::Receiver<bool>) {
+impl Stream for TcpStream {
+    fn poll_arrival(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(context)
+    }
+}
+
+/// Serves until it is dropped. Nobody is let in while the doors are closed.
+pub async fn serve(socket: Socket, answers: Arc<Answers>, doors: Doors) {
     let mut connections = JoinSet::new();
     let mut oldest: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        if rests.wait_for(|rests| !rests).await.is_err() {
-            return;
-        }
+        doors.are_open().await;
         let accepted = tokio::select! {
             biased;
-            _ = rests.changed() => continue,
+            () = doors.are_closed() => continue,
             accepted = socket.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
             Ok(stream) => {
-                let connection = connections.spawn(connection(stream, Arc::clone(&answers)));
+                let connection = connections.spawn(connection(stream, Arc::clone(&answers), doors.enter()));
                 oldest.retain(|connection| !connection.is_finished());
                 oldest.push_back(connection);
                 if oldest.len() > MOST
@@ -98,7 +113,22 @@ pub async fn serve(socket: Socket, answers: Arc<Answers>, mut rests: watch::Rece
     }
 }
 
-async fn connection(stream: Box<dyn Stream>, answers: Arc<Answers>) {
+async fn connection(stream: Box<dyn Stream>, answers: Arc<Answers>, guest: Guest) {
+    let doors = guest.doors();
+    let silent = async {
+        tokio::select! {
+            () = sleep(HEAD_WAIT) => {}
+            () = doors.are_closed() => sleep(FIRST).await,
+        }
+    };
+    tokio::select! {
+        biased;
+        arrived = poll_fn(|context| stream.poll_arrival(context)) => match arrived {
+            Ok(()) => {}
+            Err(_) => return,
+        },
+        () = silent => return,
+    }
     let service = service_fn(|request| {
         let answers = Arc::clone(&answers);
         async move { Ok::<_, Infallible>(answers.answer(&request).await) }
@@ -110,9 +140,17 @@ async fn connection(stream: Box<dyn Stream>, answers: Arc<Answers>) {
             .max_buf_size(LONGEST_HEAD)
             .serve_connection(TokioIo::new(stream), service)
     );
-    let ended = match timeout(LIFE, &mut connection).await {
-        Ok(ended) => ended,
-        Err(_) => {
+    let last = async {
+        tokio::select! {
+            () = sleep(LIFE) => {}
+            // What has arrived by then is answered.
+            () = doors.are_closed() => yield_now().await,
+        }
+    };
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => ended,
+        () = last => {
             connection.as_mut().graceful_shutdown();
             match timeout(LAST, connection).await {
                 Ok(ended) => ended,

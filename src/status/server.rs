@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use settings::sections::Status;
 use settings::values::Address;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
@@ -19,6 +19,7 @@ use super::http::{self, Socket};
 use crate::config::SocketOptions;
 use crate::hosts::Hosts;
 use crate::manager::Request;
+use crate::manager::doors::Doors;
 use crate::manager::passing::StatusState;
 use crate::manager::relay::Logs;
 use crate::pool::listeners::Listener;
@@ -32,8 +33,6 @@ const AGAIN: Duration = Duration::from_secs(10);
 pub struct Server {
     listener: Arc<Mutex<Option<Open>>>,
     task: Option<JoinHandle<()>>,
-    /// Whether nobody is let in.
-    rests: watch::Sender<bool>,
     history: Arc<Mutex<History>>,
 }
 
@@ -49,13 +48,13 @@ impl Server {
     pub fn start(
         settings: &Status,
         mut left: Option<StatusState>,
+        doors: Doors,
         requests: mpsc::Sender<Request>,
         logs: Logs,
     ) -> Self {
         let history = left.as_mut().map(|left| std::mem::take(&mut left.history));
         let history = Arc::new(Mutex::new(history.unwrap_or_default()));
         let listener = Arc::new(Mutex::new(None));
-        let (rests, resting) = watch::channel(false);
         let mut left = left.and_then(|state| Open::passed(state).inspect_err(|error| warn!("{error:#}")).ok());
         let task = settings.status_listen.is_some().then(|| {
             let (settings, listener, history) = (settings.clone(), Arc::clone(&listener), Arc::clone(&history));
@@ -74,7 +73,7 @@ impl Server {
                     Ok(socket) => {
                         let answers = Arc::new(Answers::new(requests, hosts, history, logs));
                         let looks = Arc::clone(&answers);
-                        tokio::join!(http::serve(socket, answers, resting), looks.look());
+                        tokio::join!(http::serve(socket, answers, doors), looks.look());
                     }
                     Err(error) => error!("{}: {error}", settings.status_listen.name()),
                 }
@@ -83,17 +82,15 @@ impl Server {
         Self {
             listener,
             task,
-            rests,
             history,
         }
     }
 
-    /// What the program needs that takes this one's place. Who connects from now on waits for that one.
+    /// What the program needs that takes this one's place.
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn rest(&self) -> anyhow::Result<Option<StatusState>> {
-        self.rests.send_replace(true);
+    pub fn state(&self) -> anyhow::Result<Option<StatusState>> {
         let listener = lock(&self.listener);
         let state = listener.as_ref().map(|open| {
             anyhow::Ok(StatusState {
@@ -103,11 +100,6 @@ impl Server {
             })
         });
         state.transpose().context("the status listener can't be passed on")
-    }
-
-    /// Nobody has taken its place.
-    pub fn go_on(&self) {
-        self.rests.send_replace(false);
     }
 }
 

@@ -17,6 +17,7 @@ mod prometheus;
 mod reload;
 mod resting;
 mod status;
+mod status_path;
 mod terminal;
 mod top;
 mod unit;

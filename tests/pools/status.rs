@@ -4,6 +4,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -267,92 +270,6 @@ fn application_counts_in_the_same_metrics() {
 }
 
 #[test]
-fn pool_tells_of_itself_at_its_own_paths_as_php_fpm_does() {
-    let paths = "status_path = \"/fpm-status\"\nping_path = \"/fpm-ping\"";
-    let house = House::serve(&[pool("one", paths), pool("two", "")]);
-    house.wait_ready("one");
-    house.wait_ready("two");
-    house.get("one", "/");
-    assert_eq!(house.get("one", "/fpm-ping").text(), "pong");
-    let text = house.get("one", "/fpm-status").text();
-    let value = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
-        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).trim().to_owned()
-    };
-    assert!(
-        text.starts_with("pool:                 one\nprocess manager:      static\n"),
-        "{text}"
-    );
-    assert_eq!(
-        (
-            value("accepted conn"),
-            value("active processes"),
-            value("total processes")
-        ),
-        ("1".into(), "0".into(), "2".into())
-    );
-    // However the web server divides the path.
-    for (script, info) in [("/fpm-status", ""), ("", "/fpm-status"), ("/fpm-status", "/fpm-status")] {
-        let request = Fcgi::get("/")
-            .param("SCRIPT_NAME", script)
-            .param("PATH_INFO", info)
-            .param("QUERY_STRING", "json&full");
-        let answer = Raw::connect(&house.socket("one")).unwrap().exchange(&request).ok();
-        assert_eq!(
-            answer.header("Content-Type").as_deref(),
-            Some("application/json; charset=utf-8")
-        );
-        let status: Value = serde_json::from_slice(answer.body()).unwrap();
-        assert_eq!(
-            (&status["pool"], &status["processes"][0]["state"]),
-            (&"one".into(), &"Idle".into())
-        );
-    }
-    // What only ends so is the application's, and so is everything where no path is named.
-    for (pool, script, info) in [
-        ("one", "/app", "/fpm-status"),
-        ("two", "", "/fpm-status"),
-        ("one", "", "/fpm-status/x"),
-    ] {
-        let request = Fcgi::get("/").param("SCRIPT_NAME", script).param("PATH_INFO", info);
-        let answer = Raw::connect(&house.socket(pool)).unwrap().exchange(&request).ok();
-        assert!(answer.text().contains("pid="), "{}", answer.text());
-    }
-}
-
-#[test]
-fn pool_tells_of_itself_while_every_thread_of_every_worker_is_stuck() {
-    let lines = "status_path = \"/fpm-status\"\nworkers = 2\nthreads = 1\nrequest_timeout = 0";
-    let house = House::serve(&[pool("one", lines)]);
-    house.wait_ready("one");
-    // One on a connection that is kept, and a new one for each further request.
-    let mut kept = Raw::connect(&house.socket("one")).unwrap();
-    kept.exchange(&Fcgi::get("/").keep_conn()).ok();
-    let _stuck = [(); 2].map(|()| {
-        let mut connection = Raw::connect(&house.socket("one")).unwrap();
-        connection.send(&Fcgi::get("/sleep").bytes());
-        connection
-    });
-    let mut waits = Raw::connect(&house.socket("one")).unwrap();
-    waits.send(&Fcgi::get("/").bytes());
-    let busy = || {
-        let text = house.get("one", "/fpm-status").text();
-        text.contains("active processes:     2\n")
-    };
-    until("both are busy", SOON, busy);
-    let asked = Instant::now();
-    let full = Fcgi::get("/fpm-status?full").param("QUERY_STRING", "full").keep_conn();
-    let text = kept.exchange(&full).ok().text();
-    assert!(text.matches("request uri:          /sleep\n").count() == 2, "{text}");
-    assert!(asked.elapsed() < SOON / 2, "{:?}", asked.elapsed());
-    assert!(
-        !waits.readable_within(Duration::from_millis(300)),
-        "it is the application's"
-    );
-    house.signal(Signal::QUIT);
-}
-
-#[test]
 fn status_is_for_names_of_this_machine_and_those_that_are_allowed() {
     let allowed = server("127.0.0.1:0", "status_host = [\"web\", \".example.org\"]");
     let house = House::serve(&[allowed, pool("one", "")]);
@@ -444,6 +361,76 @@ fn upgrade_keeps_the_address_and_whoever_waits_there() {
         assert!(line.contains(&address.to_string()), "{line}");
         house.wait_for(mark, &[" ready "]);
     }
+}
+
+#[test]
+fn answer_that_is_under_way_at_an_upgrade_is_whole_and_who_comes_then_waits() {
+    let (house, address) = serve(&[pool("one", "")]);
+    house.wait_ready("one");
+    let mut begun = TcpStream::connect(address).unwrap();
+    begun
+        .write_all(b"GET /status.json HTTP/1.1\r\nHost: localhost\r\n")
+        .unwrap();
+    // It was let in before this one, and neither is it in the way that somebody has connected and asks for nothing.
+    get(address, "/ping").ok();
+    let _silent = TcpStream::connect(address).unwrap();
+    let mark = house.log.mark();
+    house.signal(Signal::USR2);
+    let mut waits = until_some("nobody is let in any more", SOON, || {
+        let mut next = TcpStream::connect(address).unwrap();
+        next.write_all(b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        next.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        next.peek(&mut [0]).is_err().then_some(next)
+    });
+    assert!(!house.log.since(mark).iter().any(|line| line.contains("takes over")));
+    begun.write_all(b"\r\n").unwrap();
+    let mut answer = String::new();
+    begun.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    let status: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(status["instance"]["pid"], house.pid());
+    house.wait_for(mark, &["upgrade: the new program takes over"]);
+    waits.set_read_timeout(Some(SOON)).unwrap();
+    let mut answer = String::new();
+    waits.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\npong\n"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn nobody_who_asks_while_programs_are_replaced_is_cut() {
+    let (house, address) = serve(&[pool("one", "")]);
+    house.wait_ready("one");
+    let is_over = AtomicBool::new(false);
+    let ask = |path: &str| {
+        let mut answers = 0;
+        while !is_over.load(Relaxed) {
+            let answer = Client::connect(address).try_exchange(&Request::get(path));
+            assert_eq!(
+                answer.map(|answer| answer.status).unwrap(),
+                200,
+                "{path} after {answers}"
+            );
+            answers += 1;
+        }
+        answers
+    };
+    let answers = thread::scope(|scope| {
+        let asking = ["/metrics", "/status.json", "/history.json"].map(|path| scope.spawn(|| ask(path)));
+        for _ in 0..3 {
+            let mark = house.log.mark();
+            house.signal(Signal::USR2);
+            house.wait_for(mark, &["status over HTTP"]);
+            house.wait_for(mark, &[" ready "]);
+        }
+        is_over.store(true, Relaxed);
+        asking.map(|asking| asking.join().unwrap())
+    });
+    assert!(answers.iter().all(|answers| *answers > 3), "{answers:?}");
 }
 
 #[test]

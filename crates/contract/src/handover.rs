@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{Shutdown, shutdown};
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,8 @@ pub enum Handed {
 }
 
 const NUDGE: &[u8] = b"look";
+/// What is said of a connection is as long, or seldom twice as long: so the bytes that wait tell how many wait.
+const LENGTH: usize = 192;
 
 /// Both ends: every worker may give and take.
 pub struct Handover {
@@ -112,7 +114,8 @@ impl Handover {
     /// The socket's, which another try would not mend.
     pub fn give(&self, connection: BorrowedFd<'_>, passage: Passage, files: &[BorrowedFd<'_>]) -> io::Result<bool> {
         debug_assert_eq!(files.len(), passage.files());
-        let message = serde_json::to_vec(&passage)?;
+        let mut message = serde_json::to_vec(&passage)?;
+        message.resize(message.len().next_multiple_of(LENGTH), b' ');
         let fds: Vec<_> = [connection].into_iter().chain(files.iter().copied()).collect();
         packet::send(&self.give, &message, &fds)
     }
@@ -123,6 +126,11 @@ impl Handover {
     /// The socket's, which another try would not mend.
     pub fn nudge(&self) -> io::Result<bool> {
         packet::send(&self.give, NUDGE, &[])
+    }
+
+    /// How many connections wait to be taken, about.
+    pub fn waiting(&self) -> usize {
+        ioctl_fionread(&self.take).map_or(0, |bytes| bytes as usize / LENGTH)
     }
 
     /// What somebody has sent; `None` if there is nothing now.
@@ -231,6 +239,20 @@ mod tests {
                 received.read_exact(&mut byte).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn connections_that_wait_are_counted_and_nudges_are_not() {
+        let handover = Handover::new().unwrap();
+        let (_client, server) = UnixStream::pair().unwrap();
+        assert_eq!(handover.waiting(), 0);
+        for waiting in 1..=5 {
+            assert!(handover.give(server.as_fd(), after(waiting), &[]).unwrap());
+            assert!(handover.nudge().unwrap());
+            assert_eq!(handover.waiting() as u64, waiting);
+        }
+        taken(&handover);
+        assert_eq!(handover.waiting(), 4);
     }
 
     #[test]

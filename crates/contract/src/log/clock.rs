@@ -51,7 +51,7 @@ pub(super) fn rfc3339(out: &mut String, now: SystemTime) {
 }
 
 /// `28/Nov/2026:14:01:01 +0000`.
-pub(super) fn clf(out: &mut String, now: SystemTime) {
+pub fn clf(out: &mut String, now: SystemTime) {
     let (seconds, _) = since_1970(now);
     let ((year, month, day), time) = (date(seconds / DAY), seconds % DAY);
     let month = MONTHS[month as usize - 1];

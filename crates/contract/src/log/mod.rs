@@ -31,6 +31,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::wait::timespec;
 
+pub use clock::clf;
 pub use direct::{Direct, last_line};
 pub use limit::{Limit, application_may, is_owing, report};
 pub use printed::{Printed, Printer};

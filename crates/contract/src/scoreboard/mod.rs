@@ -6,6 +6,7 @@
 
 mod counts;
 mod histogram;
+mod load;
 mod slot;
 
 use std::fmt::Write;
@@ -19,6 +20,7 @@ use crate::shared::{Mapping, shared};
 
 pub use counts::{Cause, Counts, Finished, Outcome, Refusal, Totals};
 pub use histogram::{Histogram, Times};
+pub use load::Load;
 pub use slot::{Phase, Seat, Slot};
 
 /// The number of a request, for the log: the same in every line about it. `pid-thread-number`.
@@ -57,6 +59,7 @@ shared! {
         told: AtomicU32,
         /// By [`Cause`]; the leader writes.
         replaced: [AtomicU64; Cause::ALL.len()],
+        load: Load,
     }
 }
 
@@ -99,6 +102,17 @@ impl Scoreboard {
         }
         counts::collect(&mut totals.replaced, &self.0.front().replaced);
         totals
+    }
+
+    /// Requests that workers have and no thread has taken.
+    pub fn waiting(&self) -> u64 {
+        let seats = self.slots().iter().map(|slot| &slot.seat);
+        let taken = seats.filter(|seat| seat.read().is_some());
+        taken.map(|seat| u64::from(seat.waiting())).sum()
+    }
+
+    pub fn load(&self) -> &Load {
+        &self.0.front().load
     }
 
     /// Bits for what is logged once for an application, whichever thread of whichever worker sees it first.

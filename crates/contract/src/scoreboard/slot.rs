@@ -45,6 +45,8 @@ shared! {
         phase: AtomicU32,
         /// When it was made: milliseconds of [`super::now_ms`].
         born_ms: AtomicU64,
+        /// See [`Seat::waiting`]; its receiver writes.
+        waiting: AtomicU32,
         /// What its receiver has counted, which is no serving thread.
         pub counts: Counts,
     }
@@ -64,6 +66,7 @@ impl Seat {
     /// A worker has it from now on.
     pub fn take(&self, pid: i32, now_ms: u64) {
         self.born_ms.store(now_ms, Relaxed);
+        self.set_waiting(0);
         self.set(Phase::Starting);
         // After the rest: a reader that sees the one must see the other.
         self.pid.store(pid, Release);
@@ -71,6 +74,16 @@ impl Seat {
 
     pub fn set(&self, phase: Phase) {
         self.phase.store(phase as u32, Relaxed);
+    }
+
+    /// So many requests have come to its worker, for which no thread was free.
+    pub fn set_waiting(&self, waiting: usize) {
+        self.waiting.store(waiting as u32, Relaxed);
+    }
+
+    /// So many there were when that was looked at last: often while all threads are busy, else not at all.
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Relaxed)
     }
 
     /// Its worker is gone.

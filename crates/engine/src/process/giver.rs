@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use crate::connection::Hub;
 
-/// Starts it. It ends with the process.
+/// Starts it. It ends with the process. `note`: see [`crate::reactor::Reactor::give_what_waits`].
 ///
 /// # Errors
 /// The system's.
-pub fn start(hub: &Arc<Hub>) -> io::Result<()> {
+pub fn start(hub: &Arc<Hub>, note: impl Fn(usize) + Send + 'static) -> io::Result<()> {
     let hub = Arc::clone(hub);
-    let give = move || hub.reactor.give_what_waits();
+    let give = move || hub.reactor.give_what_waits(note);
     std::thread::Builder::new().name("giver".into()).spawn(give)?;
     Ok(())
 }

@@ -172,6 +172,10 @@ impl Leader {
             if self.ready && !self.stopping {
                 let news = self.workers.manage();
                 news.iter().for_each(|news| self.tell(news));
+                if self.settings.status_path.is_some() {
+                    self.workers
+                        .note_load(&self.listeners, &self.settings.listeners, &self.handover);
+                }
             }
             match self.fork_due(py) {
                 Ok(Some(birth)) => return End::Worker(birth),

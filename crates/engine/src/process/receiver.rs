@@ -58,7 +58,14 @@ impl Receiver {
                 station.exchange.receive_meanwhile();
             }
         }
-        self.stand_in();
+        let mut asked = Vec::new();
+        self.stand_in(&mut asked);
+        let reactor = &self.shared.hub.reactor;
+        let waiting = if reactor.has_waiter() { 0 } else { reactor.count_ready() };
+        self.shared.note_waiting(waiting);
+        for connection in asked {
+            self.shared.answer_status(Box::new(connection));
+        }
         if contract::log::is_owing() {
             // The watchdog, which says what was left out, may have gone to sleep meanwhile.
             self.shared.bell.ring_if_asleep();
@@ -101,8 +108,9 @@ impl Receiver {
     }
 
     /// No thread has taken anything since the last time: all are busy, or can't have the GIL. What connections ask of
-    /// the gateway itself is answered here, and what they send is received. Requests wait for a thread.
-    fn stand_in(&mut self) {
+    /// the gateway itself is answered here, and what they send is received. Requests wait for a thread; those that want to know how the
+    /// pool is are `asked`, to be answered when everything has been looked at.
+    fn stand_in(&mut self, asked: &mut Vec<Connection>) {
         let reactor = &self.shared.hub.reactor;
         if reactor.has_waiter() {
             // It takes what is ready, if it was told.
@@ -116,18 +124,18 @@ impl Receiver {
             return;
         }
         for connection in reactor.take_ready() {
-            self.progress_without_python(connection);
+            self.progress_without_python(connection, asked);
         }
         // Another worker may have a free thread for a connection in the backlog, or this one's successor, if it is going
         // to be killed for a request that does not end.
         if self.shared.settings.size.limit() == 1 && !self.is_stuck() {
             for next in reactor.accept_pending() {
                 if let Some(connection) = self.shared.connection(next) {
-                    self.progress_without_python(connection);
+                    self.progress_without_python(connection, asked);
                 }
             }
         }
-        self.look_for_status();
+        self.look_for_status(asked);
     }
 
     /// Whether a request is running on although its time is over.
@@ -140,7 +148,7 @@ impl Receiver {
 
     /// Everybody is busy, in other workers too: new connections that may ask how the pool is are looked at here. The others stay
     /// unread, for whoever is free first.
-    fn look_for_status(&self) {
+    fn look_for_status(&self, asked: &mut Vec<Connection>) {
         let Some(page) = &self.shared.status else { return };
         let mut slots = self.shared.scoreboard.slots().iter();
         let is_free = |slot: &Slot| slot.pid.load(Relaxed) != 0 && slot.busy_since_ms().is_none();
@@ -149,7 +157,7 @@ impl Receiver {
         }
         for next in self.shared.hub.reactor.accept_pending() {
             match self.shared.connection(next) {
-                Some(connection) if page.may_be_asked(&connection) => self.progress_without_python(connection),
+                Some(connection) if page.may_be_asked(&connection) => self.progress_without_python(connection, asked),
                 Some(connection) => connection.park(),
                 None => {}
             }
@@ -157,15 +165,14 @@ impl Receiver {
     }
 
     /// Receives what is there. A request that could start waits for a thread, unless it needs none.
-    fn progress_without_python(&self, mut connection: Box<Connection>) {
+    fn progress_without_python(&self, mut connection: Box<Connection>, asked: &mut Vec<Connection>) {
         match connection.progress() {
             Step::Park => connection.park(),
-            Step::Serve(begin) => {
-                if let Some(connection) = self.shared.unless_status(connection, begin) {
-                    connection.park();
-                    // A thread may have gone to sleep meanwhile.
-                    self.shared.hub.reactor.wake();
-                }
+            Step::Serve(begin) if self.shared.asks_for_status(&connection, begin) => asked.push(*connection),
+            Step::Serve(_) => {
+                connection.park();
+                // A thread may have gone to sleep meanwhile.
+                self.shared.hub.reactor.wake();
             }
             Step::Close => {}
         }

@@ -1,26 +1,34 @@
 //! What a pool says of itself through the web server, at paths of its own, as php-fpm does (`status_path`, `ping_path`). From the
 //! scoreboard and without Python: any thread may answer.
 
+mod forms;
+
 use std::fs;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use contract::scoreboard::{Outcome, Phase, Scoreboard, Seat, Slot, now_ms};
 use contract::settings::Settings;
+use contract::wait::timespec;
 use fastcgi::BeginRequest;
 use fastcgi::record::role;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvFlags, recv};
-use serde_json::Value;
 
 use crate::connection::Connection;
 use crate::request::carrier::{Carrier, Ending, Payload};
 use crate::wsgi::reject::Page;
+use forms::{Fields, Form, Value};
 
 /// Bytes of a connection that are looked at before anybody has taken them.
 const PEEKED: usize = 16 * 1024;
 
-/// Names and values, in the order in which they are shown.
-type Fields = Vec<(&'static str, Value)>;
+const ENDING: Ending = Ending::Complete { app_status: 0 };
+/// How long a peer may take to read what the kernel does not take at once: the threads of hundreds of workers.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// One answer at a time is waited for.
+static IS_WAITED_FOR: AtomicBool = AtomicBool::new(false);
 
 /// The paths, and what of the pool stands on no scoreboard.
 pub struct StatusPage {
@@ -72,58 +80,73 @@ impl StatusPage {
             .any(|path| waits.windows(path.len()).any(|part| part == path))
     }
 
-    /// Answers the request.
-    pub fn answer(&self, mut connection: Box<Connection>, board: &Scoreboard) {
+    /// Answers the request. `handed`: so many connections wait between workers.
+    pub fn answer(&self, mut connection: Box<Connection>, board: &Scoreboard, handed: usize) {
         let is_status = self.status.as_ref().is_some_and(|path| asks_for(&connection, path));
         let page = if is_status {
             let query = connection.param(b"QUERY_STRING");
-            let has = |word: &[u8]| query.split(|byte| *byte == b'&').any(|part| part == word);
-            let (is_json, is_full) = (has(b"json"), has(b"full"));
-            let (pool, threads) = self.status(board);
-            let threads = is_full.then_some(threads);
-            let (kind, text) = match is_json {
-                true => ("application/json", json(&pool, threads.as_deref()) + "\n"),
-                false => ("text/plain", text(&pool, threads.as_deref().unwrap_or_default())),
-            };
-            Page::new("200 OK", kind, HEADERS, &text)
+            let form = Form::wanted(query);
+            let (pool, threads) = self.status(board, handed as u64);
+            let threads = forms::has(query, b"full").then_some(threads);
+            Page::new(
+                "200 OK",
+                form.content_type(),
+                HEADERS,
+                &form.write(&pool, threads.as_deref()),
+            )
         } else {
             Page::new("200 OK", "text/plain", HEADERS, "pong")
         };
         let is_head = connection.param(b"REQUEST_METHOD") == b"HEAD";
-        let ending = Ending::Complete { app_status: 0 };
-        // Whoever does not take it at once isn't waited for.
-        if let Ok(true) = connection.send(&mut Payload::new(&[page.answer(is_head)]), Some(ending)) {
-            connection.done();
+        let slices = [page.answer(is_head)];
+        let mut payload = Payload::new(&slices);
+        match connection.send(&mut payload, Some(ENDING)) {
+            Ok(true) => connection.done(),
+            Ok(false) => send_rest(connection, slices[0][slices[0].len() - payload.remaining()..].to_vec()),
+            Err(_) => {}
         }
     }
 
     /// With the names that php-fpm has for it, where it has one: what it calls a process serves one request at a time, as a thread
     /// does here.
-    fn status(&self, board: &Scoreboard) -> (Fields, Vec<Fields>) {
+    fn status(&self, board: &Scoreboard, handed: u64) -> (Fields, Vec<Fields>) {
         let totals = board.totals();
         let workers: Vec<_> = board.slots().chunks(self.threads).filter_map(worker).collect();
         let threads: Vec<_> = workers.iter().flat_map(|(_, slots)| slots).collect();
         let busy = threads.iter().filter(|slot| slot.busy_since_ms().is_some()).count();
+        let load = board.load();
+        let queue = load.queue();
+        let waiting = queue.map_or(0, |queue| queue.waiting.into()) + board.waiting() + handed;
+        let most_waiting = load.note_waiting(waiting);
         let since = leader_age().unwrap_or_default();
-        let of = |outcome: Outcome| totals.outcomes[outcome as usize].into();
-        let pool = vec![
-            ("pool", self.pool.clone().into()),
-            ("process manager", self.manager.into()),
-            ("start time", seconds_since_epoch().saturating_sub(since).into()),
-            ("start since", since.into()),
-            ("accepted conn", (totals.requests() + busy as u64).into()),
-            ("idle processes", (threads.len() - busy).into()),
-            ("active processes", busy.into()),
-            ("total processes", threads.len().into()),
-            ("slow requests", totals.slow.into()),
-            ("workers", workers.len().into()),
-            ("workers replaced", totals.replaced.iter().sum::<u64>().into()),
-            ("requests complete", of(Outcome::Complete)),
-            ("requests failed", of(Outcome::Failed)),
-            ("requests refused", of(Outcome::Refused)),
-            ("requests disconnected", of(Outcome::Disconnected)),
-            ("requests timed out", of(Outcome::TimedOut)),
+        let of = |outcome: Outcome| totals.outcomes[outcome as usize];
+        let (busy, idle) = (busy as u64, (threads.len() - busy) as u64);
+        let mut pool = vec![
+            ("pool", Value::Text(self.pool.clone())),
+            ("process manager", Value::Text(self.manager.to_owned())),
+            ("start time", Value::Time(seconds_since_epoch().saturating_sub(since))),
         ];
+        let mut add = |name, number| pool.push((name, Value::Number(number)));
+        add("start since", since);
+        add("accepted conn", totals.requests() + busy);
+        if let Some(queue) = queue {
+            add("listen queue", waiting);
+            add("max listen queue", most_waiting);
+            add("listen queue len", queue.backlog.into());
+        }
+        add("idle processes", idle);
+        add("active processes", busy);
+        add("total processes", idle + busy);
+        add("max active processes", load.note_busy(busy));
+        add("max children reached", load.limits());
+        add("slow requests", totals.slow);
+        add("workers", workers.len() as u64);
+        add("workers replaced", totals.replaced.iter().sum());
+        add("requests complete", of(Outcome::Complete));
+        add("requests failed", of(Outcome::Failed));
+        add("requests refused", of(Outcome::Refused));
+        add("requests disconnected", of(Outcome::Disconnected));
+        add("requests timed out", of(Outcome::TimedOut));
         let of_worker = |(born_ms, slots): &(u64, Vec<&Slot>)| -> Vec<Fields> {
             slots.iter().map(|slot| process(*born_ms, slot)).collect()
         };
@@ -152,48 +175,52 @@ fn process(born_ms: u64, slot: &Slot) -> Fields {
     let since = now.saturating_sub(born_ms) / 1000;
     let busy = slot.busy_since_ms();
     let line = slot.request_line();
-    let (method, uri) = line.split_once(' ').unwrap_or((&line, ""));
+    // As php-fpm says it where there was none yet.
+    let (method, uri) = line.split_once(' ').unwrap_or(("-", "-"));
+    let state = if busy.is_some() { "Running" } else { "Idle" };
+    let microseconds = busy.map_or(0, |since| now.saturating_sub(since) * 1000);
     vec![
-        ("pid", slot.pid.load(Relaxed).into()),
-        ("state", if busy.is_some() { "Running" } else { "Idle" }.into()),
-        ("start time", seconds_since_epoch().saturating_sub(since).into()),
-        ("start since", since.into()),
-        ("requests", slot.serial().into()),
-        // Microseconds; of a request that runs.
-        (
-            "request duration",
-            busy.map_or(0, |since| now.saturating_sub(since) * 1000).into(),
-        ),
-        ("request method", method.into()),
-        ("request uri", uri.into()),
+        ("pid", Value::Number(slot.pid.load(Relaxed) as u64)),
+        ("state", Value::Text(state.to_owned())),
+        ("start time", Value::Time(seconds_since_epoch().saturating_sub(since))),
+        ("start since", Value::Number(since)),
+        ("requests", Value::Number(slot.serial())),
+        ("request duration", Value::Number(microseconds)),
+        ("request method", Value::Text(method.to_owned())),
+        ("request uri", Value::Text(uri.to_owned())),
     ]
 }
 
-fn json(pool: &Fields, threads: Option<&[Fields]>) -> String {
-    let members = |fields: &Fields| {
-        let members = fields.iter().map(|(name, value)| format!("\"{name}\":{value}"));
-        members.collect::<Vec<_>>().join(",")
-    };
-    let threads = threads.map(|threads| {
-        let all: Vec<_> = threads
-            .iter()
-            .map(|thread| format!("{{{}}}", members(thread)))
-            .collect();
-        format!(",\"processes\":[{}]", all.join(","))
-    });
-    format!("{{{}{}}}", members(pool), threads.unwrap_or_default())
-}
-
-/// As php-fpm lines it up.
-fn text(pool: &Fields, threads: &[Fields]) -> String {
-    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let line = |(name, value): &(&str, Value)| format!("{:<21} {}\n", format!("{name}:"), plain(value));
-    let mut text: String = pool.iter().map(line).collect();
-    for thread in threads {
-        text.push_str("\n************************\n");
-        text.extend(thread.iter().map(line));
+/// Sends the rest of an answer as the peer reads it, in a thread of its own: the caller may hold the GIL. Where somebody else is waited
+/// for, or no thread is to be had, the answer breaks off.
+fn send_rest(mut connection: Box<Connection>, rest: Vec<u8>) {
+    if IS_WAITED_FOR.swap(true, AcqRel) {
+        return;
     }
-    text
+    let send = move || {
+        let deadline = Instant::now() + PATIENCE;
+        let slices = [rest.as_slice()];
+        let mut payload = Payload::new(&slices);
+        while let Ok(has_left) = connection.send(&mut payload, Some(ENDING)) {
+            if has_left {
+                connection.done();
+                break;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            // However it ends, sending tells.
+            let _ = poll(
+                &mut [PollFd::from_borrowed_fd(connection.socket(), PollFlags::OUT)],
+                Some(&timespec(left)),
+            );
+        }
+        IS_WAITED_FOR.store(false, Release);
+    };
+    if std::thread::Builder::new().name("status".into()).spawn(send).is_err() {
+        IS_WAITED_FOR.store(false, Release);
+    }
 }
 
 fn seconds_since_epoch() -> u64 {

@@ -80,12 +80,31 @@ impl Shared {
     /// The connection, unless it has asked for what is answered without the application.
     #[inline]
     pub fn unless_status(&self, connection: Box<Connection>, begin: BeginRequest) -> Option<Box<Connection>> {
-        match &self.status {
-            Some(page) if page.is_asked(&connection, begin) => {
-                page.answer(connection, &self.scoreboard);
-                None
-            }
-            _ => Some(connection),
+        if self.asks_for_status(&connection, begin) {
+            self.answer_status(connection);
+            return None;
+        }
+        Some(connection)
+    }
+
+    #[inline]
+    pub fn asks_for_status(&self, connection: &Connection, begin: BeginRequest) -> bool {
+        let page = self.status.as_ref();
+        page.is_some_and(|page| page.is_asked(connection, begin))
+    }
+
+    /// Answers what [`Shared::asks_for_status`] has named.
+    #[cold]
+    pub fn answer_status(&self, connection: Box<Connection>) {
+        if let Some(page) = &self.status {
+            page.answer(connection, &self.scoreboard, self.hub.reactor.count_handed());
+        }
+    }
+
+    /// For whoever looks from outside: so many requests have come here, and no thread has taken them.
+    pub fn note_waiting(&self, waiting: usize) {
+        if let Some(first) = self.stations.first() {
+            self.slot(first).seat.set_waiting(waiting);
         }
     }
 

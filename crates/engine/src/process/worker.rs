@@ -155,7 +155,8 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, FromWorker> {
         bell,
     });
     let receiver = Receiver::start(&shared).map_err(system)?;
-    giver::start(&shared.hub).map_err(system)?;
+    let noting = Arc::clone(&shared);
+    giver::start(&shared.hub, move |waiting| noting.note_waiting(waiting)).map_err(system)?;
     let questions = Questions::new(&shared, asked);
     let eyes = Watchdog::new(&shared, link.try_clone().map_err(system)?, stacks, receiver, questions);
     std::thread::Builder::new()

@@ -90,8 +90,9 @@ impl Giver {
 }
 
 impl<C: Parked> Reactor<C> {
-    /// Never returns: sees to what arrives while threads serve and none of them takes it.
-    pub fn give_what_waits(&self) -> ! {
+    /// Never returns: sees to what arrives while threads serve and none of them takes it. `note` is told how much is still here when
+    /// something was given.
+    pub fn give_what_waits(&self, note: impl Fn(usize)) -> ! {
         let mut tick = &self.giver.short;
         loop {
             self.giver.sleep_until(tick, || self.has_to_be_looked_after());
@@ -115,6 +116,7 @@ impl<C: Parked> Reactor<C> {
                     continue;
                 }
                 left = self.give_ready(taken);
+                note(self.slots().count_ready());
                 if left == Left::Something {
                     self.giver.tick();
                 }

@@ -323,6 +323,17 @@ impl<C: Parked> Reactor<C> {
         self.slots().has_ready()
     }
 
+    /// How many connections have something for a thread.
+    pub fn count_ready(&self) -> usize {
+        self.poll(Some(Duration::ZERO));
+        self.slots().count_ready()
+    }
+
+    /// How many connections wait between this worker and the others.
+    pub fn count_handed(&self) -> usize {
+        self.handover.as_ref().map_or(0, Handover::waiting)
+    }
+
     /// Whether something has arrived that no thread has taken.
     pub fn has_arrivals(&self) -> bool {
         self.has_ready() || self.poll(Some(Duration::ZERO))

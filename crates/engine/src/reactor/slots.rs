@@ -74,6 +74,10 @@ impl<C: Parked> Slots<C> {
         !self.ready.is_empty()
     }
 
+    pub fn count_ready(&self) -> usize {
+        self.ready.len()
+    }
+
     pub fn pop_ready(&mut self) -> Option<Box<C>> {
         while let Some(index) = self.ready.pop_front() {
             let slot = &mut self.slots[index as usize];

@@ -71,7 +71,7 @@ section! {
         when: "it is reached by a name, such as that of a container",
     }
 
-    /// Path at which the pool says through the web server how it is, as php-fpm does: /fpm-status, also with ?json and ?full
+    /// Path at which the pool says through the web server how it is, as php-fpm does: /fpm-status, also with ?json, ?html, ?xml, ?openmetrics and ?full
     ///
     /// Answered without the application, even while every thread is stuck. Whoever can ask for the path sees what runs: the web
     /// server says who may

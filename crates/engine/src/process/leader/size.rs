@@ -18,6 +18,9 @@ pub struct Sizing {
     quiet_since: Instant,
     /// What all have had when that was looked at.
     requests: u64,
+    /// One more is wanted than there may be.
+    is_at_limit: bool,
+    limits: u64,
 }
 
 /// What a look at the workers shows.
@@ -57,12 +60,19 @@ impl Sizing {
             enough_since: vec![now; range.limit() as usize + 1],
             quiet_since: now,
             requests: 0,
+            is_at_limit: false,
+            limits: 0,
             range,
         }
     }
 
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// How often one more was wanted than there may be: each time that this began.
+    pub fn limits(&self) -> u64 {
+        self.limits
     }
 
     /// Somebody wants one more, or one less; whether that can be.
@@ -116,6 +126,12 @@ impl Sizing {
         if is_crowded && self.size < self.range.most as usize {
             self.size += 1;
             return Some(Change::More);
+        }
+        if is_crowded {
+            self.limits += u64::from(!std::mem::replace(&mut self.is_at_limit, true));
+        } else if sample.processors.is_some() {
+            // Between two looks at the processors nobody knows.
+            self.is_at_limit = false;
         }
         let patience = self.range.idle_timeout.duration()?;
         if self.size > (self.range.least as usize).max(1) && now - self.enough_since[self.size - 1] >= patience {
@@ -235,6 +251,27 @@ mod tests {
         assert_eq!(sizing.look(uses(1.0), now + seconds(600)), None);
         assert_eq!(sizing.look(uses(0.5), now + seconds(600)), None);
         assert_eq!(sizing.look(uses(0.5), now + seconds(660)), Some(Change::Fewer));
+    }
+
+    #[test]
+    fn each_time_that_more_are_wanted_than_there_may_be_is_counted_once() {
+        let now = Instant::now();
+        let mut sizing = Sizing::new(range(1, 2, 0), 1, now);
+        let full = Sample {
+            all_full: true,
+            ..busy(1)
+        };
+        assert_eq!((sizing.look(full, now), sizing.limits()), (Some(Change::More), 0));
+        for (sample, limits) in [(full, 1), (full, 1), (IDLE, 1), (full, 2)] {
+            assert_eq!((sizing.look(sample, now), sizing.limits()), (None, limits));
+        }
+        // What was not looked at has not ended.
+        let unknown = Sample {
+            processors: None,
+            ..IDLE
+        };
+        assert_eq!((sizing.look(unknown, now), sizing.look(full, now)), (None, None));
+        assert_eq!(sizing.limits(), 2);
     }
 
     #[test]

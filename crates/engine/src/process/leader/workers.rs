@@ -1,5 +1,6 @@
 //! The leader's workers: forking, watching and replacing them.
 
+mod load;
 mod manage;
 mod stuck;
 
@@ -50,6 +51,8 @@ pub struct Workers {
     pub control_ready: bool,
     /// When workers are looked at next.
     look_at: Instant,
+    /// When it is noted next how much there is to do.
+    load_at: Instant,
 }
 
 /// The two sides of a fork.
@@ -83,6 +86,7 @@ impl Workers {
             limits,
             control_ready: false,
             look_at: now + LOOK,
+            load_at: now,
         }
     }
 

@@ -7,6 +7,8 @@ use std::io;
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
 
+use crate::settings::ListenerKind;
+
 /// linux/sock_diag.h: SOCK_DIAG_BY_FAMILY.
 const BY_FAMILY: u16 = 20;
 /// linux/netlink.h: NLM_F_REQUEST and NLM_F_DUMP.
@@ -22,7 +24,7 @@ const LENGTHS: u16 = 4;
 /// An answer of the kernel is no longer.
 const LONGEST: usize = 32 * 1024;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Queue {
     /// Connections that nobody has accepted.
     pub waiting: u32,
@@ -30,20 +32,23 @@ pub struct Queue {
     pub backlog: u32,
 }
 
-/// Those of all listening sockets, unix and TCP, by inode.
-pub fn listening() -> HashMap<u64, Queue> {
+/// Those of all listening sockets of these kinds, by inode.
+pub fn listening(kinds: &[ListenerKind]) -> HashMap<u64, Queue> {
     let mut queues = HashMap::new();
-    let (inet, inet6) = (AddressFamily::INET.as_raw() as u8, AddressFamily::INET6.as_raw() as u8);
-    for (request, read) in [
-        (unix_request(), read_unix as fn(&[u8]) -> Option<(u32, Queue)>),
-        (inet_request(inet), read_inet),
-        (inet_request(inet6), read_inet),
-    ] {
-        // What can't be asked is not known.
+    // What can't be asked is not known.
+    let mut ask = |request: Vec<u8>, read: fn(&[u8]) -> Option<(u32, Queue)>| {
         let _ = dump(&request, |message| {
             let (inode, queue) = read(message).unzip();
             queues.extend(inode.map(u64::from).zip(queue));
         });
+    };
+    if kinds.contains(&ListenerKind::Unix) {
+        ask(unix_request(), read_unix);
+    }
+    if kinds.contains(&ListenerKind::Tcp) {
+        for family in [AddressFamily::INET, AddressFamily::INET6] {
+            ask(inet_request(family.as_raw() as u8), read_inet);
+        }
     }
     queues
 }
@@ -163,7 +168,7 @@ mod tests {
         let six = TcpListener::bind("[::1]:0").ok();
         let _unix = [(); 3].map(|()| UnixStream::connect(&path).unwrap());
         let _tcp = [(); 2].map(|()| TcpStream::connect(tcp.local_addr().unwrap()).unwrap());
-        let queues = listening();
+        let queues = listening(&[ListenerKind::Unix, ListenerKind::Tcp]);
         let expected = |waiting, backlog| Some(&Queue { waiting, backlog }).copied();
         assert_eq!(queues.get(&fstat(&unix).unwrap().st_ino).copied(), expected(3, 7));
         assert_eq!(queues.get(&fstat(&tcp).unwrap().st_ino).copied(), expected(2, 9));
