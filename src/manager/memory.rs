@@ -41,34 +41,50 @@ impl Memory {
             }
         }
         let is_old = found.until.is_none_or(|until| Instant::now() >= until);
-        let is_complete = pids
-            .iter()
-            .flat_map(|(_, pids)| pids)
-            .all(|pid| found.bytes.contains_key(pid));
-        if found.is_looking || (!is_old && is_complete) {
+        if !is_old {
+            // Only at those that have come since.
+            for (_, pids) in &mut pids {
+                pids.retain(|pid| !found.bytes.contains_key(pid));
+            }
+            pids.retain(|(_, pids)| !pids.is_empty());
+        }
+        if found.is_looking || pids.is_empty() {
             return;
         }
         found.is_looking = true;
         drop(found);
         let memory = self.clone();
-        tokio::task::spawn_blocking(move || memory.look(&pids));
+        tokio::task::spawn_blocking(move || memory.look(&pids, is_old));
     }
 
-    fn look(&self, pids: &[(Identity, Vec<i32>)]) {
+    /// `anew`: at all that are wanted.
+    fn look(&self, pids: &[(Identity, Vec<i32>)], anew: bool) {
+        let _looking = Looking(self);
         let began = Instant::now();
         let look = |pid: &i32| (*pid, pss(*pid));
         let bytes = pids
             .iter()
-            .flat_map(|(identity, pids)| identity.looks(|| pids.iter().map(look).collect::<Vec<_>>()));
-        *self.lock() = Found {
-            bytes: bytes.collect(),
-            until: Some(Instant::now() + FRESH.max(began.elapsed() * PART)),
-            is_looking: false,
-        };
+            .flat_map(|(identity, pids)| identity.looks(|| pids.iter().map(look).collect::<Vec<_>>()))
+            .collect::<Vec<_>>();
+        let mut found = self.lock();
+        if anew {
+            found.bytes.clear();
+            found.until = Some(Instant::now() + FRESH.max(began.elapsed() * PART));
+        }
+        found.bytes.extend(bytes);
     }
 
     fn lock(&self) -> MutexGuard<'_, Found> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One look, however it ends: where no thread is to be had, that is a panic.
+struct Looking<'a>(&'a Memory);
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_looking = false;
     }
 }
 

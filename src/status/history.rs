@@ -36,7 +36,7 @@ struct Past {
     /// Looks of the present step of the day.
     looks: usize,
     busy_sum: f64,
-    memory_most: f64,
+    memory_most: Option<f64>,
     threads_most: f64,
 }
 
@@ -108,7 +108,9 @@ impl Past {
         let serving = pool.workers.iter().filter(|worker| worker.phase == Phase::Serving);
         let threads: Vec<_> = serving.flat_map(|worker| &worker.threads).collect();
         let busy = threads.iter().filter(|thread| thread.request.is_some()).count() as f64;
-        let memory = pool.workers.iter().filter_map(|worker| worker.memory).sum::<u64>() as f64;
+        // Of each, or nobody knows: what a worker has is known a moment after it has come.
+        let memory: Option<u64> = pool.workers.iter().map(|worker| worker.memory).sum();
+        let memory = memory.map(|bytes| bytes as f64);
         if let Some(before) = &self.fine {
             let now = Now {
                 busy,
@@ -119,7 +121,7 @@ impl Past {
         }
         self.looks += 1;
         self.busy_sum += busy;
-        self.memory_most = self.memory_most.max(memory);
+        self.memory_most = self.memory_most.into_iter().chain(memory).reduce(f64::max);
         self.threads_most = self.threads_most.max(threads.len() as f64);
         let coarse = self.coarse.get_or_insert_with(|| mark.clone());
         if self.looks >= COARSE {
@@ -131,7 +133,7 @@ impl Past {
             let point = mark.since(coarse, &now);
             push(&mut self.day, DAY, point);
             self.coarse = Some(mark.clone());
-            (self.looks, self.busy_sum, self.memory_most, self.threads_most) = (0, 0.0, 0.0, 0.0);
+            (self.looks, self.busy_sum, self.memory_most, self.threads_most) = (0, 0.0, None, 0.0);
         }
         self.fine = Some(mark);
     }
@@ -141,7 +143,7 @@ impl Past {
 struct Now {
     busy: f64,
     threads: f64,
-    memory: f64,
+    memory: Option<f64>,
 }
 
 impl Mark {
@@ -158,7 +160,7 @@ impl Mark {
             p99: quantile(0.99),
             busy: short(now.busy),
             threads: short(now.threads),
-            memory: short(now.memory),
+            memory: now.memory.and_then(short),
         }
     }
 }
@@ -194,6 +196,7 @@ fn columns(points: &VecDeque<Point>, step: Duration) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::snapshot::Worker;
     use super::super::snapshot::tests::{pool, snapshot};
     use super::*;
 
@@ -220,6 +223,33 @@ mod tests {
         assert_eq!(rates(&history, "minutes"), json!([2.0, 0.0, 200.0]));
         assert_eq!(history.json()["pools"]["a"]["minutes"]["step"], 5);
         assert_eq!(history.json()["time"], 1015.0);
+    }
+
+    #[test]
+    fn memory_is_that_of_all_workers_or_not_known() {
+        let mut history = History::default();
+        let worker = |memory| Worker {
+            pid: 1,
+            leader: 1,
+            generation: 1,
+            phase: Phase::Serving,
+            age: 1.0,
+            memory,
+            requests: 0,
+            threads: Vec::new(),
+        };
+        let steps = [
+            vec![],
+            vec![worker(None)],
+            vec![worker(Some(5)), worker(None)],
+            vec![worker(Some(5)), worker(Some(2))],
+            vec![],
+        ];
+        for (workers, time) in steps.into_iter().zip([1000.0, 1005.0, 1010.0, 1015.0, 1020.0]) {
+            history.note(&snapshot(time, vec![Pool { workers, ..pool("a") }]));
+        }
+        let memory = &history.json()["pools"]["a"]["minutes"]["memory"];
+        assert_eq!(*memory, json!([null, null, 7.0, 0.0]));
     }
 
     #[test]

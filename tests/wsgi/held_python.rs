@@ -1,6 +1,8 @@
 //! A request that holds the GIL of its worker.
 
 use std::fs::File;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -16,7 +18,9 @@ pub struct HeldPython {
 impl HeldPython {
     /// Sends it to an application that has `holds_gil`, and waits until Python is held.
     pub fn of(gateway: &Gateway) -> Self {
-        let fifo = gateway.directory.path().join("fifo");
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("fifo{}", NUMBER.fetch_add(1, Relaxed));
+        let fifo = gateway.directory.path().join(name);
         mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         let mut connection = gateway.connect();
         connection.send(&Request::get(&format!("/holds_gil?{}", fifo.display())).bytes());

@@ -1,28 +1,29 @@
-//! `wsgi-fpm status` while nothing of an application moves: its answer comes from the supervisor and from shared memory.
+//! How an instance is, while nothing of an application moves: `wsgi-fpm status`, /status.json and /metrics come from the supervisor and
+//! from shared memory.
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::held_python::HeldPython;
 use crate::support::fcgi_client::{Raw, Request};
+use crate::support::http::{self, fetch};
 use crate::support::process::Gateway;
 use crate::support::program::program;
-use crate::support::wait::{SOON, until};
+use crate::support::wait::{SOON, until, until_some};
 
 /// What the issue allows, for a release; an unoptimised build needs more of a processor that it shares with other tests.
 const AT_MOST: Duration = Duration::from_millis(50);
 
-fn status(gateway: &Gateway) -> (serde_json::Value, Duration) {
-    let began = Instant::now();
+fn status(gateway: &Gateway) -> serde_json::Value {
     let mut command = Command::new(program());
     let output = command
         .args(["status", "--json", "--control"])
         .arg(gateway.control())
         .output()
         .unwrap();
-    let took = began.elapsed();
     assert!(output.status.success(), "{output:?}");
-    (serde_json::from_slice(&output.stdout).unwrap(), took)
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// What threads of all workers run.
@@ -42,24 +43,58 @@ fn status_shows_what_threads_run_while_all_of_them_sleep_and_python_is_held() {
         connection.send(&Request::get("/sleeps?x").bytes());
         sleeping.push(connection);
     }
-    until("three sleep", SOON, || running(&status(&gateway).0).len() == 3);
+    until("three sleep", SOON, || running(&status(&gateway)).len() == 3);
     let held = HeldPython::of(&gateway);
     until("the fourth holds Python", SOON, || {
-        running(&status(&gateway).0).len() == 4
+        running(&status(&gateway)).len() == 4
     });
     // Of several tries the best: other tests have the processors, too.
-    let mut best = Duration::MAX;
-    until("it is answered in time", SOON, || {
-        let (snapshot, took) = status(&gateway);
-        let running = running(&snapshot);
+    answers_in_time("status", || {
+        let running = running(&status(&gateway));
         assert_eq!(running.len(), 4, "{running:?}");
-        assert_eq!(
-            running.iter().filter(|line| line.starts_with("GET /sleeps")).count(),
-            3,
-            "{running:?}"
-        );
-        best = best.min(took);
-        best <= AT_MOST
+        let sleeping = running.iter().filter(|line| line.starts_with("GET /sleeps"));
+        assert_eq!(sleeping.count(), 3, "{running:?}");
     });
     drop(held);
+}
+
+/// Asks until one answer has come in time, and looks at each.
+#[track_caller]
+fn answers_in_time(what: &str, answer: impl Fn()) {
+    let mut best = Duration::MAX;
+    until(&format!("{what} is answered in time"), SOON, || {
+        let began = Instant::now();
+        answer();
+        best = best.min(began.elapsed());
+        best <= AT_MOST
+    });
+}
+
+#[test]
+fn status_metrics_and_status_json_are_told_while_python_is_held_in_every_worker() {
+    let gateway = Gateway::app("failures")
+        .workers(2)
+        .threads(1)
+        .option("--status-listen", "127.0.0.1:0")
+        .start();
+    let line = until_some("the status has an address", SOON, || {
+        gateway.log.find(|line| line.contains("status over HTTP"))
+    });
+    let (_, address) = line.split_once("listen=").unwrap();
+    let address: SocketAddr = address.trim().trim_matches('"').parse().unwrap();
+    let _held = [HeldPython::of(&gateway), HeldPython::of(&gateway)];
+    let get = |path| fetch(address, &http::Request::get(path)).ok();
+    let are_held = |snapshot: &serde_json::Value| {
+        let running = running(snapshot);
+        assert_eq!(running.len(), 2, "{running:?}");
+        assert!(running.iter().all(|line| line == "GET /holds_gil"), "{running:?}");
+    };
+    until("both hold Python", SOON, || running(&status(&gateway)).len() == 2);
+    answers_in_time("status", || are_held(&status(&gateway)));
+    answers_in_time("/status.json", || are_held(&get("/status.json").json()));
+    answers_in_time("/metrics", || {
+        let text = get("/metrics").text();
+        let busy = text.lines().find(|line| line.starts_with("wsgi_fpm_threads_busy{"));
+        assert!(busy.is_some_and(|line| line.ends_with(" 2")), "{busy:?}");
+    });
 }

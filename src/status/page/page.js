@@ -82,7 +82,7 @@
     return there.length ? there[there.length - 1] : null;
   };
   const busy = pool => {
-    const threads = pool.workers.filter(worker => worker.phase !== "starting").flatMap(worker => worker.threads);
+    const threads = pool.workers.filter(worker => worker.phase === "serving").flatMap(worker => worker.threads);
     return [threads.filter(thread => thread.request).length, threads.length];
   };
 
@@ -291,7 +291,8 @@
       instance.memory ? "supervisor " + bytes(instance.memory) : "", instance.stopping ? "stopping" : "",
       "as of " + new Date(status.time * 1000).toLocaleTimeString()].filter(Boolean).join(" · "));
     if (!status.pools.some(pool => pool.name === chosen)) {
-      const wanted = decodeURIComponent(location.hash.slice(1));
+      let wanted = location.hash.slice(1);
+      try { wanted = decodeURIComponent(wanted); } catch { /* no name is written so */ }
       chosen = (status.pools.find(pool => pool.name === wanted) || status.pools[0] || { name: null }).name;
     }
     drawPools();
@@ -302,6 +303,12 @@
     const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(10000) });
     if (!answer.ok) throw new Error(answer.status + " " + (await answer.text()).trim());
     return answer.json();
+  };
+  // Each asks again after a while, and at once when somebody looks again.
+  const timers = new Map();
+  const later = (question, every) => {
+    clearTimeout(timers.get(question));
+    timers.set(question, setTimeout(question, document.hidden ? HIDDEN_EVERY : every));
   };
   const ask = async () => {
     if (!paused) {
@@ -318,20 +325,21 @@
         show(by("trouble"), true);
       }
     }
-    setTimeout(ask, document.hidden ? HIDDEN_EVERY : STATUS_EVERY);
+    later(ask, STATUS_EVERY);
   };
   const look = async () => {
     if (!paused) {
       // Where there is no answer, the other question has said so.
       try { past = await get("history.json"); draw(); } catch { /* as above */ }
     }
-    setTimeout(look, document.hidden ? HIDDEN_EVERY : HISTORY_EVERY);
+    later(look, HISTORY_EVERY);
   };
   by("pause").addEventListener("click", () => {
     paused = !paused;
     by("pause").setAttribute("aria-pressed", String(paused));
   });
   document.querySelectorAll("input[name=span]").forEach(input => input.addEventListener("change", draw));
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) [look, ask].forEach(question => later(question, 0)); });
   addEventListener("hashchange", () => { chosen = null; draw(); });
   look();
   ask();
