@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use contract::worker::Killed;
+use contract::worker::{Killed, Stacks, Thread};
 use rustix::process::geteuid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -11,11 +11,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::protocol::{Answer, Ask, Came, End, LONGEST_LINE, Line, Pool, Worker};
+use super::protocol::{Answer, Ask, Came, End, Imports, LONGEST_LINE, Line, Pool, Worker};
 use crate::manager::steering::{Begun, Wish};
 use crate::manager::{Commands, Request};
 use crate::pool::Reloaded;
 use crate::pool::ask::{self, AskError, RequestName};
+use crate::pool::importing::Importing;
 use crate::status::snapshot::{self, Snapshot, State};
 
 /// For the line that asks, and for taking some of what is answered.
@@ -229,7 +230,15 @@ impl Client {
     async fn stacks(&mut self, pool: &str, worker: Option<i32>) -> Result<(), Over> {
         let snapshot = self.snapshot().await?;
         let found = find(&snapshot, pool)?;
-        let workers: Vec<_> = found.workers.iter().map(|worker| worker.pid).collect();
+        let commands = self.pools().await?.into_iter().find(|(name, _)| name == pool);
+        let commands = commands.map(|(_, commands)| commands);
+        let mut importing = match &commands {
+            Some(commands) => ask::importing(commands).await,
+            None => Vec::new(),
+        };
+        let mut workers: Vec<_> = found.workers.iter().map(|worker| worker.pid).collect();
+        let leaders = importing.iter().filter(|process| process.is_leader);
+        workers.extend(leaders.map(|process| process.pid));
         let wanted = match worker {
             _ if workers.is_empty() => return Err(no_worker(found).into()),
             None => workers,
@@ -239,20 +248,31 @@ impl Client {
                 return Err(format!("{pool} has no worker {worker}; it has: {}", pids.join(", ")).into());
             }
         };
-        let pools = self.pools().await?;
-        let Some((_, commands)) = pools.into_iter().find(|(name, _)| name == pool) else {
+        let Some(commands) = commands else {
             return Err(format!("{pool} has ended").into());
         };
+        importing.retain(|process| wanted.contains(&process.pid));
         let mut asked = JoinSet::new();
         for worker in wanted {
+            if importing.iter().any(|process| process.pid == worker) {
+                continue;
+            }
             let commands = commands.clone();
             asked.spawn(async move {
                 let (stacks, error) = match ask::stacks(&commands, worker).await {
                     Ok(stacks) => (Some(stacks), None),
                     Err(error) => (None, Some(error.to_string())),
                 };
-                Worker { worker, stacks, error }
+                Worker {
+                    worker,
+                    imports: None,
+                    stacks,
+                    error,
+                }
             });
+        }
+        for process in importing {
+            asked.spawn(imported(process));
         }
         while let Some(Ok(worker)) = asked.join_next().await {
             self.send(&Answer::Stacks(worker)).await?;
@@ -309,6 +329,33 @@ impl Client {
         let mut line = serde_json::to_vec(answer)?;
         line.push(b'\n');
         self.stream.write_all(&line).await
+    }
+}
+
+async fn imported(process: Importing) -> Worker {
+    let thread = |stack| Thread {
+        name: "MainThread".to_owned(),
+        ident: 0,
+        serves: false,
+        request: None,
+        stack,
+    };
+    let (stacks, error) = match process.stack().await {
+        Ok(stack) => (Some(vec![thread(stack)]), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    Worker {
+        worker: process.pid,
+        imports: Some(Imports {
+            is_leader: process.is_leader,
+            generation: process.generation,
+            ms: process.took.as_millis() as u64,
+        }),
+        stacks: stacks.map(|threads| Stacks {
+            by_python: false,
+            threads,
+        }),
+        error,
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Command;
+use super::importing::Importing;
 use crate::keeper::{Keeper, Unasked};
 
 /// A worker answers for Python a second after that has not. It may lack a processor, too.
@@ -86,6 +87,14 @@ pub async fn kill(pool: &mpsc::UnboundedSender<Command>, request: RequestName, b
     }
     let question = ToWorker::Kill { thread, number, by };
     answer(pool, worker, question, KILL_WAIT).await
+}
+
+/// Who imports the application now.
+pub async fn importing(pool: &mpsc::UnboundedSender<Command>) -> Vec<Importing> {
+    let (answer, importing) = oneshot::channel();
+    // One that has ended imports nothing.
+    let _ = pool.send(Command::Imports(answer));
+    importing.await.unwrap_or_default()
 }
 
 async fn answer<A: DeserializeOwned>(

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::ask::{self, AskError};
+use super::importing::Importing;
 use super::passing::PoolState;
 use super::rest::Question;
 use super::{Order, Reloaded, Running, Stage, Status, Step, snapshot};
@@ -45,6 +46,8 @@ pub enum Command {
         question: ToWorker,
         asked: oneshot::Sender<Result<UnixStream, AskError>>,
     },
+    /// Say who imports the application.
+    Imports(oneshot::Sender<Vec<Importing>>),
     /// Stop; one that is weaker than an earlier one changes nothing.
     Stop { order: Order, reason: String },
     /// Say how it is.
@@ -61,7 +64,7 @@ impl Running {
     pub(super) async fn obey(&mut self, command: Command) {
         let goes_on = matches!(
             command,
-            Command::Stop { .. } | Command::Show { .. } | Command::Pass(_) | Command::Ask { .. }
+            Command::Stop { .. } | Command::Show { .. } | Command::Pass(_) | Command::Ask { .. } | Command::Imports(_)
         );
         if self.stopping.is_some() && !goes_on {
             return;
@@ -104,6 +107,7 @@ impl Running {
             }
             Command::Stop { order, reason } => self.stop(order, &reason),
             // Who has asked may be gone.
+            Command::Imports(answer) => _ = answer.send(self.importing()),
             Command::Show { whole, answer } => _ = answer.send(self.show(whole)),
             Command::Pass(question) => self.pass(question).await,
         }

@@ -27,6 +27,7 @@ use crate::inherited::Passed;
 use crate::keeper::{Board, BoardState};
 use crate::pool::control::Control;
 use crate::pool::import::Import;
+use crate::pool::importing::Window;
 use crate::pool::leader::Leader;
 use crate::pool::listeners::Listener;
 use crate::pool::output::Output;
@@ -109,6 +110,8 @@ pub enum What {
 pub enum StartError {
     #[error("the scoreboard can't be made: {0}")]
     Scoreboard(io::Error),
+    #[error("the file for what is imported can't be made: {0}")]
+    Imports(io::Error),
     #[error("the control socket can't be made: {0}")]
     Control(io::Error),
     #[error("{program} can't be run: {error}")]
@@ -144,6 +147,8 @@ pub struct Generation {
     pub started: Instant,
     /// What its threads run; `None` where a program of another version has started it.
     pub board: Option<Board>,
+    /// Through it is seen what its processes import; `None` where another program has started it.
+    pub window: Option<Window>,
     orders: watch::Sender<Order>,
     questions: mpsc::UnboundedSender<Question<GenerationState>>,
     steps: mpsc::UnboundedSender<Step>,
@@ -167,7 +172,9 @@ impl Generation {
         let child = spawn(launch, plan.environment, theirs)?;
         let pid = child.id();
         let (leader, output) = watched(child, number, plan)?;
-        let sent = send_settings(&ours, &scoreboard, plan);
+        let window = Window::new().map_err(StartError::Imports)?;
+        let imports = window.copy().map_err(StartError::Imports)?;
+        let sent = send_settings(&ours, [&scoreboard, &imports], plan);
         // A leader that is gone already says why on its standard error and by its status: not here.
         if let Err(error) = sent {
             if error.kind() != io::ErrorKind::BrokenPipe {
@@ -206,6 +213,7 @@ impl Generation {
             pid,
             started,
             board: Some(board),
+            window: Some(window),
             orders,
             questions,
             steps,
@@ -261,6 +269,7 @@ impl Generation {
             pid: state.leader,
             started,
             board,
+            window: None,
             orders,
             questions,
             steps,
@@ -326,11 +335,11 @@ fn watched(mut child: Child, number: u64, plan: &Plan<'_>) -> Result<(Leader, Ve
 }
 
 /// The descriptors of [`contract::control::LEADER_FDS`].
-fn send_settings(control: &Socket, scoreboard: &OwnedFd, plan: &Plan<'_>) -> io::Result<()> {
+fn send_settings(control: &Socket, [scoreboard, imports]: [&OwnedFd; 2], plan: &Plan<'_>) -> io::Result<()> {
     let mut fds: Vec<BorrowedFd<'_>> = vec![plan.log, scoreboard.as_fd()];
     fds.extend(plan.handover.ends());
     fds.extend(plan.keeper);
-    fds.push(plan.metrics);
+    fds.extend([plan.metrics, imports.as_fd()]);
     fds.extend(plan.listeners.iter().map(|listener| listener.as_fd()));
     send_with_fds(control, &ToLeader::Settings(Box::new(plan.settings.clone())), &fds)
 }

@@ -8,6 +8,7 @@ mod events;
 pub mod generation;
 mod idle;
 mod import;
+pub mod importing;
 pub mod kept;
 mod leader;
 pub mod listeners;

@@ -7,7 +7,7 @@ use contract::scoreboard::read_request_id;
 use contract::worker::{Stacks, Thread};
 
 use super::table::shown;
-use crate::admin::commands::thread_lines;
+use crate::admin::commands::{import_line, thread_lines};
 use crate::admin::protocol::Worker;
 
 #[derive(Debug)]
@@ -53,9 +53,15 @@ impl Stack {
             return;
         }
         self.asked = None;
-        self.answer = Some(answer.and_then(|worker| match (worker.stacks, worker.error) {
-            (Some(stacks), _) => Ok(self.lines(&stacks)),
-            (None, error) => Err(error.unwrap_or_else(|| "it does not say".to_owned())),
+        self.answer = Some(answer.and_then(|worker| match (&worker.stacks, &worker.imports) {
+            // None of its threads serves yet.
+            (Some(stacks), Some(imports)) => {
+                let threads = stacks.threads.iter().flat_map(thread_lines);
+                let lines = std::iter::once(import_line(&worker, imports)).chain(threads);
+                Ok(lines.map(|line| shown(&line)).collect())
+            }
+            (Some(stacks), None) => Ok(self.lines(stacks)),
+            (None, _) => Err(worker.error.unwrap_or_else(|| "it does not say".to_owned())),
         }));
     }
 
@@ -111,6 +117,7 @@ mod tests {
     use contract::worker::Running;
 
     use super::*;
+    use crate::admin::protocol::Imports;
 
     fn thread(name: &str, id: Option<&str>) -> Thread {
         Thread {
@@ -135,6 +142,7 @@ mod tests {
         let by_python = true;
         let answer = Worker {
             worker: 7,
+            imports: None,
             stacks: Some(Stacks { by_python, threads }),
             error: None,
         };
@@ -179,10 +187,39 @@ mod tests {
         let error = Some("worker 7 is stopped by a signal".to_owned());
         let answer = Worker {
             worker: 7,
+            imports: None,
             stacks: None,
             error,
         };
         stack.hear(1, Ok(answer));
         assert_eq!(stack.answer, Some(Err("worker 7 is stopped by a signal".to_owned())));
+    }
+
+    #[test]
+    fn worker_that_imports_the_application_says_that_and_shows_where_it_is() {
+        let mut stack = Stack::new("blog".to_owned(), 7, Some(0), Instant::now());
+        stack.ask(1, Instant::now());
+        let threads = vec![Thread {
+            serves: false,
+            ..thread("MainThread", None)
+        }];
+        let by_python = false;
+        let answer = Worker {
+            worker: 7,
+            imports: Some(Imports {
+                is_leader: false,
+                generation: 3,
+                ms: 42_000,
+            }),
+            stacks: Some(Stacks { by_python, threads }),
+            error: None,
+        };
+        stack.hear(1, Ok(answer));
+        let lines = stack.answer.unwrap().unwrap();
+        assert_eq!(lines[0], "worker 7 of generation 3 imports the application, for 42 s");
+        assert!(
+            lines[1].contains("thread MainThread") && lines[2].contains("MainThread.py"),
+            "{lines:?}"
+        );
     }
 }

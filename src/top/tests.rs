@@ -302,6 +302,7 @@ fn stack_of_the_selected_thread_is_asked_for_shown_and_asked_again() {
     };
     let answer = |stacks| protocol::Worker {
         worker: 4244,
+        imports: None,
         stacks,
         error: Some("it does not answer".to_owned()),
     };

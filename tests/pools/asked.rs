@@ -8,7 +8,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::house::{House, pool};
+use crate::house::{House, directory, pool};
 use crate::support::fcgi_client::{Raw, Request};
 use crate::support::wait::{SOON, until, until_some};
 
@@ -202,6 +202,72 @@ fn stacks_of_nobody_is_one_line_that_says_why() {
     for arguments in [&["stacks", "one", "worker"] as &[&str], &["stacks", "a b"], &["stacks"]] {
         let output = house.run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?} {output:?}");
+    }
+}
+
+#[test]
+fn stacks_show_what_a_generation_imports_be_it_in_its_leader_or_in_its_workers() {
+    for (preload, who, is_leader) in [("auto", "leader", true), ("off", "worker", false)] {
+        let directory = directory();
+        let hold = directory.path().join("hold");
+        fs::write(&hold, "").unwrap();
+        let house = House::serve_in(directory, &[asked("").replace("\"off\"", &format!("\"{preload}\""))]);
+        let imports = |generation: &str| {
+            let said = format!("of generation {generation} imports the application, for ");
+            let text = until_some(&said, SOON, || {
+                let output = house.run(&["stacks", "one"]);
+                let text = String::from_utf8(output.stdout).unwrap();
+                text.contains(&said).then_some(text)
+            });
+            let mut blocks = text.split("\n\n");
+            let block = blocks.find(|block| block.contains(&said)).unwrap().to_owned();
+            let pid = block.trim_start().split(' ').nth(1).unwrap().to_owned();
+            assert!(block.trim_start().starts_with(&format!("{who} {pid} {said}")), "{text}");
+            (pid, block, text)
+        };
+        // The very first start: nobody serves yet.
+        let (pid, block, text) = imports("1");
+        let lines: Vec<_> = block.trim_start().lines().collect();
+        assert_eq!(lines[1], "  thread MainThread", "{text}");
+        let at = |part: &str| {
+            lines
+                .iter()
+                .position(|line| line.contains(part))
+                .unwrap_or_else(|| panic!("{text}"))
+        };
+        assert!(
+            at("asked.py\", line") < lines.len() && at("in <module>") < at("in imports"),
+            "{text}"
+        );
+        assert_eq!(lines.len() - 1, at("in imports"), "{text}");
+        let json = house.done(&["stacks", "--json", "one", &pid]);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            (json["worker"].to_string(), &json["imports"]["is_leader"]),
+            (pid.clone(), &is_leader.into())
+        );
+        fs::remove_file(&hold).unwrap();
+        house.wait_ready("one");
+        let serving = house.get("one", "/").text();
+        // What was looked at goes on as if nothing had been.
+        assert_eq!(serving == pid, !is_leader);
+        fs::write(&hold, "").unwrap();
+        let reload = house
+            .command(&["reload", "one"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (_, _, text) = until_some("both are shown", SOON, || {
+            let seen = imports(if is_leader { "3" } else { "2" });
+            seen.2.contains(&format!("worker {serving}\n")).then_some(seen)
+        });
+        assert!(
+            text.contains("  thread wsgi-fpm-1: idle\n") && text.contains("in imports"),
+            "{text}"
+        );
+        fs::remove_file(&hold).unwrap();
+        let output = reload.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
 }
 

@@ -50,10 +50,10 @@ def main():
     while "late" in todo:
         time.sleep(0.01)
         todo = words()
-    listeners = [socket.socket(fileno=fd) for fd in fds[7:]]
+    listeners = [socket.socket(fileno=fd) for fd in fds[8:]]
     listening = [listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for listener in listeners]
     print("settings", json.dumps(settings), flush=True)
-    print("listening", listening, "blocking", [os.get_blocking(fd) for fd in fds[7:]], flush=True)
+    print("listening", listening, "blocking", [os.get_blocking(fd) for fd in fds[8:]], flush=True)
     print("slots", os.fstat(fds[1]).st_size, "variable", os.environ.get("VARIABLE"), flush=True)
     print("FLASK_DEBUG=%s." % os.environ.get("FLASK_DEBUG"), flush=True)
     os.write(fds[0], b"straight to the log\n")

@@ -13,6 +13,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::own::{Own, OwnFd};
@@ -26,14 +27,18 @@ use crate::settings::Settings;
 pub const VERSION: u32 = 1;
 
 /// Most descriptors that one message carries: those of [`LEADER_FDS`]. Linux allows 253.
-pub const MAX_FDS: usize = 67;
+pub const MAX_FDS: usize = 68;
 
 /// Those that come before the listeners.
-pub const OWN_FDS: usize = 7;
+pub const OWN_FDS: usize = 8;
 
 /// Descriptors beside [`ToLeader::Settings`], in this order: the log (where events are sent, see [`crate::log::channel`]), the scoreboard's
-/// memory, both ends of the handover, the memory of the keeper's table, the workers' end of the keeper's channel, the memory of the application's metrics, then one listener for each entry of `Settings::listeners`.
-pub const LEADER_FDS: &str = "log, scoreboard, handover (2), keeper (2), metrics, listeners...";
+/// memory, both ends of the handover, the memory of the keeper's table, the workers' end of the keeper's channel, the memory of the application's metrics, the file for what is imported ([`IMPORT_SIGNAL`]), then one listener for each entry of `Settings::listeners`.
+pub const LEADER_FDS: &str = "log, scoreboard, handover (2), keeper (2), metrics, imports, listeners...";
+
+/// Has a process that imports the application write the stack of the thread that does so to the file that came with the settings.
+/// Linux itself sends it to the first process of a machine alone, and applications don't know it.
+pub const IMPORT_SIGNAL: Signal = Signal::POWER;
 
 /// Supervisor to leader.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -294,7 +299,7 @@ mod tests {
         let error = send_with_fds(&supervisor, &ToLeader::Stop, &fds).unwrap_err();
         assert_eq!(
             (error.kind(), error.to_string().as_str()),
-            (ErrorKind::InvalidInput, "more than 67 descriptors")
+            (ErrorKind::InvalidInput, "more than 68 descriptors")
         );
         assert!(!is_ready(&leader, PollFlags::IN));
     }

@@ -19,7 +19,7 @@ use crate::cli::InstanceArgs;
 
 pub use logs::run as logs;
 pub use pools::{recycle, reload, scale, stop};
-pub use requests::{kill, stacks, thread_lines};
+pub use requests::{import_line, kill, stacks, thread_lines};
 pub use status::run as status;
 pub use upgrade::run as upgrade;
 

@@ -7,7 +7,7 @@ use contract::worker::{Stacks, Thread};
 use super::{json, print, steer};
 use crate::admin::client::AskError;
 use crate::admin::find;
-use crate::admin::protocol::{Answer, Ask, Worker};
+use crate::admin::protocol::{Answer, Ask, Imports, Worker};
 use crate::cli::{KillArgs, StacksArgs};
 use crate::status::words;
 
@@ -26,7 +26,10 @@ pub fn stacks(args: &StacksArgs) -> anyhow::Result<ExitCode> {
             return Err(AskError::Gone.into());
         };
         if let Some(error) = &worker.error {
-            eprintln!("wsgi-fpm: error: {error}");
+            match &worker.imports {
+                Some(imports) => eprintln!("wsgi-fpm: error: {}: {error}", import_line(&worker, imports)),
+                None => eprintln!("wsgi-fpm: error: {error}"),
+            }
             code = ExitCode::FAILURE;
         }
         match &worker.stacks {
@@ -46,16 +49,25 @@ pub fn kill(args: &KillArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn text(worker: &Worker, stacks: &Stacks) -> String {
-    let outside = if stacks.by_python {
-        ""
-    } else {
-        " (Python's lock is held: read from outside)"
+    let head = match &worker.imports {
+        Some(imports) => import_line(worker, imports),
+        None if stacks.by_python => format!("worker {}", worker.worker),
+        None => format!("worker {} (Python's lock is held: read from outside)", worker.worker),
     };
-    let mut lines = vec![format!("worker {}{outside}", worker.worker)];
+    let mut lines = vec![head];
     for thread in &stacks.threads {
         lines.extend(thread_lines(thread));
     }
     lines.join("\n") + "\n"
+}
+
+/// What a process does that imports the application.
+pub fn import_line(worker: &Worker, imports: &Imports) -> String {
+    let who = if imports.is_leader { "leader" } else { "worker" };
+    let Worker { worker, .. } = worker;
+    let Imports { generation, ms, .. } = imports;
+    let taken = words::time(*ms as f64 / 1000.0);
+    format!("{who} {worker} of generation {generation} imports the application, for {taken}")
 }
 
 /// A thread's name and what it runs, then its stack.

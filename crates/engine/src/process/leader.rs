@@ -73,6 +73,8 @@ struct Leader {
     handover: Handover,
     /// The memory of the keeper's table, and the channel to it.
     keeper: [OwnFd; 2],
+    /// What is imported is written there on demand; a fork takes it.
+    imports: Option<OwnFd>,
     workers: Workers,
     /// What this process does in Python is written there while it loads the application.
     stacks: Option<File>,
@@ -111,6 +113,7 @@ impl Leader {
             ));
         }
         let listeners = fds.split_off(OWN_FDS);
+        let imports = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let metrics = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let channel = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         let table = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
@@ -137,6 +140,7 @@ impl Leader {
             listeners,
             handover: Handover::from_ends([give, take]),
             keeper: [table, channel],
+            imports: Some(imports),
             workers: Workers::new(
                 settings.size,
                 settings.threads.get() as usize,
@@ -206,6 +210,13 @@ impl Leader {
             Err(error) => return Some(self.fail(format!("Python can't be prepared: {error}"), String::new())),
         };
         self.stacks = Some(stacks);
+        let shown = self
+            .imports
+            .iter()
+            .try_for_each(|imports| worker::show_imports(py, imports));
+        if let Err(error) = shown {
+            return Some(self.fail(format!("Python can't be prepared: {error}"), String::new()));
+        }
         let audit = Audit::begin();
         let application = match worker::load(py, &self.settings) {
             Ok(application) => application,
@@ -251,6 +262,8 @@ impl Leader {
             listeners: std::mem::take(&mut self.listeners),
             handover: Some(Handover::from_ends([Own::new(give?), Own::new(take?)])),
             keeper: Some([self.keeper[0].try_clone()?, self.keeper[1].try_clone()?]),
+            // Under its number, which faulthandler has.
+            imports: self.imports.take(),
             scoreboard: Scoreboard::map(&self.scoreboard)?,
             index,
             link,

@@ -69,6 +69,7 @@ fn serve(py: Python<'_>, settings: Settings, listener: OwnFd) -> Result<i32, (St
         listeners: vec![listener],
         handover: None,
         keeper: None,
+        imports: None,
         scoreboard,
         index: 0,
         link: Own::new(link),

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use contract::control::IMPORT_SIGNAL;
 use contract::handover::Handover;
 use contract::keeper::Link;
 use contract::log::escape;
@@ -43,6 +44,8 @@ pub struct Birth {
     pub handover: Option<Handover>,
     /// Nor anybody who keeps them: the memory of the keeper's table, and the channel to it.
     pub keeper: Option<[OwnFd; 2]>,
+    /// What is imported is written there on demand.
+    pub imports: Option<OwnFd>,
     pub scoreboard: Scoreboard,
     /// Number of the worker in its pool, from 0.
     pub index: usize,
@@ -87,6 +90,7 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, FromWorker> {
         listeners,
         handover,
         keeper,
+        imports,
         scoreboard,
         index,
         link,
@@ -96,6 +100,11 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, FromWorker> {
     metrics::begin_worker();
     let prepared = prepare_crashes(py, &settings);
     let (answers, stacks) = prepared.map_err(|error| failed(py, "Python can't be prepared", &error))?;
+    if let Some(imports) = imports {
+        show_imports(py, &imports).map_err(|error| failed(py, "Python can't be prepared", &error))?;
+        // faulthandler has its number from now on.
+        std::mem::forget(imports);
+    }
     if let (Entry::FastCgi, [listener]) = (settings.entry, listeners.as_slice()) {
         crash::close_with(listener);
     }
@@ -256,6 +265,23 @@ pub fn prepare_crashes(py: Python<'_>, settings: &Settings) -> PyResult<(&'stati
     })?;
     crash::write_stacks_of(&stacks);
     Ok((answers, stacks))
+}
+
+/// From here on [`IMPORT_SIGNAL`] has the main thread's stack written to `imports`, and no other's: those may run, and faulthandler reads
+/// frames as they lie in memory. It stays so for good, since whoever sends the signal may be late, and its default is the end.
+///
+/// # Errors
+/// Python's.
+pub fn show_imports(py: Python<'_>, imports: &OwnFd) -> PyResult<()> {
+    let options = PyDict::new(py);
+    options.set_item("file", std::os::fd::AsRawFd::as_raw_fd(&**imports))?;
+    options.set_item("all_threads", false)?;
+    let signal = IMPORT_SIGNAL.as_raw();
+    forked::handles(signal, || {
+        py.import("faulthandler")?
+            .call_method("register", (signal,), Some(&options))
+    })?;
+    Ok(())
 }
 
 /// Working directory and `sys.path`.
