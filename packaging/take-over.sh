@@ -1,31 +1,18 @@
 #!/bin/sh
-# take-over UNIT FILE: the program that was just installed takes the place of the one that runs as UNIT and serves what FILE says.
-# It does so in the same process (SIGUSR2), and requests that run go on. Only a unit that has changed takes a restart, during which
+# take-over: the program that was just installed takes the place of the one that runs, in each unit of the package that is active. It
+# does so in the same process (SIGUSR2), and requests that run go on. Only a unit that has changed takes a restart, during which
 # connections wait. Where the new program would not start, or can't take over, the old one goes on.
 set -u
-unit=$1
-file=$2
 program=/usr/bin/wsgi-fpm
 units=/usr/lib/systemd/system
 # Where the package has put the units of before.
 before=/run/wsgi-fpm.units
 
-if ! "$program" check --show --config "$file" >/dev/null; then
-    echo "wsgi-fpm: $unit goes on with the old program, for $file has mistakes; mend them, then: systemctl restart $unit" >&2
-    exit 0
-fi
-
-# A template's instances have its unit.
-case $unit in
-*@*) text=${unit%@*}@.service ;;
-*) text=$unit ;;
-esac
-
 inode() { stat --dereference --format %d:%i "$1" 2>/dev/null; }
 
-# The new program is asked for half a minute at most.
+# taken_over UNIT. The new program is asked for half a minute at most.
 taken_over() {
-    pid=$(systemctl show --property MainPID --value "$unit")
+    pid=$(systemctl show --property MainPID --value "$1")
     [ "${pid:-0}" -gt 0 ] && kill -USR2 "$pid" || return 1
     tries=350
     while [ "$(inode "/proc/$pid/exe")" != "$(inode "$program")" ]; do
@@ -35,12 +22,24 @@ taken_over() {
     done
 }
 
-if cmp -s "$before/$text" "$units/$text"; then
-    taken_over || echo "wsgi-fpm: $unit goes on with the old program: journalctl -u $unit says why; to start the new one: systemctl restart $unit" >&2
-    exit 0
+# take_over UNIT TEXT FILE: TEXT is the unit's file, FILE the configuration that it serves.
+take_over() {
+    if ! "$program" check --show --config "$3" >/dev/null; then
+        echo "wsgi-fpm: $1 goes on with the old program, for $3 has mistakes; mend them, then: systemctl restart $1" >&2
+    elif cmp -s "$before/$2" "$units/$2"; then
+        taken_over "$1" || echo "wsgi-fpm: $1 goes on with the old program: journalctl -u $1 says why; to start the new one: systemctl restart $1" >&2
+    elif command -v deb-systemd-invoke >/dev/null; then
+        deb-systemd-invoke restart "$1" || :
+    else
+        systemctl try-restart "$1" || :
+    fi
+}
+
+if systemctl --quiet is-active wsgi-fpm.service; then
+    take_over wsgi-fpm.service wsgi-fpm.service /etc/wsgi-fpm/wsgi-fpm.toml
 fi
-if command -v deb-systemd-invoke >/dev/null; then
-    deb-systemd-invoke restart "$unit" || :
-else
-    systemctl try-restart "$unit" || :
-fi
+for unit in $(systemctl list-units --plain --no-legend --state=active 'wsgi-fpm@*.service' | cut -d ' ' -f 1); do
+    name=${unit#wsgi-fpm@}
+    take_over "$unit" wsgi-fpm@.service "/etc/wsgi-fpm/apps/${name%.service}.toml"
+done
+rm -rf "$before"

@@ -218,6 +218,34 @@ milliseconds=$((($(date +%s%N) - start) / 1000000))
 say "reload: systemctl has waited for $milliseconds ms"
 echo 0 >"$root/srv/example/delay"
 
+# fails_until_mended UNIT SOCKET: a version that can't be loaded fails the reload, with its traceback in the journal, and the one
+# before serves on.
+fails_until_mended() {
+    local unit=$1 socket=$2 code=$root/srv/example/hello.py since
+    cp "$code" "$directory/hello.py"
+    echo 'import no_such_module' >"$code"
+    since=$(date +%s)
+    ! inside systemctl reload "$unit" 2>"$directory/reload.log" || fail "$unit: systemctl reload knows nothing of a version that has failed"
+    grep -q "journalctl" "$directory/reload.log" || fail "systemctl reload says: $(cat "$directory/reload.log")"
+    is_in_journal() {
+        inside journalctl --output cat --since "@$since" --unit "$unit" | tr '\n' ' ' | grep -q "new version failed, and the one before goes on.*Traceback.*no_such_module"
+    }
+    until_true "the journal has the traceback" is_in_journal
+    is "$unit" active
+    [ "$(asked "$socket" /)" = "a page" ] || fail "$unit: no page after a reload that has failed"
+    cp "$directory/hello.py" "$code"
+    inside systemctl reload "$unit" || fail "$unit: no reload after the application was mended"
+    [ "$(asked "$socket" /)" = "a page" ] || fail "$unit: no page after a reload"
+    say "$unit: systemctl reload fails with a version that does, and not with the next one"
+}
+sed -i 's/^threads = 3$/threads = 2/' "$root/etc/wsgi-fpm/pools.d/example.toml"
+fails_until_mended wsgi-fpm.service /run/wsgi-fpm/example.sock
+until_true "the status is told" is_said wsgi-fpm "1 pool: 1 serves"
+echo 'thread = 1' >>"$root/etc/wsgi-fpm/pools.d/example.toml"
+! inside systemctl reload wsgi-fpm 2>/dev/null || fail "systemctl reload knows nothing of a file with a mistake"
+sed -i '$d' "$root/etc/wsgi-fpm/pools.d/example.toml"
+inside systemctl reload wsgi-fpm
+
 # Two loops, a request each twentieth of a second: through nginx, and on a connection of its own.
 cat >"$root/root/load.py" <<'PY'
 import subprocess
@@ -337,6 +365,15 @@ inside systemctl start wsgi-fpm@example
 until_true "the template unit serves" inside /root/asker ping /run/wsgi-fpm-example/wsgi.sock /
 is_well /run/wsgi-fpm-example/wsgi.sock
 less_exposed wsgi-fpm@example.service
+fails_until_mended wsgi-fpm@example.service /run/wsgi-fpm-example/wsgi.sock
+# What logrotate has systemd do, once logs are put away.
+while read -r command; do
+    inside sh -c "$command" </dev/null || fail "logrotate's command: $command"
+done < <(sed -n 's/^ *\(systemctl kill .*\) 2>.*/\1/p' "$root/etc/logrotate.d/wsgi-fpm")
+for unit in wsgi-fpm.service wsgi-fpm@example.service; do
+    has_heard() { inside journalctl --output cat --unit "$unit" | grep -q "there is nothing to open anew"; }
+    until_true "$unit hears of logs that were put away" has_heard
+done
 # Their sockets may be there before them: what arrives starts the one, the other has one for a pool by its name.
 sed 's/^listen = .*/listen = "fd:wsgi"/; /^listen_group/d' "$root/etc/wsgi-fpm/apps/example.toml" >"$root/etc/wsgi-fpm/apps/early.toml"
 sed 's/^listen = .*/listen = "fd:named"/; s/^.pool.example./[pool.named]/' "$root/etc/wsgi-fpm/pools.d/example.toml" >"$root/etc/wsgi-fpm/pools.d/named.toml"

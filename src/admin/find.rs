@@ -22,7 +22,10 @@ pub enum FindError {
     NotServed { file: PathBuf, others: Vec<String> },
     #[error("{} instances of wsgi-fpm run; say which with --control:\n{}", .0.len(), .0.join("\n"))]
     Several(Vec<String>),
-    #[error("{}: there is no such socket, so nothing runs that made it", .0.display())]
+    #[error(
+        "{}: there is no such socket: the instance has ended, or has another one, or none (control in [server], --control)",
+        .0.display()
+    )]
     NoSocket(PathBuf),
     #[error("{}: the wsgi-fpm that made this socket does not run any more", .0.display())]
     Ended(PathBuf),

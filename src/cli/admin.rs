@@ -72,7 +72,7 @@ pub struct ReloadArgs {
     /// This pool alone [default: all pools]
     #[arg(value_name = "POOL")]
     pub pool: Option<PoolName>,
-    /// Only pools of which the file says something else, as SIGHUP does
+    /// Only pools of which the file says something else, or whose last version has failed, as SIGHUP does
     #[arg(long)]
     pub changed: bool,
     #[command(flatten)]

@@ -395,7 +395,7 @@ impl Manager {
         }
     }
 
-    /// Reads the file again. Pools of which it says the same go on as they are.
+    /// Reads the file again. Pools of which it says the same go on as they are, unless their last version has failed.
     fn read_again(&mut self, signal: &str) {
         if self.stopping.is_some() {
             return;
@@ -446,7 +446,10 @@ impl Manager {
     /// What the file at `path` says, by the pools' names.
     fn definitions(&self, path: &Path) -> Result<BTreeMap<String, Definition>, Report> {
         let configuration = pools::load(path).inspect_err(|_| {
-            let trouble = format!("{} has mistakes and changes nothing: the log has them", path.display());
+            let trouble = format!(
+                "{} has mistakes and changes nothing: wsgi-fpm check names them",
+                path.display()
+            );
             self.service.has_trouble(Some(trouble));
         })?;
         self.service.has_trouble(None);
@@ -505,10 +508,11 @@ impl Entry {
                 reason: format!("{reason}: the file, or its env_file, says something else of it"),
                 reload: reload.clone(),
             });
-        } else if anew {
-            self.tell(Command::Reload {
-                reason: reason.to_owned(),
-                reload: reload.clone(),
+        } else {
+            let (reason, reload) = (reason.to_owned(), reload.clone());
+            self.tell(match anew {
+                true => Command::Reload { reason, reload },
+                false => Command::Retry { reason, reload },
             });
         }
         self.definition = Some(definition);

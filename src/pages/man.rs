@@ -72,7 +72,7 @@ const MORE: &[More] = &[
             ("SIGINT, SIGQUIT", "Ends at once."),
             (
                 "SIGHUP",
-                "Loads the application anew; with a file, reads it and applies what has changed. No request is lost.",
+                "Loads the application anew; with a file, reads it and applies what has changed. Pools whose last version has failed are tried again. No request is lost.",
             ),
             (
                 "SIGUSR2",

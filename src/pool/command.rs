@@ -20,6 +20,8 @@ pub enum Command {
     Expect,
     /// Load the application anew.
     Reload { reason: String, reload: Reload },
+    /// The same if its last version has failed: somebody may have mended it.
+    Retry { reason: String, reload: Reload },
     /// Do something with the workers.
     Step(Step),
     /// Replace all workers, and say when that is done.
@@ -72,6 +74,11 @@ impl Running {
         match command {
             Command::Expect => self.stands(Status::Starting),
             Command::Reload { reason, reload } => self.reload(&reason, reload),
+            Command::Retry { reason, reload } => {
+                if self.failure.is_some() {
+                    self.reload(&reason, reload);
+                }
+            }
             Command::Step(step) => {
                 let serving = self.members.iter().filter(|member| member.stage == Stage::Serving);
                 serving.for_each(|member| member.generation.step(step));

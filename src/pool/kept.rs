@@ -68,7 +68,7 @@ impl Listener {
     /// It can't be taken, or does not listen.
     pub fn passed(state: ListenerState, service: &Arc<Service>) -> io::Result<Self> {
         let file = state.file.map(SocketFile::passed).transpose()?;
-        let deposit = state.deposit.map(|name| service.keeps(name));
+        let deposit = state.deposit.map(|name| service.deposit(name));
         let listener = Self::found(state.socket.take()?, state.address, file, deposit);
         listener.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }

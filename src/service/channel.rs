@@ -14,7 +14,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use rustix::pipe::{PipeFlags, pipe_with};
 use tracing::{debug, warn};
 
-/// It reads at once, or something is wrong with it.
+/// For a service manager that does not read: it reads at once, or something is wrong with it, and the program has to go on.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Without a service manager nobody is told anything.
@@ -34,18 +34,20 @@ impl Channel {
         self.0.is_some()
     }
 
+    /// Whether it was told. Waits for a moment where its queue is full.
     pub fn tell(&self, message: &str) -> bool {
-        self.tell_with(message, &[])
+        self.tell_with(message, None)
     }
 
-    pub fn tell_with(&self, message: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
+    /// The same with a copy of `descriptor`.
+    pub fn tell_with(&self, message: &str, descriptor: Option<BorrowedFd<'_>>) -> bool {
         let Some(socket) = &self.0 else {
             return false;
         };
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() {
-            ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+        if let Some(descriptor) = &descriptor {
+            ancillary.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(descriptor)));
         }
         let bytes = [IoSlice::new(message.as_bytes())];
         match sendmsg(socket, &bytes, &mut ancillary, SendFlags::NOSIGNAL) {
@@ -61,15 +63,14 @@ impl Channel {
         }
     }
 
-    /// Returns when everything that it was told has been done.
+    /// Returns when it has done everything that it was told, which it says by closing a descriptor.
     pub fn settle(&self) {
         let Ok((done, sent)) = pipe_with(PipeFlags::CLOEXEC) else {
             return;
         };
-        if !self.is_open() || !self.tell_with("BARRIER=1", &[sent.as_fd()]) {
+        if !self.is_open() || !self.tell_with("BARRIER=1", Some(sent.as_fd())) {
             return;
         }
-        // It closes its copy.
         drop(sent);
         let patience = Timespec::try_from(PATIENCE).unwrap_or_default();
         let _ = poll(&mut [PollFd::new(&done, PollFlags::IN)], Some(&patience));

@@ -22,9 +22,9 @@ use pulse::Pulse;
 pub use standing::Standing;
 use standing::Standings;
 
-/// In front of the names under which sockets are kept, so that nobody takes them for those of a socket unit.
+/// Begins the names under which sockets are kept, so that they are not taken for those of a socket unit.
 const PREFIX: &str = "wsgi-fpm.";
-/// Less than the time that systemd gives a service to become ready.
+/// Less than the 90 s that systemd gives a service to become ready.
 const READY_AT_THE_LATEST: Duration = Duration::from_secs(60);
 
 /// Sockets that were kept since the last run, by name.
@@ -41,20 +41,20 @@ pub struct Service {
 #[derive(Debug, Default)]
 struct State {
     kept: Kept,
-    /// Whoever is not yet where the service counts as ready.
+    /// How many [`Start`]s are not over.
     starting: usize,
     is_ready: bool,
-    /// Whoever a reload is not over without.
+    /// How many [`Reload`]s are not over.
     reloads: usize,
     is_stopping: bool,
     /// Requests that run are being finished.
     drains: bool,
     pools: Standings,
-    /// How many pools there were.
+    /// The number of the last pool.
     counted: u64,
     /// What is wrong beside pools.
     trouble: Option<String>,
-    /// Something has changed since the last line about it.
+    /// The last line about pools is out of date.
     has_news: bool,
     pulse: Pulse,
 }
@@ -93,8 +93,7 @@ impl Service {
         }
     }
 
-    /// Tells that it is ready when all who start have got there. A service manager does not wait for ever: those that are
-    /// slow get there later.
+    /// Tells after a minute that it is ready, whoever has no socket by then: a service manager does not wait for ever.
     pub async fn be_ready_at_the_latest(self: Arc<Self>) {
         tokio::time::sleep(READY_AT_THE_LATEST).await;
         let mut state = self.lock();
@@ -110,7 +109,7 @@ impl Service {
         let number = state.counted;
         state.pools.insert(number, (name.to_owned(), Standing::Starts));
         drop(state);
-        self.has_news();
+        self.tell_soon();
         Place {
             service: Arc::clone(self),
             number,
@@ -120,7 +119,7 @@ impl Service {
     /// What is wrong beside pools; `None`: nothing any more.
     pub fn has_trouble(&self, trouble: Option<String>) {
         self.lock().trouble = trouble;
-        self.has_news();
+        self.tell_soon();
     }
 
     /// From now on everything ends, and what is kept stays so for the next start. `drains`: as soon as requests that run have
@@ -142,11 +141,11 @@ impl Service {
         self.changed.notify_one();
     }
 
-    /// Has it keep `socket`, if there is a service manager. Whether it does, it doesn't say.
+    /// Has the service manager keep `socket`, if there is one. It doesn't say whether it does.
     pub fn keep(self: &Arc<Self>, name: &str, socket: impl AsFd) -> Option<Deposit> {
         self.channel.is_open().then_some(())?;
         self.channel
-            .tell_with(&format!("FDSTORE=1\nFDNAME={PREFIX}{name}"), &[socket.as_fd()]);
+            .tell_with(&format!("FDSTORE=1\nFDNAME={PREFIX}{name}"), Some(socket.as_fd()));
         Some(self.deposit(name.to_owned()))
     }
 
@@ -163,31 +162,28 @@ impl Service {
         rest.into_iter().map(with_deposit).collect()
     }
 
-    /// Returns when everything that it was told has been done.
+    /// Returns when the service manager has done everything that it was told.
     pub fn settle(&self) {
         self.channel.settle();
     }
 
-    /// What it keeps since another program has run in this one's place.
-    pub fn keeps(self: &Arc<Self>, name: String) -> Deposit {
-        self.deposit(name)
-    }
-
-    fn deposit(self: &Arc<Self>, name: String) -> Deposit {
+    /// A socket that it keeps already, under this name.
+    pub fn deposit(self: &Arc<Self>, name: String) -> Deposit {
         Deposit {
             service: Arc::clone(self),
             name,
         }
     }
 
-    fn has_news(&self) {
+    /// The line about pools is told anew, as soon as one may be.
+    fn tell_soon(&self) {
         let mut state = self.lock();
         state.has_news = !state.is_stopping;
         drop(state);
         self.changed.notify_one();
     }
 
-    /// With the line about pools behind `message`.
+    /// Tells `message`, and with it the line about pools.
     fn tell_status(&self, state: &mut State, message: &str) {
         let reloads = if state.reloads > 0 { "Reloading. " } else { "" };
         let trouble = state.trouble.iter().map(|trouble| format!("{trouble}. "));
@@ -211,7 +207,7 @@ impl Place {
         {
             *known = standing;
             drop(state);
-            self.service.has_news();
+            self.service.tell_soon();
         }
     }
 }
@@ -219,12 +215,12 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.service.lock().pools.remove(&self.number);
-        self.service.has_news();
+        self.service.tell_soon();
     }
 }
 
 impl Deposit {
-    /// Under which it is kept.
+    /// The name under which it is kept.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -1,4 +1,5 @@
-//! Who is waited for: at the start by whoever has no socket yet, in a reload by pools that have not got there.
+//! What the service manager waits for: at a start, pools that have no socket yet; in a reload, pools that neither serve yet nor have
+//! failed.
 
 use std::sync::Arc;
 
@@ -6,24 +7,24 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::{Service, State};
 
-/// Held by whoever the service is not ready without.
+/// The service is not ready before this is over. Held by a pool, until it has its sockets.
 #[derive(Debug)]
 pub struct Start(Arc<Service>);
 
-/// Held by whoever a reload is not over without.
+/// A reload is not over before this and all its clones are dropped. Held by pools, until they serve, rest or have failed.
 #[derive(Debug)]
 pub struct Reload(Arc<Service>);
 
 impl Service {
-    /// Somebody more without whom it is not ready.
+    /// One more that the service is not ready without.
     pub fn starts(self: &Arc<Self>) -> Start {
         self.lock().starting += 1;
         self.changed.notify_one();
         Start(Arc::clone(self))
     }
 
-    /// From now on it reloads, until this and all its clones are dropped. A service manager that has asked for it compares the
-    /// time with that of its own signal, so it is told anew, also within another reload.
+    /// Begins a reload. A service manager that has asked for one by a signal compares the time with that of its signal, so it is told
+    /// anew, also within another reload.
     pub fn reloads(self: &Arc<Self>) -> Reload {
         let mut state = self.lock();
         state.reloads += 1;
@@ -48,7 +49,7 @@ impl Service {
 }
 
 impl Start {
-    /// It has got there.
+    /// It has its sockets, or can't have them.
     pub fn over(self) {
         let mut state = self.0.lock();
         match state.starting {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Service, State};
 
-/// No more than one line about pools in this time; the last one always comes.
+/// At most one line about pools in this time; the last one always comes.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
 /// How much more time the program asks for, and how often, as long as it needs some.
 const EXTENSION: Duration = Duration::from_secs(30);
@@ -17,10 +17,10 @@ const EXTENSION_PAUSE: Duration = Duration::from_secs(10);
 /// What was told when.
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
-    /// Of the watchdog; `None`: nobody waits for it.
+    /// How often the watchdog wants a sign of life; `None`: there is none.
     interval: Option<Duration>,
     alive: Option<Instant>,
-    /// `None`: what it needs time for has begun since then.
+    /// `None`: not yet for what it needs time for now.
     pub(super) extended: Option<Instant>,
     pub(super) status: Option<Instant>,
 }
@@ -38,8 +38,8 @@ impl Pulse {
 }
 
 impl State {
-    /// It does what it was told, which may take longer than the service manager would wait by itself. How much longer, timeouts
-    /// of pools say: start_timeout, and stop_timeout.
+    /// It starts, reloads or finishes requests, which may take longer than the service manager would wait by itself. How long it takes
+    /// at most, options of pools say: start_timeout, and stop_timeout.
     fn needs_time(&self) -> bool {
         (self.starting > 0 && !self.is_ready) || self.reloads > 0 || self.drains
     }
@@ -80,8 +80,8 @@ impl Service {
         }
     }
 
-    /// Tells what is due. To be called by what the program is not alive without, its event loop. `is_well`: whether the same is
-    /// true of what does not run there. A broken application is no reason to be started again: the others serve.
+    /// Tells what is due. To be called by the event loop, without which the program is not alive. `is_well`: whether the threads
+    /// beside it that it needs are alive, too. A broken application is no reason to be started again: the others serve.
     pub fn beat(&self, is_well: impl FnOnce() -> bool) {
         let mut state = self.lock();
         let now = Instant::now();

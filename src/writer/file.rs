@@ -27,7 +27,9 @@ pub fn write(server: WebServer, file: &Path, typed: &[Said], options: &SiteOptio
     }
     let wanted = typed.first().and_then(|said| said.values.first());
     let wanted = wanted.map(|name| name.to_string_lossy());
-    let mut pools = pools::load(file)?.pools;
+    let configuration = pools::load(file)?;
+    let control = configuration.status().control.into_value();
+    let mut pools = configuration.pools;
     let names = pools.keys().map(PoolName::as_str).collect::<Vec<_>>().join(", ");
     if let Some(wanted) = &wanted {
         pools.retain(|name, _| name.as_str() == wanted);
@@ -49,6 +51,7 @@ pub fn write(server: WebServer, file: &Path, typed: &[Said], options: &SiteOptio
             program: &program(options.program.as_deref())?,
             file: &Value::path("--config", &super::absolute(file)?)?,
             pools: sites.iter().zip(pools.values()).collect(),
+            control,
         };
         return Ok(systemd::write_for_file(&unit)?.to_string());
     }

@@ -217,7 +217,7 @@ fn write(args: ConfigArgs) -> anyhow::Result<String> {
             let target = fcgid::target(&pool, &program, &command)?;
             fcgid::write(&servers, pool.settings.size.most, &target, &command)?
         }
-        WebServer::Systemd => systemd::write(site, &program, &command)?,
+        WebServer::Systemd => systemd::write(site, &program, &command, pool.status.control.as_ref())?,
         server => served(server, &servers, &command)?,
     };
     if let Some(note) = site.missing() {

@@ -62,6 +62,33 @@ fn reload_that_fails_prints_the_traceback_and_the_version_before_goes_on() {
 }
 
 #[test]
+fn reload_of_what_has_changed_tries_again_what_has_failed() {
+    let house = House::serve(&[pool("one", ""), pool("two", "")]);
+    house.wait_ready("one");
+    house.wait_ready("two");
+    let before = [house.who("one", "pid"), house.who("two", "pid")];
+    let right = fs::read_to_string(house.path("who.py")).unwrap();
+    fs::write(house.path("who.py"), "import no_such_module\n").unwrap();
+    house.write(&[pool("one", "threads = 3"), pool("two", "")]);
+    for _ in 0..2 {
+        let message = house.failed(&["reload", "--changed"]);
+        assert!(
+            message.contains("error: one: the new version failed") && !message.contains("two"),
+            "{message}"
+        );
+    }
+    assert_eq!(house.who("one", "pid"), before[0]);
+    // The file says what it said, and the application was mended.
+    fs::write(house.path("who.py"), &right).unwrap();
+    house.done(&["reload", "--changed"]);
+    house.wait_who("one", "pid", |pid| pid != before[0]);
+    assert_eq!(house.who("two", "pid"), before[1]);
+    let now = house.who("one", "pid");
+    house.done(&["reload", "--changed"]);
+    assert_eq!(house.who("one", "pid"), now, "it is well");
+}
+
+#[test]
 fn reload_of_a_file_with_mistakes_prints_them_and_changes_nothing() {
     let house = House::serve(&[pool("one", "")]);
     house.wait_ready("one");

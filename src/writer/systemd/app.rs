@@ -3,17 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use settings::sections::{App, Listen};
-use settings::values::Address;
+use settings::values::{Address, Control};
 
 use super::sandbox::{self, Rights};
-use super::{OPEN_FILES, WEB_GROUP, argument, descriptor_name, lifetime, runtime_directories, setting, socket_unit};
+use super::{
+    OPEN_FILES, WEB_GROUP, argument, descriptor_name, lifetime, reload, runtime_directories, setting, socket_unit,
+};
 use crate::writer::command::{Command, separator};
 use crate::writer::text::Text;
 use crate::writer::value::Value;
 use crate::writer::{Site, WriterError};
 
-pub fn write(site: &Site, program: &Value, command: &Command) -> Result<Text, WriterError> {
+/// `control`: where commands reach it.
+///
+/// # Errors
+/// A socket lies where its directory can't be made, or a path can't be written.
+pub fn write(site: &Site, program: &Value, command: &Command, control: Option<&Control>) -> Result<Text, WriterError> {
     let name = &site.name;
+    let own = format!("wsgi-fpm-{name}");
     let mut text = Text::new("    ");
     text.comment(format_args!(
         "{name}, served by wsgi-fpm. Put it into /etc/systemd/system/{name}.service, then:"
@@ -53,7 +60,7 @@ pub fn write(site: &Site, program: &Value, command: &Command) -> Result<Text, Wr
     // Without it nobody but this user could connect.
     let added_group = (site.has_unix_socket() && command.value(Listen::listen_group()).is_none()).then_some(WEB_GROUP);
     accounts(&mut text, site, command.value(Listen::listen_group()).or(added_group));
-    runtime_directories(&mut text, &format!("wsgi-fpm-{name}"), [site], &site.accounts.user)?;
+    runtime_directories(&mut text, &own, [site], &site.accounts.user)?;
     secrets(&mut text, site, command);
     text.blank();
     // Variables are not looked for in the first word.
@@ -74,8 +81,11 @@ pub fn write(site: &Site, program: &Value, command: &Command) -> Result<Text, Wr
     }
     text.line(words.join(" \\\n    "));
     text.blank();
-    text.comment("A new version is loaded; the old one serves until it is ready, and goes on if it fails.");
-    text.line("ExecReload=/bin/kill -HUP $MAINPID");
+    text.comment(
+        "A new version is loaded; the old one serves until it is ready, and goes on if it fails: then `systemctl reload` fails, and \
+         the journal says why.",
+    );
+    reload(&mut text, program, "reload", &own, control)?;
     text.blank();
     lifetime(&mut text, site.limits.stop_timeout.name(), Some(OPEN_FILES));
     text.blank();

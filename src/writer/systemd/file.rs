@@ -3,15 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use settings::sections::{App, Limits, Listen, RunAs};
-use settings::values::{Account, Address};
+use settings::values::{Account, Address, Control};
 
 use super::sandbox::{self, Rights};
-use super::{OPEN_FILES, WEB_GROUP, argument, descriptor_name, lifetime, runtime_directories, setting, socket_unit};
+use super::{
+    OPEN_FILES, WEB_GROUP, argument, descriptor_name, lifetime, reload, runtime_directories, setting, socket_unit,
+};
 use crate::config::pools::FilePool;
 use crate::writer::text::Text;
 use crate::writer::value::Value;
 use crate::writer::{Site, USER, WriterError};
 
+/// The directory in /run that has the control socket.
+const OWN: &str = "wsgi-fpm";
 /// Limits that systemd gives every service, so that higher ones take a right of root's. Open files have a setting of their own.
 const LIMITED: [&str; 6] = ["memlock", "msgqueue", "nice", "nproc", "rtprio", "sigpending"];
 
@@ -23,6 +27,8 @@ pub struct FileUnit<'a> {
     pub file: &'a Value,
     /// Each with its site.
     pub pools: Vec<(&'a Site, &'a FilePool)>,
+    /// Where commands reach it.
+    pub control: Option<Control>,
 }
 
 /// What the unit has to know of a pool.
@@ -34,7 +40,7 @@ struct Pool<'a> {
 }
 
 /// # Errors
-/// A socket lies where its directory can't be made.
+/// A socket lies where its directory can't be made, or a path can't be written.
 pub fn write_for_file(unit: &FileUnit) -> Result<Text, WriterError> {
     let pools: Vec<Pool> = unit.pools.iter().map(|(site, pool)| Pool::new(site, pool)).collect();
     // Only root becomes somebody else; and root must be told whom for each pool.
@@ -53,7 +59,7 @@ pub fn write_for_file(unit: &FileUnit) -> Result<Text, WriterError> {
         text.line(format_args!("Sockets={}", sockets.join(" ")));
     }
     accounts(&mut text, &pools, is_root);
-    runtime_directories(&mut text, "wsgi-fpm", pools.iter().map(|pool| pool.site), user)?;
+    runtime_directories(&mut text, OWN, pools.iter().map(|pool| pool.site), user)?;
     text.blank();
     // Not ExecStartPre=... check: one broken application would keep all others from starting.
     text.line(format_args!(
@@ -63,10 +69,10 @@ pub fn write_for_file(unit: &FileUnit) -> Result<Text, WriterError> {
     ));
     text.blank();
     text.comment(
-        "The file is read again: new pools start, gone ones end, changed ones get a new generation, the others are left \
-         alone. A file with a mistake changes nothing.",
+        "The file is read again: new pools start, gone ones end, those that have changed or failed get a new generation, the others \
+         are left alone. A file with a mistake changes nothing. If anything fails, `systemctl reload` does, and the journal says why.",
     );
-    text.line("ExecReload=/bin/kill -HUP $MAINPID");
+    reload(&mut text, unit.program, "reload --changed", OWN, unit.control.as_ref())?;
     text.blank();
     lifetime(&mut text, Limits::stop_timeout().key, longest(open_files(&pools)));
     text.blank();

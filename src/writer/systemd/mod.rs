@@ -6,7 +6,8 @@ mod sandbox;
 
 use std::path::{Component, Path, PathBuf};
 
-use settings::values::Address;
+use settings::sections::Status;
+use settings::values::{Address, Control};
 
 use super::text::Text;
 use super::value::{Value, is_plain, quoted};
@@ -66,6 +67,29 @@ fn lifetime(text: &mut Text, stop_timeout: &str, open_files: Option<u64>) {
         None => text.line("LimitNOFILE=infinity"),
         Some(most) => text.line(format_args!("LimitNOFILE={most}")),
     }
+}
+
+/// How a new version is loaded: by a command that waits for it and fails if it does, as `systemctl reload` does then. `words` are those
+/// behind the program; `own` is the directory of the control socket, if `control` names no other place.
+fn reload(
+    text: &mut Text,
+    program: &Value,
+    words: &str,
+    own: &str,
+    control: Option<&Control>,
+) -> Result<(), WriterError> {
+    let control = match control {
+        None => format!("%t/{own}/${{MAINPID}}.control"),
+        Some(Control::Path(path)) => argument(&Value::path(Status::control().key, path)?),
+        Some(Control::Off) => {
+            text.comment("Without a control socket nobody is told whether it has failed: the log says so.");
+            text.line("ExecReload=/bin/kill -HUP $MAINPID");
+            return Ok(());
+        }
+    };
+    let program = setting(program.as_str());
+    text.line(format_args!("ExecReload={program} {words} --control {control}"));
+    Ok(())
 }
 
 /// The directories in /run that the sockets need, which systemd makes for this user; in the first, `own`, is the control socket.

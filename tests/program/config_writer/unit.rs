@@ -105,6 +105,22 @@ fn unit_says_the_options_again_wherever_it_is_started() {
 }
 
 #[test]
+fn unit_reloads_by_the_control_socket_of_its_service() {
+    let reload = |more: &[&str]| {
+        let unit = config("systemd", &[&["--program", "/opt/50% x/wsgi-fpm"], more].concat());
+        setting(&unit, "ExecReload").to_owned()
+    };
+    let own = r#""/opt/50%% x/wsgi-fpm" reload --control %t/wsgi-fpm-mysite/${MAINPID}.control"#;
+    assert_eq!(reload(&[]), own);
+    assert_eq!(
+        reload(&["--control", "/run/a $b/100%"]),
+        r#""/opt/50%% x/wsgi-fpm" reload --control "/run/a $$b/100%%""#
+    );
+    // Nobody else could be told that it has failed.
+    assert_eq!(reload(&["--control=off"]), "/bin/kill -HUP $MAINPID");
+}
+
+#[test]
 fn unit_names_one_file_of_secrets() {
     let is_systemds = |text: &str| text.contains("\nEnvironmentFile=");
     let unit = config("systemd", &["--user", "blog"]);

@@ -52,7 +52,10 @@ fn unit_serves_the_file_as_root_where_pools_have_users() {
     );
     assert_eq!(setting(&unit, "User"), "root");
     assert_eq!(setting(&unit, "RuntimeDirectory="), "wsgi-fpm blog shops/one");
-    assert_eq!(setting(&unit, "ExecReload"), "/bin/kill -HUP $MAINPID");
+    assert_eq!(
+        setting(&unit, "ExecReload"),
+        "/usr/local/bin/wsgi-fpm reload --changed --control %t/wsgi-fpm/${MAINPID}.control"
+    );
     assert_eq!(setting(&unit, "KillMode"), "mixed");
     // The program asks for more where a pool needs more.
     assert_eq!(setting(&unit, "TimeoutStopSec"), "30");
@@ -69,6 +72,21 @@ fn unit_serves_the_file_as_root_where_pools_have_users() {
     assert_eq!(setting(&unit, "Type"), "notify");
     assert_eq!(setting(&unit, "FileDescriptorStoreMax"), "512");
     assert_eq!(setting(&unit, "RuntimeDirectoryPreserve"), "restart");
+}
+
+#[test]
+fn unit_for_a_file_reloads_by_the_control_socket_that_the_file_names() {
+    let of = |control: &str| {
+        let (_, unit) = unit(&format!(
+            "[server]\ncontrol = \"{control}\"\n[pool.a]\napp = \"a\"\nlisten = \"/run/a/wsgi.sock\"\n"
+        ));
+        setting(&unit, "ExecReload").to_owned()
+    };
+    assert_eq!(
+        of("/run/steer/x.control"),
+        "/usr/local/bin/wsgi-fpm reload --changed --control /run/steer/x.control"
+    );
+    assert_eq!(of("off"), "/bin/kill -HUP $MAINPID");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! `packaging/tests`.
 
 mod named;
+mod reload_command;
 mod telling;
 
 use std::fs;

@@ -150,7 +150,7 @@ fn reload_of_a_file_is_over_when_all_that_it_changes_serves_or_has_failed() {
     manager.wait_for("READY=1");
     let last = manager.values("STATUS").pop().unwrap();
     assert!(
-        last.contains("wsgi-fpm.toml has mistakes and changes nothing: the log has them. 4 pools: 3 serve"),
+        last.contains("wsgi-fpm.toml has mistakes and changes nothing: wsgi-fpm check names them. 4 pools: 3 serve"),
         "{last}"
     );
     manager.forget_messages();
