@@ -333,11 +333,11 @@ fn silence_is_told_and_over_with_the_next_answer() {
     stage.now += Duration::from_millis(2500);
     assert!(!stage.text().contains("no answer"), "it may be a little late");
     stage.now += Duration::from_secs(10);
-    assert!(stage.text().contains("no answer since 12 s\n"), "{}", stage.text());
+    assert!(stage.text().contains("no answer for 12 s\n"), "{}", stage.text());
     let error = "the wsgi-fpm that made this socket does not run any more\nfurther lines";
     stage.app.hear(Err(error.to_owned()), stage.now);
     let text = stage.text();
-    assert!(text.contains("no answer since 12 s: the wsgi-fpm that made"), "{text}");
+    assert!(text.contains("no answer for 12 s: the wsgi-fpm that made"), "{text}");
     assert!(
         !text.contains("further") && text.contains("blog"),
         "what was known stays: {text}"

@@ -77,6 +77,13 @@ impl Terminal {
         self.typed.write_all(keys.as_bytes()).unwrap();
     }
 
+    pub fn has_colours(&self) -> bool {
+        let parser = self.parser.lock().unwrap();
+        let cells = (0..24).flat_map(|row| (0..80).map(move |column| (row, column)));
+        let mut cells = cells.filter_map(|(row, column)| parser.screen().cell(row, column));
+        cells.any(|cell| cell.fgcolor() != vt100::Color::Default || cell.bgcolor() != vt100::Color::Default)
+    }
+
     /// Waits for a screen, and gives it.
     #[track_caller]
     pub fn wait(&self, what: &str, is_it: impl Fn(&str) -> bool) -> String {

@@ -104,7 +104,7 @@ pub fn draw(app: &App, look: Look, now: Instant, frame: &mut Frame) {
     };
     head(app, look, now, &mut canvas);
     if canvas.room() > 3 {
-        canvas.last(&footer(app), look.mood(Mood::Plain).add_modifier(Modifier::DIM));
+        canvas.last(&footer(app), Style::new().add_modifier(Modifier::DIM));
     }
     match &app.cover {
         Some(Cover::Help { scrolled }) => {
@@ -141,10 +141,10 @@ fn head(app: &App, look: Look, now: Instant, canvas: &mut Canvas) {
 }
 
 fn silent(silence: Duration, error: Option<&str>) -> String {
-    let since = whole_seconds(silence);
+    let time = whole_seconds(silence);
     match error.and_then(|error| error.lines().next()) {
-        Some(error) => format!("no answer since {since}: {error}"),
-        None => format!("no answer since {since}"),
+        Some(error) => format!("no answer for {time}: {error}"),
+        None => format!("no answer for {time}"),
     }
 }
 
