@@ -119,6 +119,10 @@ fn own(fd: RawFd) -> Option<OwnedFd> {
 /// What was open when this program took another's place, and nobody has taken yet.
 static LEFT: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
 
+/// Of these, what another program has passed on, as this one has read. The rest is somebody else's: whoever started the first
+/// program may have left open what is to stay so.
+static PASSED: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
+
 /// Notes what the program whose place this one has taken has left open. To be called before anything is opened.
 ///
 /// # Errors
@@ -146,8 +150,21 @@ pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
         .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
+/// Closes what was passed on and nobody has taken: it would stay open, and every program that this one starts would have it.
+/// To be called when everybody has had a chance to take something, and before another program is started.
+pub fn close_untaken() {
+    for fd in std::mem::take(&mut *passed()) {
+        // Who has taken it has it.
+        drop(adopt(fd));
+    }
+}
+
 fn left() -> MutexGuard<'static, BTreeSet<RawFd>> {
     LEFT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn passed() -> MutexGuard<'static, BTreeSet<RawFd>> {
+    PASSED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_open(fd: RawFd) -> bool {
@@ -234,8 +251,10 @@ impl Serialize for Passed {
 
 impl<'de> Deserialize<'de> for Passed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = RawFd::deserialize(deserializer)?;
+        passed().insert(number);
         Ok(Self {
-            number: RawFd::deserialize(deserializer)?,
+            number,
             descriptor: None,
         })
     }

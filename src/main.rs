@@ -12,6 +12,7 @@ mod hosts;
 mod inherited;
 mod keeper;
 mod manager;
+mod mask;
 mod pages;
 mod ping;
 mod pool;
@@ -42,7 +43,6 @@ use admin::find::FindError;
 use cli::{Cli, Command};
 use config::ConfigError;
 use manager::relay::Relay;
-use manager::signals;
 use ping::RequestError;
 use python::PythonError;
 use script::BlockError;
@@ -132,7 +132,7 @@ fn start_log(settings: &LogSettings) -> anyhow::Result<Relay> {
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .on_thread_start(signals::hold_back)
+        .on_thread_start(mask::hold_back)
         .build()
         .context("the event loop can't be made")
 }

@@ -23,12 +23,12 @@ use crate::engine::Engine;
 use crate::manager::doors::Doors;
 use crate::manager::passing::{OwnSockets, State};
 use crate::manager::relay::Relay;
-use crate::manager::signals::{self, Signals};
+use crate::manager::signals::Signals;
 use crate::manager::{End, Manager};
 use crate::pool::{OnFailure, Outcome};
 use crate::service::{self, Kept, Service};
 use crate::upgrade::{self, Program};
-use crate::{EXIT_USAGE, admin, inherited, python, script, status};
+use crate::{EXIT_USAGE, admin, inherited, mask, python, script, status};
 
 /// Of commands and of who asks over HTTP. When there are more, their tasks wait.
 const REQUESTS: usize = 16;
@@ -169,6 +169,7 @@ fn supervise(
         let (ask, mut requests) = mpsc::channel(REQUESTS);
         let control = admin::server::Server::start(settings.control.as_ref(), left.control, ask.clone());
         let status = status::server::Server::start(&settings, left.status, doors, ask, log.logs());
+        inherited::close_untaken();
         loop {
             match manager.run(&mut requests).await? {
                 End::Over(Outcome::Stopped) => return Ok(ExitCode::SUCCESS),
@@ -261,7 +262,7 @@ fn take_over(
     program: Program,
 ) -> anyhow::Result<ExitCode> {
     python::keep_own_path();
-    signals::let_through();
+    mask::let_through();
     let State { log, pools, given, own } = state;
     inherited::take_given(given).context("the sockets of socket units can't be taken over")?;
     let log = Relay::resume(&wanted.log(), log).context("the log can't be taken over")?;

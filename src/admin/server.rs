@@ -69,14 +69,15 @@ impl Server {
 
 /// `None` if there is to be none.
 fn open(control: Option<&Control>, left: Option<ListenerState>) -> anyhow::Result<Option<(Listener, UnixListener)>> {
+    let lost = |error: &io::Error| warn!(%error, "the control socket was not passed on");
+    // If it is not wanted any more, its file goes with it.
+    let left = left.and_then(|state| Listener::passed(state, &Arc::default()).inspect_err(lost).ok());
     let path = match control {
         Some(Control::Off) => return Ok(None),
         Some(Control::Path(path)) => path.clone(),
         None => own_path()?,
     };
     let address = Address::Unix(path);
-    let lost = |error: &io::Error| warn!(%error, "the control socket was not passed on");
-    let left = left.and_then(|state| Listener::passed(state, &Arc::default()).inspect_err(lost).ok());
     let listener = match left {
         Some(left) if left.address() == address.to_string() && left.is_reachable() => left,
         _ => Listener::open(&address, 0, &SocketOptions::private())?,

@@ -5,7 +5,7 @@ use std::io;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal as Number, kill};
+use nix::sys::signal::{Signal as Number, kill};
 use nix::unistd::Pid;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -36,34 +36,6 @@ pub struct Signals {
     hang_up: Signal,
     more: Signal,
     fewer: Option<Signal>,
-}
-
-/// All that [`Signals`] has.
-fn obeyed() -> SigSet {
-    [
-        Number::SIGTERM,
-        Number::SIGINT,
-        Number::SIGQUIT,
-        Number::SIGUSR1,
-        Number::SIGUSR2,
-        Number::SIGHUP,
-        Number::SIGTTIN,
-        Number::SIGTTOU,
-    ]
-    .into_iter()
-    .collect()
-}
-
-/// From now on signals don't reach this thread. Where that is the only one that they could reach, they wait, also over exec: for
-/// as long as that has no handlers. Every other thread calls this when it begins.
-pub fn hold_back() {
-    // It fails for sets that can't be.
-    let _ = obeyed().thread_block();
-}
-
-/// The opposite: those that wait come now.
-pub fn let_through() {
-    let _ = obeyed().thread_unblock();
 }
 
 impl Signals {
@@ -104,7 +76,11 @@ impl Signals {
             (&mut self.user1, Number::SIGUSR1),
             (&mut self.user2, Number::SIGUSR2),
             (&mut self.hang_up, Number::SIGHUP),
-        ] {
+            (&mut self.more, Number::SIGTTIN),
+        ]
+        .into_iter()
+        .chain(self.fewer.as_mut().map(|fewer| (fewer, Number::SIGTTOU)))
+        {
             if signal.poll_recv(&mut now).is_ready() {
                 // To oneself it can't fail.
                 let _ = kill(Pid::this(), number);

@@ -11,11 +11,12 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{error, info};
 
+use super::Manager;
 use super::doors::Doors;
 use super::passing::{OwnSockets, Passing, State};
 use super::relay::Relay;
-use super::{Manager, signals};
 use crate::inherited;
+use crate::mask;
 use crate::pool::Command;
 use crate::pool::rest::{Question, Resting};
 use crate::upgrade::{self, Program};
@@ -152,10 +153,10 @@ impl Manager {
         };
         info!(program = %program.path().display(), "upgrade: the new program takes over");
         // One that comes now waits for the new program.
-        signals::hold_back();
+        mask::hold_back();
         let Err(error) = self.try_give_place(passing, &program, log, own).await;
         log.go_on();
-        signals::let_through();
+        mask::let_through();
         self.upgrade.goes_on(&error);
     }
 

@@ -387,6 +387,10 @@ impl Driver {
                     self.report(What::from(message)).await;
                 },
                 Some(question) = self.asked.recv() => {
+                    // The next program could not know of them.
+                    while let Ok(step) = self.steps.try_recv() {
+                        self.take(step);
+                    }
                     let state = self.state(&question.rest()).await;
                     question.answer(state).await;
                 }
@@ -402,12 +406,7 @@ impl Driver {
                         break self.leader.end().await;
                     }
                 },
-                Some(step) = self.steps.recv() => self.send(&match step {
-                    Step::More => ToLeader::More,
-                    Step::Fewer => ToLeader::Fewer,
-                    Step::Size { least, most } => ToLeader::Size { least, most },
-                    Step::Recycle => ToLeader::Recycle,
-                }),
+                Some(step) = self.steps.recv() => self.take(step),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     warn!(pool = self.pool, generation = self.number, "the leader did not end in time and is killed");
                     self.deadline = None;
@@ -473,6 +472,15 @@ impl Driver {
         };
         self.deadline = margin.map(|margin| Instant::now() + margin);
         self.send(&message);
+    }
+
+    fn take(&self, step: Step) {
+        self.send(&match step {
+            Step::More => ToLeader::More,
+            Step::Fewer => ToLeader::Fewer,
+            Step::Size { least, most } => ToLeader::Size { least, most },
+            Step::Recycle => ToLeader::Recycle,
+        });
     }
 
     fn send(&self, message: &ToLeader) {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use crate::config::stamp::FileStamp;
+use crate::mask;
 
 /// Files are looked at this long after something has happened near them: many things may, and whoever deploys takes several steps.
 const QUIET: Duration = Duration::from_millis(200);
@@ -94,12 +95,14 @@ impl Touched {
 fn watch(files: &[PathBuf], pool: &str) -> notify::Result<Watched> {
     // One may wait: what it was does not matter, whether a file has changed its stamp tells.
     let (tell, events) = mpsc::channel(1);
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+    let told = move |event: notify::Result<Event>| {
         if event.is_ok_and(|event| is_change(event.kind)) {
             // Full: it is told already. Closed: nobody wants to know any more.
             let _ = tell.try_send(());
         }
-    })?;
+    };
+    // It starts a thread.
+    let mut watcher = mask::inherited_by(|| notify::recommended_watcher(told))?;
     let directories = files.iter().flat_map(|file| {
         let itself = Some(&**file).filter(|file| file.is_dir());
         let above = file.parent().filter(|above| !above.as_os_str().is_empty());

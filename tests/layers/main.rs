@@ -83,6 +83,7 @@ const PROGRAM: &[&str] = &[
     "hosts",
     "readiness",
     "status::words",
+    "mask",
     "status::snapshot",
     "status::summary",
     "status::history",

@@ -75,6 +75,7 @@ impl Installed {
     fn serve_file(&self) -> (Running, [i32; 2]) {
         self.write_file(&["a", "b"], "");
         let mut command = self.command(&crate::run::program());
+        command.env("RUNTIME_DIRECTORY", self.stage.path(""));
         command.args(["serve", "--config"]).arg(self.stage.path("pools.toml"));
         command.env("WSGI_FPM_ENGINE", self.stage.path("behaviour"));
         let running = Running::spawn(command);
@@ -102,6 +103,11 @@ fn runs(running: &Running) -> u64 {
 
 fn lives(pid: i32) -> bool {
     kill_process(Pid::from_raw(pid).unwrap(), Signal::CONT).is_ok()
+}
+
+/// How many descriptors a process has open.
+fn open_in(process: i32) -> usize {
+    fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
 }
 
 fn stop(running: &mut Running) {
@@ -341,9 +347,10 @@ fn program_that_can_not_be_run_after_all_leaves_the_old_one_as_it_was() {
 }
 
 #[test]
-fn leader_of_another_version_is_only_told_to_stop() {
+fn leader_of_another_version_is_only_told_to_stop_and_leaves_no_descriptor_behind() {
     let installed = Installed::new();
-    let (mut running, _) = installed.serve(&[]);
+    let (mut running, first) = installed.serve(&[]);
+    let before = (open_in(running.pid() as i32), open_in(first));
     // What is passed on says that it was written by, and has leaders of, a program that spoke differently.
     installed.install_script(
         "state=$(echo \" $* \" | sed -n 's/.* --state \\([0-9]*\\) .*/\\1/p')\n\
@@ -357,6 +364,11 @@ fn leader_of_another_version_is_only_told_to_stop() {
     let ready = running.line_after(mark, " ready ");
     assert_eq!(field(&ready, "generation"), 2);
     running.line_after(mark, "told to stop");
+    let second = field(&ready, "leader");
+    until("as many are open as before", SOON, || {
+        open_in(running.pid() as i32) == before.0
+    });
+    assert_eq!(open_in(second), before.1);
     let mark = running.signal(Signal::HUP);
     running.line_after(mark, " ready ");
     running.line_after(mark, "told to retire");
@@ -372,6 +384,28 @@ fn signal_that_comes_between_the_programs_is_obeyed() {
     assert_eq!(running.exit().code(), Some(0));
     running.line("told to stop");
     assert!(!installed.stage.socket().exists());
+}
+
+/// One that another thread takes is lost when the program is replaced. The thread that watches files is a library's.
+#[test]
+fn signals_reach_the_first_thread_alone() {
+    let stage = Stage::new();
+    let running = Running::spawn(stage.serve(&["--reload-on=app.py"]));
+    running.line(" ready ");
+    let threads = fs::read_dir(format!("/proc/{}/task", running.pid())).unwrap();
+    let threads: Vec<_> = threads.map(|thread| thread.unwrap().path()).collect();
+    let name = |thread: &PathBuf| fs::read_to_string(thread.join("comm")).unwrap();
+    assert!(threads.iter().any(|thread| name(thread).starts_with("notify")));
+    for thread in threads {
+        let status = fs::read_to_string(thread.join("status")).unwrap();
+        let (_, blocked) = status.split_once("SigBlk:").unwrap();
+        let blocked = u64::from_str_radix(blocked.split_whitespace().next().unwrap(), 16).unwrap();
+        let is_first = thread.ends_with(running.pid().to_string());
+        for signal in [Signal::TERM, Signal::INT, Signal::USR2, Signal::TTIN] {
+            let is_held_back = blocked & 1 << (signal.as_raw() - 1) != 0;
+            assert_ne!(is_held_back, is_first, "{signal:?} in {}", name(&thread));
+        }
+    }
 }
 
 #[test]
@@ -393,14 +427,39 @@ fn second_wish_during_an_upgrade_changes_nothing_and_a_stop_ends_it() {
 fn many_upgrades_in_a_row_leave_no_descriptor_behind() {
     let installed = Installed::new();
     let (mut running, _) = installed.serve(&["--listen=127.0.0.1:0"]);
-    let open = || fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap().count();
-    let before = open();
+    let before = open_in(running.pid() as i32);
     for generation in 2..=6 {
         let mark = running.signal(Signal::USR2);
         let ready = running.line_after(mark, " ready ");
         assert_eq!(field(&ready, "generation"), generation);
         running.line_after(mark, "told to retire");
-        until("as many are open as before", SOON, || open() == before);
+        until("as many are open as before", SOON, || {
+            open_in(running.pid() as i32) == before
+        });
+    }
+    stop(&mut running);
+}
+
+#[test]
+fn control_socket_that_the_new_program_does_not_want_is_closed_and_its_file_goes() {
+    let installed = Installed::new();
+    let (mut running, [first, _]) = installed.serve_file();
+    let control = installed.stage.path(&format!("{}.control", running.pid()));
+    assert!(control.exists());
+    let before = (open_in(running.pid() as i32), open_in(first));
+    installed.write_file(&["a", "b"], "[server]\ncontrol = \"off\"\n");
+    let mark = running.signal(Signal::USR2);
+    let leaders = ["a", "b"].map(|name| {
+        let ready = running.line_after(mark, &format!(" ready pool=\"{name}\""));
+        field(&ready, "leader")
+    });
+    assert!(!control.exists());
+    // With the socket its directory, and the runtime's duplicate.
+    until("fewer are open than before", SOON, || {
+        open_in(running.pid() as i32) + 3 == before.0
+    });
+    for leader in leaders {
+        assert_eq!(open_in(leader), before.1);
     }
     stop(&mut running);
 }

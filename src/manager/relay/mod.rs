@@ -23,8 +23,8 @@ use contract::log::channel::{self, Receiver, Sender, Unread};
 use contract::own::Own;
 use serde::{Deserialize, Serialize};
 
-use super::signals;
 use crate::inherited::Passed;
+use crate::mask;
 use output::Output;
 pub use reopening::Reopening;
 pub use router::Routes;
@@ -251,7 +251,7 @@ fn start_receiving(receiver: Receiver, router: &Arc<Router>) -> io::Result<JoinH
     let (router, turn) = (Arc::clone(router), router.turn());
     thread::Builder::new().name("log receiver".into()).spawn(move || {
         let _turn = turn;
-        signals::hold_back();
+        mask::hold_back();
         receive(receiver, &router)
     })
 }

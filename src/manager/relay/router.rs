@@ -21,7 +21,7 @@ use super::reopening::Reopening;
 use super::slow::{self, SlowRequests};
 use super::tap::{self, Feed, Tap};
 use super::writer::Writer;
-use crate::manager::signals;
+use crate::mask;
 
 /// Where the logs of one pool go, if they have places of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -315,7 +315,7 @@ fn start_writing(mut writer: Writer, queue: &Arc<Queue>, held: (mpsc::Sender<()>
     let queue = Arc::clone(queue);
     thread::Builder::new().name("log writer".into()).spawn(move || {
         let _held = held;
-        signals::hold_back();
+        mask::hold_back();
         writer.run(&queue);
     })?;
     Ok(())
