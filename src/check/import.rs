@@ -222,7 +222,7 @@ impl Import {
                     .filter_map(of_application)
                     .for_each(|line| self.print(line)),
                 Received::Lost(_) => {}
-                Received::Nothing | Received::End => break,
+                Received::Nothing | Received::End(_) | Received::Closed => break,
             }
         }
     }

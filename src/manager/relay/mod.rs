@@ -184,11 +184,11 @@ impl Relay {
     /// # Errors
     /// The receiving thread does not end, or no descriptor is left.
     pub fn rest(&mut self) -> io::Result<RelayState> {
+        let sender = Sender::new(Own::new(self.sending.try_clone()?));
         self.router.rest(true);
         self.receiving = match std::mem::replace(&mut self.receiving, Receiving::Lost) {
             Receiving::Thread(thread) => {
-                let sender = Sender::new(Own::new(self.sending.try_clone()?));
-                while !sender.end() && !thread.is_finished() {
+                while !sender.end(self.router.end()) && !thread.is_finished() {
                     // It is full: the thread makes room.
                     thread::sleep(NAP);
                 }
@@ -240,7 +240,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         if let Ok(sending) = self.sending.try_clone() {
             // In vain only if nobody receives.
-            Sender::new(Own::new(sending)).end();
+            Sender::new(Own::new(sending)).end(self.router.end());
         }
         // In vain if nobody reads; then nobody misses the rest.
         let _ = self.written.recv_timeout(LAST_WORDS);
@@ -293,6 +293,22 @@ mod tests {
         drop(relay);
         let text = reading.join().unwrap();
         assert!((0..20_000).map(line).collect::<String>() == text);
+    }
+
+    #[test]
+    fn end_that_a_worker_sends_is_none() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let relay = Relay::to(Output::Descriptor(writer.into()), &usual()).unwrap();
+        let sender = Sender::new(Own::new(relay.sending().try_clone_to_owned().unwrap()));
+        for number in 0..3 {
+            assert!(sender.end(0));
+            sender.write(line(number).as_bytes());
+        }
+        drop(relay);
+        assert_eq!(
+            io::read_to_string(reader).unwrap(),
+            (0..3).map(line).collect::<String>()
+        );
     }
 
     /// How many lines the log says were lost; `None` of another line.

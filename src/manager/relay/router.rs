@@ -2,6 +2,7 @@
 //! other.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -23,6 +24,9 @@ use super::tap::{self, Feed, Tap};
 use super::writer::Writer;
 use crate::mask;
 
+/// Taken from the channel before those who write are told of it, however much more there is.
+const AT_ONCE: usize = 1024 * 1024;
+
 /// Where the logs of one pool go, if they have places of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Routes {
@@ -39,6 +43,8 @@ pub(super) struct Router {
     is_followed: AtomicBool,
     /// An end is one of receiving alone.
     rests: AtomicBool,
+    /// With this word the program says that there is nothing more. No worker knows it, who could end the log of all.
+    end: u64,
     /// How often the receiving thread has looked.
     looks: AtomicU64,
 }
@@ -109,6 +115,7 @@ impl Router {
             feeds: Mutex::default(),
             is_followed: AtomicBool::new(false),
             rests: AtomicBool::new(false),
+            end: RandomState::new().build_hasher().finish(),
             looks: AtomicU64::new(0),
         })
     }
@@ -199,22 +206,32 @@ impl Router {
         self.rests.store(rests, Relaxed);
     }
 
+    /// See [`contract::log::channel::Sender::end`].
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Takes what the channel has now; whether there may be more.
     pub(super) fn fill(&self, receiver: &mut Receiver) -> Filled {
         let mut filled = Filled::Nothing;
         self.looks.fetch_add(1, Relaxed);
         let mut touched: Vec<Arc<Queue>> = Vec::new();
-        let mut is_over = false;
-        loop {
+        let (mut is_over, mut taken) = (false, 0);
+        while taken < AT_ONCE {
+            taken += 1;
             match receiver.receive() {
-                Received::Events(events) => self.give(events, &mut touched),
+                Received::Events(events) => {
+                    taken += events.len();
+                    self.give(events, &mut touched);
+                }
                 Received::Lost(events) => {
                     if self.log.add_lost(events) {
                         touched.push(Arc::clone(&self.log));
                     }
                 }
                 Received::Nothing => break,
-                Received::End => {
+                Received::End(word) if word != self.end => {}
+                Received::End(_) | Received::Closed => {
                     is_over = !self.rests.load(Relaxed);
                     filled = Filled::End;
                     break;

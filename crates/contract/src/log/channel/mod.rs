@@ -35,17 +35,19 @@ const MOST_IN_A_PART: usize = PIPE_BUF - HEADER;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Kind {
-    /// The beginning of an event, or its middle.
+    /// The middle of an event.
     Part = 1,
     LastPart,
     /// So many events of a sender did not get through (8 bytes).
     Lost,
-    /// Nothing more.
+    /// Nothing more. What stands in place of the number says who says so.
     End,
+    /// The beginning of an event. What had the same number has no end: its sender has died, and this one got his pid.
+    FirstPart,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Part, Self::LastPart, Self::Lost, Self::End];
+    const ALL: [Self; 5] = [Self::Part, Self::LastPart, Self::Lost, Self::End, Self::FirstPart];
 }
 
 fn frame(kind: Kind, event: u64, payload: &[u8]) -> Vec<u8> {
@@ -85,7 +87,7 @@ mod tests {
             match receiver.receive() {
                 Received::Events(events) => all.extend_from_slice(events),
                 Received::Lost(lost) => count += lost,
-                Received::Nothing | Received::End => return (all, count),
+                Received::Nothing | Received::End(_) | Received::Closed => return (all, count),
             }
         }
     }
@@ -110,7 +112,7 @@ mod tests {
         sender.write(b"with \0 in it\n");
         assert_eq!(receiver.receive(), Received::Events(b"with \0 in it\n"));
         assert_eq!(receiver.receive(), Received::Nothing);
-        sender.end();
-        assert_eq!(receiver.receive(), Received::End);
+        sender.end(7);
+        assert_eq!(receiver.receive(), Received::End(7));
     }
 }

@@ -38,9 +38,9 @@ impl Sender {
         }
     }
 
-    /// Says that there will be nothing more, of nobody; whether there was room for that.
-    pub fn end(&self) -> bool {
-        self.send(&frame(Kind::End, 0, &[]), &mut None)
+    /// Says that there will be nothing more, of nobody; whether there was room for that. `word`: by which the receiver knows who says it.
+    pub fn end(&self, word: u64) -> bool {
+        self.send(&frame(Kind::End, word, &[]), &mut None)
     }
 
     /// Whether it got through, before `until` if that is set, else in time.
@@ -74,18 +74,22 @@ impl Sender {
         }
         let pid = getpid().as_raw_nonzero().get() as u32;
         let number = u64::from(pid) << 32 | u64::from(self.serial.fetch_add(1, Relaxed));
-        let mut parts = event.chunks(MOST_IN_A_PART).peekable();
-        while let Some(part) = parts.next() {
-            let kind = if parts.peek().is_some() {
-                Kind::Part
-            } else {
-                Kind::LastPart
-            };
+        let (first, rest) = event.split_at(event.len().min(MOST_IN_A_PART));
+        if !self.send(&frame(Kind::FirstPart, number, first), &mut until) {
+            return false;
+        }
+        let mut parts = rest.chunks(MOST_IN_A_PART).peekable();
+        loop {
+            let part = parts.next().unwrap_or_default();
+            let is_last = parts.peek().is_none();
+            let kind = if is_last { Kind::LastPart } else { Kind::Part };
             if !self.send(&frame(kind, number, part), &mut until) {
                 return false;
             }
+            if is_last {
+                return true;
+            }
         }
-        true
     }
 }
 
@@ -181,7 +185,7 @@ mod tests {
         let raw = raw(&receiver);
         assert_eq!(raw.len(), 4096 + HEADER + 8000 - (4096 - HEADER));
         let pid = std::process::id().to_le_bytes();
-        for (part, kind) in [(&raw[..4096], Kind::Part), (&raw[4096..], Kind::LastPart)] {
+        for (part, kind) in [(&raw[..4096], Kind::FirstPart), (&raw[4096..], Kind::LastPart)] {
             assert_eq!(part[..2], [MARK, kind as u8]);
             assert_eq!(usize::from(u16::from_le_bytes([part[2], part[3]])), part.len() - HEADER);
             assert_eq!((&part[4..8], &part[8..12]), (&[0; 4][..], &pid[..]));
@@ -218,7 +222,7 @@ mod tests {
                     sender.write(&vec![b'y'; 1 << 20]);
                     sender.lost.load(Relaxed) == 0
                 });
-                sender.end();
+                sender.end(0);
             });
             let mut longest = 0;
             loop {
@@ -226,7 +230,7 @@ mod tests {
                     Received::Events(event) => longest = longest.max(event.len()),
                     Received::Lost(_) => {}
                     Received::Nothing => receiver.wait(),
-                    Received::End => break longest,
+                    Received::End(_) | Received::Closed => break longest,
                 }
             }
         });
