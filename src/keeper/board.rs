@@ -52,6 +52,11 @@ impl Board {
         Self::new(state.memory.take()?, state.threads.max(1))
     }
 
+    /// How many workers there may be at a time.
+    pub fn places(&self) -> usize {
+        self.scoreboard.slots().len() / self.threads
+    }
+
     /// What all threads have counted, and the leader.
     pub fn totals(&self) -> Totals {
         self.scoreboard.totals()

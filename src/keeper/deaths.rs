@@ -30,6 +30,8 @@ pub(super) struct Orphaned {
     /// When workers that it has left are killed.
     pub(super) until: Instant,
     pub(super) board: Option<Board>,
+    /// They were killed, and are not gone yet.
+    pub(super) are_killed: bool,
 }
 
 #[derive(Default)]
@@ -180,6 +182,9 @@ impl Keeper {
 
     /// A worker may have died between taking a connection and saying so, or between saying that it gives one and giving it.
     pub(super) fn look_for_lost(&mut self, handover: &Handover) {
+        if self.on_their_way.is_empty() {
+            return;
+        }
         if is_ready(handover.takes(), PollFlags::IN) || !matches!(self.mode, Mode::Gives) {
             self.look_at = Some(Instant::now() + ON_THE_WAY);
             return;
@@ -214,6 +219,7 @@ impl Keeper {
             leader: pid,
             until: Instant::now() + ORPHANS,
             board,
+            are_killed: false,
         });
         self.name_lost(pid);
     }
@@ -248,7 +254,13 @@ impl Keeper {
             .into_iter()
             .partition::<Vec<_>, _>(|orphaned| orphaned.until <= now);
         self.orphaned = later;
-        for Orphaned { leader, board, .. } in due {
+        for Orphaned {
+            leader,
+            board,
+            are_killed,
+            ..
+        } in due
+        {
             let of_leader = self.workers.iter().filter(|(_, worker)| worker.leader == leader);
             let (watched, unwatched): (Vec<_>, Vec<_>) = of_leader
                 .map(|(number, _)| *number)
@@ -260,7 +272,7 @@ impl Keeper {
                     .map(|pidfd| pidfd_send_signal(pidfd, Signal::KILL))
                 {
                     debug!(worker = worker.pid, %error, "it is gone already");
-                } else {
+                } else if !are_killed {
                     error!(
                         pool = self.pool,
                         worker = worker.pid,
@@ -277,6 +289,7 @@ impl Keeper {
                     leader,
                     until: now + ORPHANS,
                     board: Some(board),
+                    are_killed: true,
                 });
             }
         }

@@ -10,8 +10,11 @@ mod board;
 mod deaths;
 mod events;
 pub mod passing;
+mod proof;
 mod rest;
 pub mod room;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::collections::{BTreeMap, HashMap};
@@ -51,6 +54,8 @@ pub struct Keeper {
     set: Set,
     /// By the index of their entries.
     kept: HashMap<u32, Kept>,
+    /// The pool's, and how many workers each may have at a time.
+    leaders: Vec<(i32, usize)>,
     /// That live, by their numbers.
     workers: HashMap<u32, Worker>,
     /// Connections that are ours, by index: idle, and nobody serves them.
@@ -67,7 +72,7 @@ pub struct Keeper {
     look_at: Option<Instant>,
     /// Leaders that have died.
     orphaned: Vec<Orphaned>,
-    /// Workers that have died, by pid, and of whose end nobody else was told.
+    /// Workers that have died, by pid, for whoever forgets what they have counted.
     dead: Vec<i32>,
     /// When connections that wait are given away, if that was not possible.
     give_at: Option<Instant>,
@@ -133,6 +138,7 @@ impl Keeper {
             receiver,
             set,
             kept: HashMap::new(),
+            leaders: Vec::new(),
             workers: HashMap::new(),
             waiting: BTreeMap::new(),
             unsure: HashMap::new(),
@@ -248,7 +254,7 @@ impl Keeper {
             match self.receiver.receive() {
                 Ok(Some((Message::Worker { owner, pid, leader }, fds))) => {
                     let mut fds = fds.into_iter();
-                    self.know(owner, pid, leader, fds.next(), fds.next());
+                    self.introduce(owner, pid, leader, fds.next(), fds.next());
                 }
                 Ok(Some((Message::Connection(place), mut fds))) => match fds.pop() {
                     Some(connection) => self.keep(place, connection),
@@ -267,15 +273,51 @@ impl Keeper {
         }
     }
 
-    fn know(&mut self, number: u32, pid: i32, leader: i32, pidfd: Option<OwnFd>, asks: Option<OwnFd>) {
-        let watched = pidfd.filter(|pidfd| self.set.add_worker(number, pidfd).is_ok());
-        if watched.is_none() {
+    /// Which leaders the pool has, each with the places that its workers have: nobody else's are workers.
+    pub fn set_leaders(&mut self, leaders: impl Iterator<Item = (i32, usize)>) {
+        self.leaders.clear();
+        self.leaders.extend(leaders);
+    }
+
+    /// Somebody says that this is a worker.
+    fn introduce(&mut self, number: u32, pid: i32, leader: i32, pidfd: Option<OwnFd>, asks: Option<OwnFd>) {
+        let known = self.leaders.iter().find(|(known, _)| *known == leader);
+        let of_leader = self.workers.values().filter(|worker| worker.leader == leader).count();
+        // Those that have ended may not have been heard of yet.
+        let has_room = known.is_some_and(|(_, places)| of_leader < 2 * places);
+        let is_it = pidfd.as_ref().is_none_or(|pidfd| proof::is_child(pidfd, pid, leader));
+        if pidfd.is_none() {
             error!(
                 pool = self.pool,
                 worker = pid,
                 "the supervisor has no descriptor for a worker: its connections end with it (raise the limit of open files)"
             );
         }
+        if !has_room || !is_it {
+            limited!(
+                "processes that are no workers",
+                error!(
+                    pool = self.pool,
+                    worker = pid,
+                    leader,
+                    "a worker tells of a process that is no worker of the pool, or of too many: the supervisor does not look after it"
+                )
+            );
+        }
+        match (has_room, is_it) {
+            (false, _) => {}
+            (true, true) => self.know(number, pid, leader, pidfd, asks),
+            // One whose leader has just died is known by its number alone, and forgotten with those of that leader.
+            (true, false) => self.know(number, pid, leader, None, None),
+        }
+    }
+
+    fn know(&mut self, number: u32, pid: i32, leader: i32, pidfd: Option<OwnFd>, asks: Option<OwnFd>) {
+        // Somebody may have sent one with the same number. What is closed here may be open elsewhere, and would stay in the set.
+        if let Some(before) = self.workers.remove(&number).and_then(|worker| worker.pidfd) {
+            self.set.remove(before);
+        }
+        let watched = pidfd.filter(|pidfd| self.set.add_worker(number, pidfd).is_ok());
         self.workers.insert(
             number,
             Worker {

@@ -117,6 +117,7 @@ impl Keeper {
                 leader,
                 until: now + ORPHANS,
                 board: board.map(Board::resume).transpose()?,
+                are_killed: false,
             });
         }
         keeper.on_their_way = keeper.on_their_way();

@@ -11,13 +11,14 @@ use contract::handover::{Handed, Handover, Passage};
 use contract::keeper::{Owner, Place, State};
 use contract::once_a_minute;
 use contract::own::{self, Own, OwnFd};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{SocketFlags, accept_with};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use super::answers::{self, End};
+use super::room::{self, Room};
 use super::{Keeper, SOON};
 
 /// What becomes of connections without a worker.
@@ -98,7 +99,8 @@ impl Refusals {
         self.resume_at
     }
 
-    fn begin(&mut self, connection: Arc<OwnFd>, place: Option<Place>, retry_after: u64) {
+    /// `rooms`: for the descriptors that this takes.
+    fn begin(&mut self, connection: Arc<OwnFd>, place: Option<Place>, retry_after: u64, rooms: impl Send + 'static) {
         self.under_way += 1;
         if let Some(place) = place {
             self.kept.insert(place.index, place);
@@ -106,6 +108,7 @@ impl Refusals {
         let report = self.report.clone();
         tokio::spawn(async move {
             let end = answers::refuse(connection, retry_after, place.is_some()).await;
+            drop(rooms);
             // Nobody asks any more once the pool has ended.
             let _ = report.send(Refused { place, end });
         });
@@ -253,7 +256,7 @@ impl Keeper {
             // What was read of it came with it.
             return match passage.begun {
                 Some(_) => answers::hang_up(&connection),
-                None => self.refuse_new(connection),
+                None => self.refuse_new(connection, [Room::keep(), Room::keep()]),
             };
         };
         let ours = (Owner::KEEPER, State::Idle);
@@ -299,9 +302,24 @@ impl Keeper {
             let Some(listener) = self.refusals.listeners.get(number as usize) else {
                 return;
             };
+            let (Some(one), Some(other)) = (Room::take(), Room::take()) else {
+                once_a_minute!(
+                    "connections that can't even be refused",
+                    warn!(
+                        pool = self.pool,
+                        kept = room::kept(),
+                        limit = room::limit(),
+                        for_all_else = room::spared(),
+                        "the supervisor may not have more open files: connections wait to be answered with 503 (raise LimitNOFILE, or ulimit -n)"
+                    )
+                );
+                return self.pause_refusals();
+            };
+            // Whoever has it, too, may have made it blocking, and may take the connection that was there.
+            let _ = ioctl_fionbio(listener, true);
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             match own::make(|| accept_with(listener, flags).map(Own::new)) {
-                Ok(connection) => self.refuse_new(connection),
+                Ok(connection) => self.refuse_new(connection, [one, other]),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return,
                 Err(error) => {
@@ -309,22 +327,26 @@ impl Keeper {
                         "connections that can't even be refused",
                         warn!(pool = self.pool, %error, "connections can't be accepted, to be answered with 503")
                     );
-                    self.stop_listening();
-                    self.refusals.resume_at = Some(Instant::now() + PAUSE);
-                    return;
+                    return self.pause_refusals();
                 }
             }
         }
     }
 
-    fn refuse_new(&mut self, connection: OwnFd) {
+    fn pause_refusals(&mut self) {
+        self.stop_listening();
+        self.refusals.resume_at = Some(Instant::now() + PAUSE);
+    }
+
+    /// It takes two descriptors: one is the runtime's.
+    fn refuse_new(&mut self, connection: OwnFd, rooms: [Room; 2]) {
         let retry_after = self.retry_after();
-        self.refusals.begin(Arc::new(connection), None, retry_after);
+        self.refusals.begin(Arc::new(connection), None, retry_after, rooms);
     }
 
     /// Whether a request on it is being answered.
     pub(super) fn is_refused(&self, place: Place) -> bool {
-        self.refusals.kept.contains_key(&place.index)
+        self.refusals.kept.get(&place.index) == Some(&place)
     }
 
     /// A request arrives on a connection that waits.
@@ -338,7 +360,7 @@ impl Keeper {
         };
         self.watch(place, false);
         let retry_after = self.retry_after();
-        self.refusals.begin(connection, Some(place), retry_after);
+        self.refusals.begin(connection, Some(place), retry_after, Room::keep());
     }
 
     /// Seconds until the next try, as far as that is known.
@@ -355,11 +377,14 @@ impl Keeper {
         self.refusals.under_way -= 1;
         let is_refusing = matches!(self.mode, Mode::Refuses(_));
         if let Some(place) = place {
-            self.refusals.kept.remove(&place.index);
+            // The entry may be another connection's by now, on which a request is being answered, too.
+            if self.is_refused(place) {
+                self.refusals.kept.remove(&place.index);
+            }
             let is_ours = self.table.read(place) == Some((Owner::KEEPER, State::Idle));
             match end {
                 End::Over if is_ours => self.ended(place),
-                End::Idle if is_ours && is_refusing => self.watch(place, true),
+                End::Idle if is_ours && self.mode.is_told_of_requests() => self.watch(place, true),
                 End::Idle if is_ours => self.give_at = Some(Instant::now()),
                 End::Over | End::Idle => {}
             }

@@ -46,7 +46,7 @@ use tracing::{debug, error, info};
 
 use crate::config::Pool;
 use crate::config::pools::Definition;
-use crate::keeper::{Keeper, Mode};
+use crate::keeper::{Board, Keeper, Mode};
 use crate::python::Interpreter;
 use crate::service::{Place, Reload, Service, Start};
 use crate::status::snapshot::Reloads;
@@ -270,6 +270,10 @@ impl Running {
             let mode = self.mode();
             let listeners = self.sockets.all().map(AsFd::as_fd);
             self.keeper.set_mode(mode, listeners, &self.handover);
+            let leaders = self.members.iter().map(|member| &member.generation);
+            let places = |generation: &Generation| generation.board.as_ref().map_or(0, Board::places);
+            self.keeper
+                .set_leaders(leaders.map(|generation| (generation.pid as i32, places(generation))));
             let restart_at = self.restart_at;
             let look_at = self.recycling.look_at();
             let turn_ends = self.turn.as_ref().map(|turn| turn.until);

@@ -1,4 +1,5 @@
-//! Messages of a SEQPACKET pair, each with a few descriptors or without any. Nobody waits: neither who sends nor who receives.
+//! Messages of a SEQPACKET pair, each with a few descriptors or without any. Nobody waits: neither who sends nor who receives. Each call
+//! says so itself, for whoever else has an end may change what that says of waiting (O_NONBLOCK).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -52,7 +53,8 @@ pub fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Re
     if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    match sendmsg(socket, &[IoSlice::new(message)], &mut ancillary, SendFlags::NOSIGNAL) {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    match sendmsg(socket, &[IoSlice::new(message)], &mut ancillary, flags) {
         Ok(_) => Ok(true),
         // TOOMANYREFS: as many descriptors are on their way as this user may have open.
         Err(Errno::AGAIN | Errno::NOBUFS | Errno::TOOMANYREFS | Errno::INTR) => Ok(false),
@@ -71,7 +73,8 @@ pub fn receive(socket: impl AsFd) -> io::Result<Option<Packet>> {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let length = loop {
             let mut message = [IoSliceMut::new(&mut bytes)];
-            match recvmsg(&socket, &mut message, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+            match recvmsg(&socket, &mut message, &mut ancillary, flags) {
                 Ok(received) => break received.bytes,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(None),
@@ -86,4 +89,30 @@ pub fn receive(socket: impl AsFd) -> io::Result<Option<Packet>> {
         }
         Ok(Some(Packet { bytes, length, fds }))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use rustix::io::ioctl_fionbio;
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_at_a_socket_that_somebody_else_has_made_blocking() {
+        let [sending, receiving] = pair().unwrap();
+        ioctl_fionbio(&sending, false).unwrap();
+        ioctl_fionbio(&receiving, false).unwrap();
+        let (done, over) = mpsc::channel();
+        thread::spawn(move || {
+            assert!(receive(&receiving).unwrap().is_none());
+            while send(&sending, b"x", &[]).unwrap() {}
+            done.send(()).unwrap();
+            drop((sending, receiving));
+        });
+        assert_eq!(over.recv_timeout(Duration::from_secs(20)), Ok(()));
+    }
 }

@@ -1,0 +1,91 @@
+//! A keeper, and whoever else has to do with it: peers, workers, others who have the listener.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::AtomicU32;
+use std::thread;
+use std::time::Duration;
+
+use contract::handover::Handover;
+use contract::keeper::channel::{Message, Sender};
+use contract::keeper::{Owner, Place, State, Table};
+use contract::own::Own;
+use tokio::time::timeout;
+
+use super::{Keeper, Mode};
+
+const LONG: Duration = Duration::from_secs(20);
+/// A whole request on a connection that is kept, without params.
+const REQUEST: &[u8] = b"\x01\x01\0\x01\0\x08\0\0\0\x01\x01\0\0\0\0\0\x01\x04\0\x01\0\0\0\0\x01\x05\0\x01\0\0\0\0";
+
+async fn work(keeper: &mut Keeper, handover: &Handover) {
+    let work = timeout(LONG, keeper.next()).await.expect("nothing happens");
+    keeper.work(work, handover);
+}
+
+/// A connection that no worker has room for, and its peer.
+fn left(keeper: &Keeper) -> (Place, UnixStream) {
+    let table = Table::map(keeper.ends()[0]).unwrap();
+    let sender = Sender::new(Own::new(keeper.ends()[1].try_clone_to_owned().unwrap()));
+    let place = table.take(table.new_owner(), &AtomicU32::new(0)).unwrap();
+    table.write(place, Owner::NOBODY, State::Given(1));
+    let (peer, connection) = UnixStream::pair().unwrap();
+    connection.set_nonblocking(true).unwrap();
+    assert!(sender.send(Message::Connection(place), &[connection.as_fd()]).unwrap());
+    assert!(sender.send(Message::Left(place), &[]).unwrap());
+    peer.set_read_timeout(Some(LONG)).unwrap();
+    (place, peer)
+}
+
+#[tokio::test]
+async fn connection_on_which_a_request_was_refused_wakes_a_pool_that_rests_meanwhile() {
+    let (mut keeper, handover) = (Keeper::new("test").unwrap(), Handover::new().unwrap());
+    let (place, mut peer) = left(&keeper);
+    keeper.set_mode(Mode::Refuses(None), std::iter::empty(), &handover);
+    while keeper.kept() != (1, 1) {
+        work(&mut keeper, &handover).await;
+    }
+    let (begin, rest) = REQUEST.split_at(16);
+    peer.write_all(begin).unwrap();
+    while !keeper.is_refused(place) {
+        work(&mut keeper, &handover).await;
+    }
+    keeper.set_mode(Mode::Rests, std::iter::empty(), &handover);
+    peer.write_all(rest).unwrap();
+    while keeper.is_refused(place) {
+        work(&mut keeper, &handover).await;
+    }
+    let mut answer = [0; 1024];
+    let length = peer.read(&mut answer).unwrap();
+    assert!(String::from_utf8_lossy(&answer[..length]).contains("503 Service Unavailable"));
+    assert!(!keeper.is_wanted());
+    peer.write_all(begin).unwrap();
+    while !keeper.is_wanted() {
+        work(&mut keeper, &handover).await;
+    }
+}
+
+#[test]
+fn listener_that_somebody_else_has_made_blocking_holds_up_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async {
+            let (mut keeper, handover) = (Keeper::new("test").unwrap(), Handover::new().unwrap());
+            keeper.set_mode(Mode::Refuses(None), [listener.as_fd()].into_iter(), &handover);
+            loop {
+                let work = keeper.next().await;
+                keeper.work(work, &handover);
+            }
+        })
+    });
+    let mut peer = UnixStream::connect(&path).unwrap();
+    peer.set_read_timeout(Some(LONG)).unwrap();
+    peer.write_all(REQUEST).unwrap();
+    let mut answer = Vec::new();
+    peer.read_to_end(&mut answer).unwrap();
+    assert!(String::from_utf8_lossy(&answer).contains("503 Service Unavailable"));
+}
