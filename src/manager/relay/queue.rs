@@ -7,6 +7,7 @@ use std::time::Instant;
 use contract::log::tag::Tagged;
 use contract::log::{self, Form};
 
+use super::LAST_WORDS;
 use super::reopening::Reply;
 
 /// Bytes that wait while nobody reads the log: some ten thousand lines. As many may be on their way into it.
@@ -35,7 +36,8 @@ struct Waiting {
     lost: u64,
     /// Who wants the file to be opened anew.
     reopen: Vec<Reply>,
-    ended: bool,
+    /// Since when nothing more comes.
+    ended: Option<Instant>,
 }
 
 /// What is to be done.
@@ -107,7 +109,7 @@ impl Queue {
     }
 
     pub(super) fn end(&self) {
-        self.lock().ended = true;
+        self.lock().ended.get_or_insert_with(Instant::now);
         self.changed.notify_all();
     }
 
@@ -116,9 +118,10 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Whether something else is more urgent than what is being written.
+    /// Whether something else is more urgent than what is being written: a file in place of the one that takes nothing, or the end.
     pub(super) fn is_urgent(&self) -> bool {
-        !self.lock().reopen.is_empty()
+        let waiting = self.lock();
+        !waiting.reopen.is_empty() || waiting.ended.is_some_and(|ended| ended.elapsed() >= LAST_WORDS)
     }
 
     /// Waits until everything is written, but not longer than `until`; how many lines are not, then.
@@ -141,7 +144,7 @@ impl Queue {
         waiting.writing = 0;
         self.changed.notify_all();
         while waiting.events.is_empty() && waiting.lost == 0 && waiting.reopen.is_empty() {
-            if waiting.ended {
+            if waiting.ended.is_some() {
                 return None;
             }
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);

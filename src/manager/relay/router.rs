@@ -98,7 +98,9 @@ impl Router {
         if lost > 0 {
             log.add_lost(lost);
         }
-        let writer = Writer::new(settings.to.to_string(), output, Some(form), lost > 0);
+        // A service has messages, of which none is torn.
+        let may_be_torn = lost > 0 && !settings.to.is_a_service();
+        let writer = Writer::new(settings.to.to_string(), output, Some(form), may_be_torn);
         let running = Arc::new(());
         start_writing(writer, &log, (writing.clone(), Arc::clone(&running)))?;
         Ok(Self {
@@ -142,17 +144,10 @@ impl Router {
 
     /// From now on the pool's events go there.
     pub(super) fn set(&self, pool: &str, routes: Routes) {
-        let mut ways = self.lock();
-        if ways.routes.get(pool) == Some(&routes) {
-            return;
+        for (destination, error) in self.lock().set(pool, routes) {
+            // Not while it is locked: a line of the log may have to wait for the thread that receives, which needs it.
+            error!(pool, %destination, "no thread can write there; its lines are in the log: {error}");
         }
-        for destination in routes.all() {
-            if let Err(error) = ways.open(destination) {
-                error!(pool, %destination, "no thread can write there; its lines are in the log: {error}");
-            }
-        }
-        ways.routes.insert(pool.to_owned(), routes);
-        ways.divide();
     }
 
     /// Pools that `stays` does not know have no lines any more.
@@ -300,6 +295,19 @@ impl Ways {
         if self.routes.contains_key(tag.pool) {
             slow::note(self.slow_requests.entry(tag.pool.to_owned()).or_default(), event);
         }
+    }
+
+    /// What can't be opened is told, and tried again the next time.
+    fn set(&mut self, pool: &str, routes: Routes) -> Vec<(Destination, io::Error)> {
+        let mut failed = Vec::new();
+        for destination in routes.all() {
+            if let Err(error) = self.open(destination) {
+                failed.push((destination.clone(), error));
+            }
+        }
+        self.routes.insert(pool.to_owned(), routes);
+        self.divide();
+        failed
     }
 
     fn open(&mut self, destination: &Destination) -> io::Result<()> {
