@@ -87,8 +87,8 @@ pub struct Manager {
     /// Where pools are described, if that is a file.
     file: Option<PathBuf>,
     pools: BTreeMap<String, Entry>,
-    /// Were taken out of the file, and may still have requests to finish.
-    leaving: Vec<Commands>,
+    /// Were taken out of the file, and may still have requests to finish: by their names.
+    leaving: Vec<(String, Commands)>,
     /// Of the program that had this one's place, until they are started here.
     inherited: Vec<PoolState>,
     /// They start anew, though they are served.
@@ -200,8 +200,9 @@ impl Manager {
     fn forget_others(&mut self) {
         for mut state in std::mem::take(&mut self.inherited) {
             state.stop();
+            let name = state.name.clone();
             let commands = self.go_on_with(state);
-            self.leaving.extend(commands);
+            self.leaving.extend(commands.map(|commands| (name, commands)));
         }
         kept::forget_others(&self.service);
     }
@@ -212,7 +213,7 @@ impl Manager {
         for state in std::mem::take(&mut self.inherited) {
             let (name, is_stopping) = (state.name.clone(), state.is_stopping());
             match self.go_on_with(state) {
-                Some(commands) if is_stopping => self.leaving.push(commands),
+                Some(commands) if is_stopping => self.leaving.push((name, commands)),
                 Some(commands) => {
                     self.pools.insert(name, Entry::new(None, commands));
                 }
@@ -353,7 +354,8 @@ impl Manager {
 
     /// Whoever can be told something.
     fn all(&self) -> impl Iterator<Item = &Commands> {
-        self.pools.values().map(|pool| &pool.commands).chain(&self.leaving)
+        let leaving = self.leaving.iter().map(|(_, commands)| commands);
+        self.pools.values().map(|pool| &pool.commands).chain(leaving)
     }
 
     fn request(&mut self, request: Request) {
@@ -379,7 +381,8 @@ impl Manager {
     }
 
     fn stop(&mut self, order: Order, reason: &str) {
-        self.stopping = Some(order);
+        // A weaker one that comes later does not make the next signal weaker.
+        self.stopping = self.stopping.max(Some(order));
         self.upgrade.end();
         self.service.stops(order == Order::Stop);
         for pool in self.all() {
@@ -420,21 +423,21 @@ impl Manager {
     fn read(&mut self, path: &Path, reason: &str, anew: bool) -> Result<(), Report> {
         let reload = self.service.reloads();
         let new = self.definitions(path)?;
-        self.leaving.retain(|pool| !pool.is_closed());
+        self.leaving.retain(|(_, pool)| !pool.is_closed());
         let (stay, leave) = std::mem::take(&mut self.pools)
             .into_iter()
             .partition::<BTreeMap<_, _>, _>(|(name, _)| new.contains_key(name));
         self.pools = stay;
-        // Pools that finish requests still have lines to write.
-        self.logs
-            .keep(|pool| new.contains_key(pool) || leave.contains_key(pool));
-        for pool in leave.into_values() {
+        for (name, pool) in leave {
             pool.tell(Command::Stop {
                 order: Order::Stop,
                 reason: "it is not in the file any more".to_owned(),
             });
-            self.leaving.push(pool.commands);
+            self.leaving.push((name, pool.commands));
         }
+        // Pools that finish requests still have lines to write.
+        let is_leaving = |pool: &str| self.leaving.iter().any(|(name, _)| name == pool);
+        self.logs.keep(|pool| new.contains_key(pool) || is_leaving(pool));
         info!(file = %path.display(), reason, pools = new.len(), "the file was read again");
         for definition in new.into_values() {
             self.become_it(definition, reason, anew, &reload);

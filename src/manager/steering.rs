@@ -1,5 +1,6 @@
 //! What a command wants done: begun here at once, and waited for by whoever has asked.
 
+use settings::values::Workers;
 use tokio::sync::oneshot;
 use tracing::info;
 
@@ -47,7 +48,7 @@ impl Begun {
 impl Manager {
     pub(super) fn steer(&mut self, wish: Wish, by: &str, answer: oneshot::Sender<Result<Begun, String>>) {
         let begun = match &wish {
-            Wish::Scale { pool, least, most } => match self.entry(pool) {
+            Wish::Scale { pool, least, most } => match can_be(*least, *most).and_then(|()| self.entry(pool)) {
                 Ok(entry) => return self.scale(entry, pool, (*least, *most), answer),
                 Err(refusal) => Err(refusal),
             },
@@ -193,7 +194,8 @@ impl Manager {
             .pools
             .iter()
             .map(|(name, pool)| (name.clone(), pool.commands.clone()));
-        let leaving = self.leaving.iter().map(|commands| (String::new(), commands.clone()));
+        let leaving = self.leaving.iter();
+        let leaving = leaving.map(|(_, commands)| (String::new(), commands.clone()));
         named.chain(leaving).collect()
     }
 
@@ -207,6 +209,14 @@ impl Manager {
             }
         })
     }
+}
+
+/// Who asks may be any program.
+fn can_be(least: u32, most: u32) -> Result<(), String> {
+    let workers = format!("{least}..{most}").parse::<Workers>();
+    workers
+        .map(drop)
+        .map_err(|error| format!("{least}..{most} workers: {error}"))
 }
 
 impl Entry {

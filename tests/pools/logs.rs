@@ -530,6 +530,29 @@ fn reload_changes_where_lines_go() {
 }
 
 #[test]
+fn pool_that_leaves_has_its_log_until_its_last_request_whatever_is_reloaded_meanwhile() {
+    let mut house = House::serve(&[
+        talks("stays", ""),
+        talks("goes", "access_log = \"./goes.log\"\nstop_timeout = 0"),
+    ]);
+    house.wait_ready("goes");
+    house.wait_ready("stays");
+    let go_on = house.path("go-on");
+    let mut slow = Raw::connect(&house.socket("goes")).unwrap();
+    slow.send(&Request::get(&format!("/waits?{}", go_on.display())).bytes());
+    // Its thread has the request when another one is answered behind it.
+    house.get("goes", "/");
+    for _ in 0..2 {
+        let mark = house.reload(&[talks("stays", "")]);
+        house.wait_for(mark, &["the file was read again"]);
+    }
+    fs::write(go_on, "").unwrap();
+    line_in(&house.path("goes.log"), &["/waits"]);
+    assert_eq!(house.stop().code(), Some(0));
+    assert_eq!(house.log.count(|line| line.contains("/waits")), 0);
+}
+
+#[test]
 fn healthy_answers_of_suppressed_paths_have_no_line() {
     let lines = "access_log = \"./access.log\"\naccess_format = \"$method $path $status\"\naccess_suppress = [\"/health\", \"/static/*\", \"/raises\"]";
     let mut house = House::serve(&[talks("one", lines)]);

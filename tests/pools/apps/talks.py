@@ -16,6 +16,9 @@ def application(environ, start_response):
             print("line %d" % number)
     elif path == "/sleeps":
         time.sleep(float(query))
+    elif path == "/waits":
+        while not os.path.exists(query):
+            time.sleep(0.02)
     elif path == "/raises":
         raise ValueError("for the log")
     start_response("200 OK", [("Content-Type", "text/plain")])
