@@ -21,10 +21,9 @@ const FIRST: RawFd = 3;
 /// # Errors
 /// EBADF if nothing was left open under that number.
 pub fn take(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: the borrow ends before this function does, and in between nothing closes `fd`: no other thread runs
-    // while listeners are made. A number that is not open makes the calls fail with EBADF and nothing else; one that
-    // is this program's own is copied, and its owner keeps it. -1, the one value that is not allowed, can't be typed
-    // (`settings::values::Address`).
+    // SAFETY: nothing is read, written or closed through the borrow, which ends before this function does. A number that is not
+    // open makes the calls fail with EBADF and nothing else. One that is this program's own, be it closed by another thread
+    // meanwhile, is copied, and its owner keeps it. -1, the one value that is not allowed, can't be typed (`settings::values::Address`).
     let named = unsafe { BorrowedFd::borrow_raw(fd) };
     let copy = fcntl_dupfd_cloexec(named, 3)?;
     fcntl_setfd(named, FdFlags::CLOEXEC)?;

@@ -115,7 +115,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
             error.exit()
         }
         _ => {
-            eprintln!("wsgi-fpm: error: {}", cli::one_line(error, arguments));
+            contract::log::last_line(&format!("wsgi-fpm: error: {}", cli::one_line(error, arguments)));
             ExitCode::from(EXIT_USAGE)
         }
     }

@@ -138,7 +138,9 @@ pub fn run(args: ServeArgs, early: Early) -> anyhow::Result<ExitCode> {
         Ok(wanted) => wanted,
         Err(error) => {
             let Mistakes(report) = error.downcast()?;
-            eprintln!("{}", report.render(std::io::stderr().is_terminal()));
+            // Nobody may read it.
+            let mut stderr = std::io::stderr().lock();
+            let _ = writeln!(stderr, "{}", report.render(stderr.is_terminal()));
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };

@@ -141,11 +141,13 @@ impl Program {
         // Open until exec and not longer; without that it would work as well.
         let _this = inherited::adopt(back);
         let state = state.to_string();
+        // An argument may not be as long as a report of many mistakes.
+        let reason = contract::log::escape(reason);
         let more = [
             "--state".as_ref(),
             state.as_ref(),
             "--refused".as_ref(),
-            OsStr::new(reason),
+            OsStr::new(&reason),
         ];
         self.exec(Path::new(&format!("/proc/self/fd/{back}")), self.command(&more))
     }

@@ -132,6 +132,7 @@ impl Running {
             generation,
             stage,
             failed,
+            ..
         } = self.members.remove(i);
         let (number, lived) = (generation.number, generation.started.elapsed());
         if let Some(board) = &generation.board {
@@ -152,9 +153,12 @@ impl Running {
         }
         if !self.is_any(Stage::Starting) {
             self.turn = None;
-            self.sockets.has_failed();
+            self.sockets.has_failed(self.ever_ready);
         }
         let how = format!("the leader ended with {status}");
+        if stage == Stage::Starting {
+            self.forget_scale();
+        }
         match stage {
             Stage::Starting if failed => {}
             Stage::Starting | Stage::Retiring => {

@@ -11,7 +11,9 @@ impl Running {
     pub(super) fn idle(&mut self, i: usize) {
         let is_needed =
             self.members[i].stage != Stage::Serving || self.preparing.is_some() || self.is_any(Stage::Starting);
-        if is_needed || self.stopping.is_some() {
+        // Without a definition nothing could be started again; and somebody may have wanted more workers meanwhile.
+        let is_last = self.definition.is_none() || self.scaled.is_some_and(|(least, _)| least > 0);
+        if is_needed || is_last || self.stopping.is_some() {
             return;
         }
         self.rests = true;

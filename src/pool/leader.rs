@@ -94,6 +94,8 @@ impl Drop for Leader {
         if !self.has_ended {
             // It may have ended without having been waited for.
             let _ = self.signal(Signal::KILL);
+            // What it has started goes with it. Its number is not another's: it has not been waited for.
+            let _ = kill_process_group(self.pid, Signal::KILL);
         }
     }
 }

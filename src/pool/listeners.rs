@@ -332,7 +332,7 @@ fn inherited(fd: i32, address: String) -> Result<Listener, ListenError> {
 /// How many sockets there are with this name, at least one.
 ///
 /// # Errors
-/// None.
+/// There is none, or no descriptor is left.
 pub fn number_of(name: &str) -> Result<usize, ListenError> {
     let address = Address::Named(name.to_owned()).to_string();
     match inherited::named(name).map(|sockets| sockets.len()) {

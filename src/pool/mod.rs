@@ -111,6 +111,8 @@ struct Member {
     generation: Generation,
     stage: Stage,
     failed: bool,
+    /// As many workers it has room for; 0: another program has started it.
+    room: u32,
 }
 
 /// A pool that runs.
@@ -143,8 +145,6 @@ pub struct Running {
     recycling: Recycling,
     /// How many workers somebody wants, in place of what the options say.
     scaled: Option<(u32, u32)>,
-    /// As many workers the last generation has room for.
-    room: u32,
     /// How it stands, for the service manager.
     place: Place,
     /// Files that load it anew.
@@ -203,7 +203,6 @@ impl Running {
             waiting: Vec::new(),
             recycling: Recycling::default(),
             scaled: None,
-            room: 0,
             touched: Touched::default(),
             definition: Some(definition),
             pool: None,
@@ -355,10 +354,11 @@ impl Running {
             return Ok(());
         };
         self.turn = None;
-        self.sockets.has_failed();
+        self.sockets.has_failed(self.ever_ready);
         if is_the_end {
             return Err(error);
         }
+        self.forget_scale();
         let reason = format!("{error:#}");
         error!(pool = self.name, "a new generation can't be started: {reason}");
         let detail = String::new();
@@ -383,7 +383,7 @@ impl Running {
         if let Some((least, most)) = self.scaled {
             (settings.size.least, settings.size.most) = (least, most);
         }
-        self.room = settings.size.limit();
+        let room = settings.size.limit();
         settings.listeners = self.sockets.kinds();
         settings.inherited_listeners = self.sockets.inherited();
         let most = u64::from(settings.limits.metrics_series.get());
@@ -421,6 +421,7 @@ impl Running {
             generation,
             stage: Stage::Starting,
             failed: false,
+            room,
         });
         if !self.is_any(Stage::Serving) {
             self.stands(Status::Starting);
@@ -468,6 +469,9 @@ impl Running {
         self.reload = None;
         self.waiting.clear();
         self.recycling = Recycling::default();
+        if let Some(begins) = self.begins.take() {
+            begins.over();
+        }
         // Connections are refused from now on, so that the web server turns to another instance instead of waiting.
         self.sockets.close();
         for member in &mut self.members {

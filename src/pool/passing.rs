@@ -13,7 +13,7 @@ use contract::scoreboard::Totals;
 use serde::{Deserialize, Serialize};
 use settings::values::{Address, Timeout};
 use tokio::sync::{mpsc, watch};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::generation::{Generation, Order};
 use super::log::Log;
@@ -191,6 +191,7 @@ impl Running {
                 generation,
                 stage: member.stage,
                 failed: member.failed,
+                room: 0,
             });
         }
         let [give, take] = state.handover;
@@ -205,16 +206,15 @@ impl Running {
             _ => Keeper::new(&state.name)?,
         };
         let place = service.pool(&state.name);
-        let begins = definition.is_some().then(|| service.starts());
+        let sockets = Sockets::resume(state.sockets, Arc::clone(service))?;
         Ok(Self {
             name: state.name,
-            sockets: Sockets::resume(state.sockets, Arc::clone(service))?,
-            begins,
+            sockets,
+            begins: definition.is_some().then(|| service.starts()),
             reload: None,
             waiting: Vec::new(),
             recycling: Recycling::default(),
             scaled: None,
-            room: 0,
             place,
             definition,
             pool: None,
@@ -263,10 +263,23 @@ impl Running {
             self.prepare();
         } else {
             info!(pool = self.name, "the generation that serves goes on");
+            self.watch_again();
             if let Some(begins) = self.begins.take() {
                 begins.over();
             }
             self.stands(Status::Ready);
+        }
+    }
+
+    /// Files whose change loads the pool anew, as far as that is known.
+    fn watch_again(&mut self) {
+        match self.definition.as_ref().map(Definition::pool) {
+            Some(Ok(pool)) => self.touched.watch(&pool.reload_on, &self.name),
+            Some(Err(error)) => warn!(
+                pool = self.name,
+                "reload_on is not watched until the next reload: {error:#}"
+            ),
+            None => {}
         }
     }
 }

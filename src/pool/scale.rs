@@ -1,6 +1,6 @@
 //! Another number of workers than the options say, until the next reload.
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::generation::Step;
 use super::{Running, Stage};
@@ -12,7 +12,8 @@ impl Running {
         let (least, most) = wanted;
         self.scaled = Some(wanted);
         let is_under_way = self.is_under_way();
-        if !is_under_way && self.is_any(Stage::Serving) && most <= self.room {
+        let serving = self.members.iter().find(|member| member.stage == Stage::Serving);
+        if !is_under_way && serving.is_some_and(|member| most <= member.room) {
             if let Some(pool) = &mut self.pool {
                 (pool.settings.size.least, pool.settings.size.most) = wanted;
             }
@@ -33,5 +34,17 @@ impl Running {
         self.rests = false;
         self.prepare();
         true
+    }
+
+    /// A start has failed. If so many workers were the reason, each further start would fail as well, until somebody reloads.
+    pub(super) fn forget_scale(&mut self) {
+        if let Some((least, most)) = self.scaled.take() {
+            warn!(
+                pool = self.name,
+                least,
+                most,
+                "so many workers were wanted when a start has failed: the next one has as many as the options say"
+            );
+        }
     }
 }

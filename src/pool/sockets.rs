@@ -228,11 +228,11 @@ impl Sockets {
         }
     }
 
-    /// It never will. If nothing has ever served, what was made for it stays, for the next one and to say until then that there is
-    /// nobody; else nobody would answer there.
-    pub fn has_failed(&mut self) {
+    /// It never will. If nothing has ever served, what was made for it stays, with what the service manager has kept, for the next one
+    /// and to say until then that there is nobody; else nobody would answer there.
+    pub fn has_failed(&mut self, has_served: bool) {
         let starting = std::mem::take(&mut self.starting);
-        if self.serving.is_empty() {
+        if !has_served && !starting.is_empty() {
             self.serving = starting;
         }
     }
@@ -313,11 +313,24 @@ mod tests {
         sockets.prepare(&named([address("a")]), &options(0o660)).unwrap();
         sockets.is_ready();
         sockets.prepare(&named([address("b")]), &options(0o660)).unwrap();
-        sockets.has_failed();
+        sockets.has_failed(true);
         assert!(directory.path().join("a").exists() && !directory.path().join("b").exists());
         std::fs::write(directory.path().join("file"), "").unwrap();
         assert!(sockets.prepare(&named([address("file")]), &options(0o660)).is_err());
         assert!(directory.path().join("a").exists());
+    }
+
+    #[test]
+    fn start_that_fails_leaves_all_listeners_where_nothing_has_served() {
+        let directory = tempfile::tempdir().unwrap();
+        let address = |name: &str| Address::Unix(directory.path().join(name));
+        let mut sockets = Sockets::new(&[], Arc::default());
+        for names in [["a"].as_slice(), &["a", "b"]] {
+            let listen = Setting::new(names.iter().map(|name| address(name)).collect(), "--listen");
+            sockets.prepare(&listen, &options(0o660)).unwrap();
+            sockets.has_failed(false);
+            assert!(names.iter().all(|name| directory.path().join(name).exists()));
+        }
     }
 
     #[test]

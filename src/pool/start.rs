@@ -107,11 +107,11 @@ pub fn prepare(definition: Definition, found: Option<Found>, starts: Starts, may
                 return Ok(Prepared::Rest(Box::new(pool)));
             }
         }
-        let turn = starts.turn().await;
+        let mut turn = starts.turn().await;
         let pool = definition.pool()?;
         let found = match found {
             Some(found) if found.is_that_of(&pool)? => found,
-            _ => Found::of(&pool).await?,
+            _ => turn.during(Found::of(&pool)).await?,
         };
         found.tell_if_untested();
         Ok(Prepared::Generation(Box::new(Ready { turn, pool, found })))

@@ -2,12 +2,13 @@
 //! failed.
 
 use std::sync::Arc;
+use std::thread;
 
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Service, State};
 
-/// The service is not ready before this is over. Held by a pool, until it has its sockets.
+/// The service is not ready before this is over. Held by a pool, until it has its sockets; dropped by what ends the whole program.
 #[derive(Debug)]
 pub struct Start(Arc<Service>);
 
@@ -51,11 +52,24 @@ impl Service {
 impl Start {
     /// It has its sockets, or can't have them.
     pub fn over(self) {
+        self.count();
+    }
+
+    fn count(&self) {
         let mut state = self.0.lock();
         match state.starting {
             0 => {}
             1 => self.0.becomes_ready(&mut state),
             _ => state.starting -= 1,
+        }
+    }
+}
+
+/// One that has panicked never gets there, and keeps nobody waiting.
+impl Drop for Start {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.count();
         }
     }
 }

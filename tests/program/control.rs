@@ -270,6 +270,12 @@ fn nonsense_is_answered_and_costs_nobody_else_anything() {
     assert!(error(b"\xff\xfe\n").starts_with("this is no question to wsgi-fpm"));
     assert!(error(b"{\"v\":2,\"do\":\"status\"}\n").contains("speaks version 1 of the control protocol"));
     assert!(error(b"{\"v\":1,\"do\":\"dance\"}\n").contains("does not understand \"dance\""));
+    // The command line would not have let it through.
+    for (least, most) in [(5u32, 2u32), (0, 0), (1, 1025), (1, 3_000_000_000)] {
+        let line = format!("{{\"v\":1,\"do\":\"scale\",\"pool\":\"app\",\"least\":{least},\"most\":{most}}}\n");
+        let said = error(line.as_bytes());
+        assert!(said.starts_with(&format!("{least}..{most} workers: ")), "{said}");
+    }
     let longest = |length: usize| {
         let line = "{\"v\":1,\"do\":\"status\",\"x\":\"\"}\n";
         line.replace("\"\"", &format!("\"{}\"", "x".repeat(length - line.len())))
