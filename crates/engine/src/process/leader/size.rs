@@ -78,7 +78,13 @@ impl Sizing {
     /// Somebody wants one more, or one less; whether that can be.
     pub fn step(&mut self, more: bool, now: Instant) -> bool {
         let wanted = if more { self.size + 1 } else { self.size - 1 };
-        let can_be = (1..=self.range.limit() as usize).contains(&wanted);
+        // A number that somebody has set leaves the room that there is.
+        let most = if self.varies() {
+            self.range.most as usize
+        } else {
+            self.room()
+        };
+        let can_be = (1..=most).contains(&wanted);
         if can_be {
             self.size = wanted;
             self.enough_since.fill(now);
@@ -88,13 +94,17 @@ impl Sizing {
 
     /// Another range, within the room that there is.
     pub fn set(&mut self, least: u32, most: u32, now: Instant) {
-        let room = self.enough_since.len() as u32 - 1;
-        self.range.most = most.clamp(1, room);
+        self.range.most = most.clamp(1, self.room() as u32);
         self.range.least = least.min(self.range.most);
         self.size = self
             .size
             .clamp(self.range.least.max(1) as usize, self.range.most as usize);
         self.enough_since.fill(now);
+    }
+
+    /// As many as there may be at all, whatever somebody sets.
+    fn room(&self) -> usize {
+        self.enough_since.len() - 1
     }
 
     /// Whether the number depends on requests.
