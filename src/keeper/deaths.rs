@@ -141,10 +141,7 @@ impl Keeper {
         for (place, _, _) in due.map(|(_, unsure)| unsure).collect::<Vec<_>>() {
             // Most likely it is idle, and a web server would take an answer for that to its next request: it has one idle
             // connection less. If it waits for its response, it answers 502 itself.
-            self.table.free(place);
-            if let Some(connection) = self.let_go(place.index) {
-                answers::hang_up(&connection);
-            }
+            self.end(place);
         }
     }
 
@@ -194,19 +191,16 @@ impl Keeper {
             if !still.contains(&(place, count)) {
                 continue;
             }
-            let was = |state| (Owner::NOBODY, state);
-            let ours = (Owner::KEEPER, State::Idle);
-            if self.table.exchange(place, was(State::Given(count)), ours) {
-                debug!(
-                    pool = self.pool,
-                    "a connection was lost between two workers and is given again"
-                );
-                self.waits(place);
-            } else if self.table.exchange(place, was(State::GivenWithBytes(count)), ours) {
-                self.table.free(place);
-                if let Some(connection) = self.let_go(place.index) {
-                    answers::hang_up(&connection);
+            match self.table.take_given(Place { count, ..place }, Owner::KEEPER) {
+                Some(State::Idle) => {
+                    debug!(
+                        pool = self.pool,
+                        "a connection was lost between two workers and is given again"
+                    );
+                    self.waits(place);
                 }
+                Some(_) => self.end(place),
+                None => {}
             }
         }
         self.give_waiting(handover);

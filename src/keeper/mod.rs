@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use contract::handover::Handover;
 use contract::keeper::channel::{self, Message, Receiver, Sender};
-use contract::keeper::{Asked, ENTRIES, Owner, Place, Table};
+use contract::keeper::{Asked, ENTRIES, Owner, Place, State, Table};
 use contract::own::OwnFd;
 use contract::worker::{self, ToWorker};
 use contract::{limited, once_a_minute};
@@ -390,10 +390,21 @@ impl Keeper {
         debug!(pool = self.pool, entry = place.index, "a connection is not kept");
     }
 
-    /// A worker has no room for it.
+    /// A worker had no room for it.
     fn left(&mut self, place: Place) {
-        if let Some(place) = self.known(place) {
-            self.waits(place);
+        match (self.table.read(place), self.known(place)) {
+            (Some((Owner::KEEPER, State::Idle)), Some(place)) => self.waits(place),
+            // A part of its request is lost, or nobody has it any more.
+            (Some((Owner::KEEPER, _)), _) => self.end(place),
+            _ => {}
+        }
+    }
+
+    /// Ends a connection that is ours.
+    fn end(&mut self, place: Place) {
+        self.table.free(place);
+        if let Some(connection) = self.let_go(place.index) {
+            answers::hang_up(&connection);
         }
     }
 

@@ -37,10 +37,13 @@ impl Keeper {
                         return self.leave_to_workers(&connection, passage, &files, handover);
                     }
                 }
-                Ok(Some(Handed::Nudge)) => {}
+                Ok(Some(Handed::Nudge | Handed::Lost)) => {}
                 Ok(None) => return,
                 Err(error) => {
-                    debug!(pool = self.pool, %error, "a connection on its way can't be taken");
+                    debug!(pool = self.pool, %error, "a connection on its way can't be taken: it waits for a worker");
+                    // It would be an event for as long as it is there.
+                    self.set.remove(handover.takes());
+                    self.is_wanted = true;
                     return;
                 }
             }

@@ -183,10 +183,7 @@ impl Keeper {
 
     fn end_waiting(&mut self) {
         for place in std::mem::take(&mut self.waiting).into_values() {
-            self.table.free(place);
-            if let Some(connection) = self.let_go(place.index) {
-                answers::hang_up(&connection);
-            }
+            self.end(place);
         }
     }
 
@@ -239,7 +236,7 @@ impl Keeper {
         loop {
             match handover.take() {
                 Ok(Some(Handed::Connection(connection, passage, _))) => self.take_back(connection, passage),
-                Ok(Some(Handed::Nudge)) => {}
+                Ok(Some(Handed::Nudge | Handed::Lost)) => {}
                 Ok(None) => return,
                 Err(error) => {
                     debug!(pool = self.pool, %error, "a connection on its way can't be taken back");

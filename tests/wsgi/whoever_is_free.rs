@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 use crate::processes::pid;
 use crate::support::fcgi_client::{GET_VALUES, GET_VALUES_RESULT, Raw, Request, pair, record};
@@ -214,6 +214,40 @@ fn request_that_a_blocked_worker_has_received_in_part_is_served_by_another() {
         assert_ne!(expect_digest(&answer, &body), worker, "{cut}");
         // It is kept, and the other worker's.
         assert_ne!(pid(connection), worker);
+    }
+    blocked.finish();
+}
+
+/// As if its application had left files open until there may be no more.
+#[test]
+fn worker_without_room_for_a_connection_leaves_it_to_others() {
+    let mut blocked = Blocked::new(Gateway::app("processes").workers(2), 1);
+    let (mut idle, worker) = kept_by(&blocked.gateway, None);
+    let (mut begun, _) = kept_by(&blocked.gateway, Some(&worker));
+    let request = Request::get("/pid").keep_conn().bytes();
+    let (part, rest) = request.split_at(40);
+    begun.send(part);
+    blocked.block_worker(&worker, 1);
+    let (_, other) = kept_by(&blocked.gateway, None);
+    assert_ne!(other, worker);
+    let pid = Pid::from_raw(other.parse().unwrap());
+    let before = getrlimit(Resource::Nofile);
+    let none = Rlimit {
+        current: Some(0),
+        ..before
+    };
+    prlimit(pid, Resource::Nofile, none).unwrap();
+    idle.send(&request);
+    begun.send(rest);
+    blocked
+        .gateway
+        .log
+        .wait_for_line(&["ERROR", "can't accept connections"]);
+    // A few more times.
+    std::thread::sleep(Duration::from_millis(500));
+    prlimit(pid, Resource::Nofile, before).unwrap();
+    for connection in [&mut idle, &mut begun] {
+        assert_eq!(connection.read_response(1).ok().text(), other);
     }
     blocked.finish();
 }

@@ -9,12 +9,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use rustix::io::{Errno, ioctl_fionread};
-use rustix::net::{Shutdown, shutdown};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread};
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use serde::{Deserialize, Serialize};
 
 use crate::keeper::{Link, Place};
-use crate::own::OwnFd;
+use crate::own::{self, OwnFd};
 use crate::packet;
 
 /// What the next worker must know of a connection.
@@ -58,6 +58,8 @@ pub enum Handed {
     Connection(OwnFd, Passage, Vec<OwnFd>),
     /// Somebody who can't take what has arrived asks others to look.
     Nudge,
+    /// A connection for which this process had no room left when it came. The keeper is told, if it has it, too.
+    Lost,
 }
 
 const NUDGE: &[u8] = b"look";
@@ -136,8 +138,12 @@ impl Handover {
     /// What somebody has sent; `None` if there is nothing now.
     ///
     /// # Errors
-    /// The socket's; `InvalidData` for a message that no worker sends.
+    /// The socket's; `InvalidData` for a message that no worker sends; `MFILE` and its like if this process has no room for a
+    /// connection: then it stays here for others.
     pub fn take(&self) -> io::Result<Option<Handed>> {
+        if !self.is_nudge_next()? {
+            self.look_for_room()?;
+        }
         let Some(mut packet) = packet::receive(&self.take)? else {
             return Ok(None);
         };
@@ -150,13 +156,33 @@ impl Handover {
             let connection = packet.fds.pop();
             return Ok(connection.map(|connection| Handed::Connection(connection, passage, files)));
         }
+        // The room was taken in between.
         if let Some(connection) = packet.fds.first() {
             // What was received of its request is lost. An error means that the peer has ended it.
             let _ = shutdown(connection, Shutdown::Both);
-        } else if let (Some(keeper), Some(place)) = (&self.keeper, passage.entry) {
+        }
+        if let (Some(keeper), Some(place)) = (&self.keeper, passage.entry) {
             keeper.refuse(place);
         }
-        Err(Errno::MFILE.into())
+        Ok(Some(Handed::Lost))
+    }
+
+    /// Whether what comes next needs no room; also if nothing does, which is for [`packet::receive`] to say.
+    fn is_nudge_next(&self) -> io::Result<bool> {
+        let mut first = [0; NUDGE.len() + 1];
+        match recv(&self.take, &mut first, RecvFlags::PEEK) {
+            Ok((_, length)) => Ok(&first[..length.min(NUDGE.len() + 1)] == NUDGE),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A message that comes without room for its descriptors is gone, and so are they: whoever has given them has closed its own.
+    fn look_for_room(&self) -> io::Result<()> {
+        let take_up = || (0..packet::MOST_FDS).map(|_| fcntl_dupfd_cloexec(&self.take, 0));
+        let room = own::make(|| take_up().collect::<Result<Vec<_>, _>>().map(drop));
+        // INVAL: where there may be none at all.
+        Ok(room.map_err(|error| if error == Errno::INVAL { Errno::MFILE } else { error })?)
     }
 }
 
@@ -165,7 +191,10 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
     use super::*;
+    use crate::tests::{in_a_process, is_in_a_process};
 
     fn after(requests: u64) -> Passage {
         Passage {
@@ -253,6 +282,34 @@ mod tests {
         }
         taken(&handover);
         assert_eq!(handover.waiting(), 4);
+    }
+
+    #[test]
+    fn connection_for_which_there_is_no_room_stays_for_others() {
+        if !is_in_a_process() {
+            let this = "connection_for_which_there_is_no_room_stays_for_others";
+            in_a_process(&format!("handover::tests::{this}"), &[]);
+            return;
+        }
+        let handover = Handover::new().unwrap();
+        let (_client, server) = UnixStream::pair().unwrap();
+        assert!(handover.nudge().unwrap());
+        assert!(handover.give(server.as_fd(), after(7), &[]).unwrap());
+        let before = getrlimit(Resource::Nofile);
+        let none = Rlimit {
+            current: Some(0),
+            ..before
+        };
+        setrlimit(Resource::Nofile, none).unwrap();
+        assert!(matches!(handover.take().unwrap(), Some(Handed::Nudge)), "it needs none");
+        for _ in 0..2 {
+            let error = handover.take().unwrap_err();
+            assert_eq!(Errno::from_io_error(&error), Some(Errno::MFILE));
+        }
+        setrlimit(Resource::Nofile, before).unwrap();
+        assert_eq!(taken(&handover).1, after(7));
+        setrlimit(Resource::Nofile, none).unwrap();
+        assert!(handover.take().unwrap().is_none());
     }
 
     #[test]

@@ -100,21 +100,14 @@ impl Link {
 
     /// The entry of a connection that came through the handover; `None` if the keeper has given it to somebody else since.
     pub fn take(self: &Arc<Self>, place: Place) -> Option<Entry> {
-        let kinds = [
-            (State::Given(place.count), State::Idle),
-            (State::GivenWithBytes(place.count), State::Receiving),
-        ];
-        let taken = kinds.into_iter().find(|(given, state)| {
-            let before = (Owner::NOBODY, *given);
-            self.table.exchange(place, before, (self.owner, *state))
-        });
-        taken.map(|(_, state)| Entry::new(self, place, state))
+        let state = self.table.take_given(place, self.owner)?;
+        Some(Entry::new(self, place, state))
     }
 
-    /// This process can't take a connection that came through the handover: the keeper gives it to another one.
+    /// This process can't take a connection that came through the handover: the keeper gives it to another one, or ends it if a
+    /// part of a request was lost with it.
     pub fn refuse(&self, place: Place) {
-        let given = (Owner::NOBODY, State::Given(place.count));
-        if self.table.exchange(place, given, (Owner::KEEPER, State::Idle)) {
+        if self.table.take_given(place, Owner::KEEPER).is_some() {
             // In vain only if the supervisor is gone, or looks anyway, since it is told of that much.
             let _ = self.sender.send(Message::Left(place), &[]);
         }
@@ -277,17 +270,19 @@ mod tests {
 
     #[test]
     fn connection_that_can_not_be_taken_is_the_keepers() {
-        let (table, receiver, [giver, taker]) = workers(1);
-        let (ours, _peer) = UnixStream::pair().unwrap();
-        let place = giver.keep(ours.as_fd(), false).unwrap().give(false);
-        for _ in 0..3 {
-            said(&receiver);
+        for (with_bytes, state) in [(false, State::Idle), (true, State::Receiving)] {
+            let (table, receiver, [giver, taker]) = workers(1);
+            let (ours, _peer) = UnixStream::pair().unwrap();
+            let place = giver.keep(ours.as_fd(), false).unwrap().give(with_bytes);
+            for _ in 0..3 {
+                said(&receiver);
+            }
+            taker.refuse(place);
+            assert_eq!(said(&receiver).0, Message::Left(place));
+            assert_eq!(table.read(place), Some((Owner::KEEPER, state)));
+            taker.refuse(place);
+            assert!(receiver.receive().unwrap().is_none(), "that was said");
         }
-        taker.refuse(place);
-        assert_eq!(said(&receiver).0, Message::Left(place));
-        assert_eq!(table.read(place), Some((Owner::KEEPER, State::Idle)));
-        taker.refuse(place);
-        assert!(receiver.receive().unwrap().is_none(), "that was said");
     }
 
     #[test]

@@ -137,6 +137,16 @@ impl Table {
         slot.is_some_and(|slot| slot.word.compare_exchange(before, after, AcqRel, Relaxed).is_ok())
     }
 
+    /// Has a connection that somebody has given away be `owner`'s: what it is for him. `None` if somebody else has it.
+    pub fn take_given(&self, place: Place, owner: Owner) -> Option<State> {
+        let kinds = [
+            (State::Given(place.count), State::Idle),
+            (State::GivenWithBytes(place.count), State::Receiving),
+        ];
+        let given = |(given, state): &(State, State)| self.exchange(place, (Owner::NOBODY, *given), (owner, *state));
+        kinds.into_iter().find(given).map(|(_, state)| state)
+    }
+
     /// Requests that the connection has brought so far.
     pub fn requests(&self, place: Place) -> u64 {
         let slot = self.slots().get(place.index as usize);

@@ -132,7 +132,10 @@ impl<C: Parked> Reactor<C> {
                     Err(error) if is_of_one_connection(error) => {}
                     Err(Errno::AGAIN) => break,
                     Err(error) => {
-                        tracing::error!(%error, "connections that wait can't be accepted now");
+                        once_a_minute!(
+                            "connections that can't be accepted",
+                            tracing::error!(%error, "connections that wait can't be accepted now")
+                        );
                         return taken;
                     }
                 }
@@ -209,17 +212,30 @@ impl<C: Parked> Reactor<C> {
                 self.hints.fetch_or((1 << sources) - 1, Ordering::Relaxed);
                 Err(Errno::INTR)
             }
+            Ok(Some(Handed::Lost)) => {
+                limited!(
+                    "connections that were lost on their way from another worker",
+                    tracing::error!(
+                        "a connection that another worker has given away is lost: this one has no room for more open files \
+                         (raise LimitNOFILE, or ulimit -n)"
+                    )
+                );
+                Err(Errno::MFILE)
+            }
             Ok(None) => Err(Errno::AGAIN),
             Err(error) => {
                 let number = Errno::from_io_error(&error);
                 if number.is_some_and(lost::is_lost) {
                     lost::give_up("the handover", error);
                 }
-                limited!(
-                    "connections that were lost on their way from another worker",
-                    tracing::error!(%error, "a connection that another worker has given away is lost")
-                );
-                Err(number.unwrap_or(Errno::AGAIN))
+                // Without room for it here, it stays there for others.
+                Err(number.unwrap_or_else(|| {
+                    limited!(
+                        "messages of other workers that make no sense",
+                        tracing::error!(%error, "what another worker has given away makes no sense")
+                    );
+                    Errno::AGAIN
+                }))
             }
         }
     }
