@@ -246,6 +246,22 @@ fn recycle_says_what_a_new_worker_dies_of_and_the_old_ones_go_on() {
 }
 
 #[test]
+fn fixed_number_that_has_become_a_range_grows_when_requests_wait() {
+    let house = House::serve(&[pool("one", "workers = 2\nthreads = 1")]);
+    house.wait_ready("one");
+    house.done(&["scale", "one", "1..3"]);
+    let sleeping: Vec<Raw> = (0..2)
+        .map(|_| {
+            let mut connection = Raw::connect(&house.socket("one")).unwrap();
+            connection.send(&Request::get("/sleep").bytes());
+            connection
+        })
+        .collect();
+    until("a third one serves", SOON, || house.workers("one").len() == 3);
+    drop(sleeping);
+}
+
+#[test]
 fn upgrade_waits_for_the_new_program_and_says_why_it_could_not_take_over() {
     let house = House::serve(&[pool("one", "")]);
     house.wait_ready("one");

@@ -170,6 +170,8 @@ impl Watchdog {
     fn anything_to_watch(&self) -> bool {
         self.shared.hub.reactor.needs_watching()
             || contract::log::is_owing()
+            // What holds no longer is to be taken back.
+            || self.shared.slot(&self.shared.stations[0]).is_full()
             || self
                 .shared
                 .stations
@@ -218,12 +220,13 @@ impl Watchdog {
         contract::log::report();
         if self.is_alone() {
             self.end_if_due(now);
-        } else if self.shared.quota.is_spent() && !std::mem::replace(&mut self.has_told, true) {
+            return;
+        }
+        if self.shared.quota.is_spent() && !std::mem::replace(&mut self.has_told, true) {
             self.tell(&FromWorker::Spent);
         }
-        if !self.shared.settings.size.is_fixed() {
-            self.note_load();
-        }
+        // Where the number of workers is fixed, too: somebody may give it a range.
+        self.note_load();
     }
 
     /// Whether requests wait for this worker, or the next one would: all of its threads have been busy for a tick, or none took
