@@ -123,7 +123,7 @@ fn thread(number: u32, slot: &Slot) -> Thread {
     Thread {
         number,
         request,
-        requests: slot.serial(),
+        requests: slot.requests(),
     }
 }
 

@@ -113,6 +113,20 @@ fn new_version_whose_page_does_not_work_leaves_the_old_one_serving() {
 }
 
 #[test]
+fn pages_are_none_of_the_requests_that_a_worker_may_have() {
+    let gateway = warm(&["/one", "/two"])
+        .threads(1)
+        .option("--max-requests", "2")
+        .option("--max-requests-jitter", "0")
+        .start();
+    let (pid, _) = seen(&gateway);
+    assert_eq!(seen(&gateway).0, pid);
+    let line = gateway.log.wait_for_line(&["a worker is replaced: --max-requests 2"]);
+    assert!(line.contains("requests=2"), "{line}");
+    until("the next one serves", SOON, || seen(&gateway).0 != pid);
+}
+
+#[test]
 fn page_is_in_the_access_log_as_any_request() {
     let gateway = warm(&["/one"]).flag("--access-log").start();
     gateway.log.wait_for_line(&["GET /one", "200"]);

@@ -31,6 +31,8 @@ shared! {
         /// Number of the request that somebody has wanted to end, and when, as `since_ms`.
         killed: AtomicU64,
         killed_ms: AtomicU64,
+        /// Of its numbers, those of requests that nobody has sent: pages that the worker has asked for itself.
+        own: AtomicU64,
         pub counts: Counts,
         /// That of the worker, in the slot of its first thread.
         pub seat: Seat,
@@ -162,6 +164,16 @@ impl Slot {
         self.serial.load(Relaxed)
     }
 
+    /// Requests that the thread has had, the running one included.
+    pub fn requests(&self) -> u64 {
+        self.serial().saturating_sub(self.own.load(Relaxed))
+    }
+
+    /// Those that it has had so far were the worker's own.
+    pub fn begin_counting(&self) {
+        self.own.store(self.serial(), Relaxed);
+    }
+
     /// Method and path of the running or last request, escaped for a log; dots at the end if they were longer.
     pub fn request_line(&self) -> String {
         let mut bytes = Vec::with_capacity(LINE_WORDS * 8);
@@ -186,6 +198,7 @@ impl Slot {
         self.serial.store(0, Relaxed);
         self.full.store(0, Relaxed);
         self.killed.store(0, Relaxed);
+        self.own.store(0, Relaxed);
         self.pid.store(pid, Relaxed);
     }
 }
@@ -207,6 +220,21 @@ mod tests {
             (43, None, 0)
         );
         assert!(!slot.is_full());
+    }
+
+    #[test]
+    fn requests_are_counted_from_the_first_that_somebody_has_sent() {
+        let scoreboard = Scoreboard::map(Scoreboard::create(1).unwrap()).unwrap();
+        let slot = &scoreboard.slots()[0];
+        slot.assign(42);
+        slot.begin(1234, 1, b"GET", b"/page");
+        slot.end();
+        slot.begin_counting();
+        assert_eq!((slot.serial(), slot.requests()), (1, 0));
+        slot.begin(1234, 2, b"GET", b"/");
+        assert_eq!((slot.serial(), slot.requests()), (2, 1));
+        slot.assign(43);
+        assert_eq!(slot.requests(), 0);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct Quota {
 }
 
 /// A thread does not look any more.
-const NEVER: u64 = u64::MAX;
+pub const NEVER: u64 = u64::MAX;
 
 impl Quota {
     /// For the worker `pid`.

@@ -184,7 +184,7 @@ fn process(born_ms: u64, slot: &Slot) -> Fields {
         ("state", Value::Text(state.to_owned())),
         ("start time", Value::Time(seconds_since_epoch().saturating_sub(since))),
         ("start since", Value::Number(since)),
-        ("requests", Value::Number(slot.serial())),
+        ("requests", Value::Number(slot.requests())),
         ("request duration", Value::Number(microseconds)),
         ("request method", Value::Text(method.to_owned())),
         ("request uri", Value::Text(uri.to_owned())),

@@ -23,7 +23,7 @@ use crate::base::{ffi, forked};
 use crate::connection::{self, Connection, Hub, Step};
 use crate::process::access::Access;
 use crate::process::interrupt::take_back;
-use crate::process::quota::Quota;
+use crate::process::quota::{NEVER, Quota};
 use crate::process::status::StatusPage;
 use crate::reactor::Next;
 use crate::request::carrier::{Carrier, Ending, Payload};
@@ -150,7 +150,7 @@ pub struct Server {
     access: Option<Access>,
     /// When the request before was over, if nothing has been done since: then the next one begins.
     freed: Option<Instant>,
-    /// The number of this thread's request at which the worker's are counted.
+    /// The number of this thread's request at which the worker's are counted; [`NEVER`] while its own pages are answered.
     count_at: u64,
     client_gone: Py<ClientGone>,
     /// Requests count.
@@ -224,16 +224,17 @@ impl Server {
         hub.reactor.thread_sleeps();
     }
 
-    /// Answers the request that has come on `connection`, which came through no listener. It leaves no trace on the scoreboard.
+    /// Answers the request that has come on `connection`, which came through no listener and counts nowhere.
     pub fn answer(&mut self, py: Python<'_>, connection: OwnFd) {
         self.begin();
         let hub = &self.shared.hub;
         hub.reactor.opened();
         let connection = Connection::new(hub, connection);
-        self.counts = false;
+        (self.counts, self.count_at) = (false, NEVER);
         self.handle_safely(py, connection);
-        self.counts = true;
-        self.shared.slot(self.station()).assign(std::process::id() as i32);
+        (self.counts, self.count_at) = (true, 0);
+        self.freed = None;
+        self.shared.slot(self.station()).begin_counting();
     }
 
     /// A panic is our own fault: it costs the connection, not the worker.
@@ -262,16 +263,15 @@ impl Server {
         }
     }
 
-    /// Looks whether the worker has had as many requests as it should have; `own`: those of this thread.
+    /// Looks whether the worker has had as many requests as it should have, now that this thread is at the number `had`.
     #[cold]
-    fn count(&mut self, own: u64) {
+    fn count(&mut self, had: u64) {
         let shared = &self.shared;
-        let all = shared
-            .stations
-            .iter()
-            .map(|station| shared.slot(station).serial())
-            .sum();
-        self.count_at = shared.quota.next(own, all, shared.stations.len());
+        let own = shared.slot(self.station()).requests();
+        let requests = shared.stations.iter().map(|station| shared.slot(station).requests());
+        let next = shared.quota.next(own, requests.sum(), shared.stations.len());
+        // Numbers begin with those of its own pages.
+        self.count_at = next.saturating_add(had - own);
         if shared.quota.is_spent() {
             shared.bell.ring();
         }

@@ -111,7 +111,7 @@ impl Workers {
     }
 
     fn requests_of(&self, index: usize, pid: i32) -> u64 {
-        self.slots_of(index, pid).map(|(_, slot)| slot.serial()).sum()
+        self.slots_of(index, pid).map(|(_, slot)| slot.requests()).sum()
     }
 
     /// Where it stands how the worker in a seat is.

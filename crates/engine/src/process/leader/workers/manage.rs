@@ -95,7 +95,7 @@ impl Workers {
             let mut is_full = false;
             for (_, slot) in self.slots_of(index, worker.pid()) {
                 sample.busy += usize::from(slot.busy_since_ms().is_some());
-                sample.requests += slot.serial();
+                sample.requests += slot.requests();
                 is_full |= slot.is_full();
             }
             sample.all_full &= is_full;
@@ -114,7 +114,7 @@ impl Workers {
             let worker = seat.as_mut()?;
             let slots = slots[index * threads..][..threads].iter();
             let own = slots.filter(|slot| slot.pid.load(Relaxed) == worker.pid());
-            let requests = own.map(Slot::serial).sum();
+            let requests = own.map(Slot::requests).sum();
             Some((worker, requests))
         });
         self.recycling.look(workers, now);
