@@ -205,3 +205,32 @@ fn application_that_has_a_wsgi_fpm_of_its_own_gets_that() {
     let gateway = Gateway::app("own").chdir(directory.path()).start();
     assert_eq!(gateway.get("/").ok().text(), "its own");
 }
+
+#[test]
+fn gauges_of_a_version_that_can_not_be_loaded_end_with_its_workers() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |last: &str| {
+        let source = format!(
+            "from wsgi_fpm import metrics\n\nmetrics.gauge('pool_size').set(10)\n{last}\n\n\n\
+             def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'']\n"
+        );
+        fs::write(directory.path().join("pools.py"), source).unwrap();
+    };
+    write("");
+    let gateway = Gateway::app("pools")
+        .chdir(directory.path())
+        .workers(2)
+        .option("--preload", "off")
+        .start();
+    assert_eq!(number(&gateway, "pool_size", &[]), Some(20.0));
+    for last in ["raise ValueError", "import os; os._exit(3)"] {
+        write(last);
+        let is_told = |line: &str| line.contains("the previous generation goes on");
+        let told = gateway.log.count(is_told) + 1;
+        gateway.signal(Signal::HUP);
+        until("it has failed", SOON, || gateway.log.count(is_told) == told);
+        until("nothing of it is left", SOON, || {
+            number(&gateway, "pool_size", &[]) == Some(20.0)
+        });
+    }
+}

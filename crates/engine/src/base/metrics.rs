@@ -57,6 +57,13 @@ pub fn begin_worker() {
     }
 }
 
+/// The worker `pid`, a child of this process, is dead: nobody sees its gauges any more.
+pub fn forget(pid: i32) {
+    if let Some(metrics) = metrics() {
+        metrics.writer.memory().forget(pid);
+    }
+}
+
 fn metrics() -> Option<MutexGuard<'static, Metrics>> {
     Some(METRICS.get()?.lock().unwrap_or_else(PoisonError::into_inner))
 }

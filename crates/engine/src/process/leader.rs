@@ -354,7 +354,7 @@ impl Leader {
 
     fn look_after_workers(&mut self) -> Option<End> {
         for death in self.workers.reap() {
-            multiprocess::forget(death.pid);
+            forget(death.pid);
             if !self.ready && !self.stopping {
                 // The supervisor logs it, with what else it knows.
                 let reason = death
@@ -428,6 +428,12 @@ impl Leader {
             tracing::error!(%error, "the supervisor can't be told");
         }
     }
+}
+
+/// A worker has died: what it has shown of itself in metrics ends. The supervisor knows only of those that have served.
+fn forget(pid: i32) {
+    multiprocess::forget(pid);
+    metrics::forget(pid);
 }
 
 /// Takes the control socket from descriptor 0, which becomes /dev/null for the application.

@@ -274,10 +274,10 @@ impl Workers {
     /// Kills all workers and waits for their end, which SIGKILL makes certain.
     pub fn kill(&mut self) {
         self.seats.iter_mut().flatten().for_each(|worker| worker.process.kill());
-        self.seats
-            .iter_mut()
-            .filter_map(Option::take)
-            .for_each(|mut worker| worker.wait());
+        self.seats.iter_mut().filter_map(Option::take).for_each(|mut worker| {
+            worker.wait();
+            super::forget(worker.pid());
+        });
     }
 
     /// Says what a stop cuts off.
