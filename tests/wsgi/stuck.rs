@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::held_python::HeldPython;
 use crate::processes::pid;
 use crate::support::fcgi_client::{Raw, Request};
 use crate::support::process::{Builder, Gateway};
+use crate::support::program::program;
 use crate::support::wait::{SOON, until};
 
 const REPLACED: &str = "a worker is replaced: the request has not ended by its RequestTimeout";
@@ -26,6 +28,34 @@ fn running(gateway: &Gateway, page: &str, name: &str) -> (Raw, String) {
     connection.send(&Request::get(&format!("/{page}?{file}")).keep_conn().bytes());
     until("it runs", SOON, || Path::new(&format!("{file}.called")).exists());
     (connection, file)
+}
+
+fn steer(gateway: &Gateway, arguments: &[&str]) -> String {
+    let mut command = Command::new(program());
+    command.args(arguments).arg("--control").arg(gateway.control());
+    let output = command.output().unwrap();
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+/// Its time is over, too, before it is over.
+#[test]
+fn request_that_somebody_ends_is_ended_once() {
+    let gateway = app("4s", "60s").start();
+    let (mut stuck, file) = running(&gateway, "ignores_everything", "stuck");
+    let status: serde_json::Value = serde_json::from_str(&steer(&gateway, &["status", "--json"])).unwrap();
+    let threads = status["pools"][0]["workers"][0]["threads"].as_array().unwrap();
+    let mut ids = threads.iter().filter_map(|thread| thread["request"]["id"].as_str());
+    let id = ids.next().unwrap();
+    let first = steer(&gateway, &["kill", id]);
+    stuck.read_response(1).error_page(504);
+    assert!(first.contains(id), "{first}");
+    for _ in 0..2 {
+        assert_eq!(steer(&gateway, &["kill", id]), first);
+    }
+    let ends = |line: &str| line.contains("answered_504=");
+    assert_eq!(gateway.log.count(ends), 1, "{}", gateway.log.text());
+    File::create(&file).unwrap();
+    until("it has ended", SOON, || steer(&gateway, &["kill", id]) != first);
 }
 
 #[test]

@@ -117,16 +117,22 @@ impl Questions {
             return false;
         };
         let slot = self.shared.slot(station);
-        let killed = slot
-            .busy_since_ms()
-            .and_then(|since| Overdue::new(&self.shared, thread, since, Cause::Wish(by)))
-            .filter(|killed| killed.number() == number);
-        if killed.is_none() {
-            return false;
+        let is_ending = overdue.as_ref().is_some_and(|overdue| overdue.number() == number);
+        if !is_ending {
+            let killed = slot
+                .busy_since_ms()
+                .and_then(|since| Overdue::new(&self.shared, thread, since, Cause::Wish(by)))
+                .filter(|killed| killed.number() == number);
+            if killed.is_none() {
+                return false;
+            }
+            *overdue = killed;
         }
-        slot.note_killed(number, now_ms());
-        *overdue = killed;
-        true
+        // Whoever wants that again does not give it more time.
+        if slot.killed_ms().is_none() {
+            slot.note_killed(number, now_ms());
+        }
+        station.request.running() == Some(number)
     }
 
     fn ask_python(&self, answer: Answer) {

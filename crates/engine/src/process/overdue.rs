@@ -78,11 +78,6 @@ impl Overdue {
         self.answered
     }
 
-    /// Whether somebody wants its end, and its time is perhaps not over.
-    pub fn is_wished(&self) -> bool {
-        matches!(self.cause, Cause::Wish(_))
-    }
-
     /// Whether the next step is due within a moment.
     pub fn is_urgent(&self) -> bool {
         !matches!(self.step, Step::EndSending | Step::Nothing)

@@ -305,7 +305,7 @@ impl Watchdog {
         if let Some(since) = since.filter(is_over)
             && overdue
                 .as_ref()
-                .is_none_or(|known| (known.since != since || known.is_wished()) && !known.is_urgent())
+                .is_none_or(|known| known.since != since && !known.is_urgent())
         {
             let cause = Cause::Time(limits.request_timeout.clone());
             *overdue = Overdue::new(&self.shared, index, since, cause);
