@@ -234,3 +234,10 @@ fn gauges_of_a_version_that_can_not_be_loaded_end_with_its_workers() {
         });
     }
 }
+
+#[test]
+fn gauge_that_is_made_twice_in_a_process_is_one() {
+    let gateway = app().start();
+    gateway.get("/once_more").ok();
+    assert_eq!(number(&gateway, "lowest", &[]), Some(6.0));
+}

@@ -52,6 +52,16 @@ def many(environ, start_response):
     return answered(start_response, "counted")
 
 
+def once_more(environ, start_response):
+    """A module that is loaded anew has the same gauges."""
+    import importlib
+
+    lowest = metrics.gauge("lowest", merge="min")
+    lowest.set(5)
+    importlib.reload(metrics).gauge("lowest", merge="min").inc()
+    return answered(start_response, "made")
+
+
 def costs(environ, start_response):
     """Nanoseconds of a call, beside those of an empty loop."""
     child, observed, number = HITS.labels("bound"), TOOK.labels("bound"), 200000

@@ -3,7 +3,7 @@
 //! The memory is there before the application is loaded, in the leader too, and forks have it. A gauge has a value of its own in
 //! each worker, which begins with what was set before the fork.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -21,7 +21,8 @@ struct Metrics {
     writer: Writer,
     /// For a log line: how the limit is called.
     limit: String,
-    gauges: Vec<Arc<Gauge>>,
+    /// By their definitions and label values.
+    gauges: HashMap<(Definition, Vec<String>), Arc<Gauge>>,
     /// What is in the log.
     told: HashSet<(String, Refused)>,
 }
@@ -29,7 +30,8 @@ struct Metrics {
 /// So many metrics are named in the log.
 const MOST_TOLD: usize = 100;
 
-/// `None`: nobody would read them. Python's lock is held wherever this one is, so that a fork never copies it taken.
+/// `None`: nobody would read them. Python's lock is held wherever this one is, so that a fork never copies it taken; and no Python
+/// runs under it, so that nobody waits for it with Python's.
 static METRICS: OnceLock<Mutex<Metrics>> = OnceLock::new();
 /// The worker that this process is, by its pid; 0: none yet.
 static WORKER: AtomicI32 = AtomicI32::new(0);
@@ -39,7 +41,7 @@ pub fn count_in(memory: Memory, limit: &Setting<UpTo<1_000_000>>) {
     let metrics = Metrics {
         writer: Writer::new(memory),
         limit: limit.to_string(),
-        gauges: Vec::new(),
+        gauges: HashMap::new(),
         told: HashSet::new(),
     };
     let _ = METRICS.set(Mutex::new(metrics));
@@ -52,7 +54,8 @@ pub fn begin_worker() {
     WORKER.store(pid, Relaxed);
     // Of another process that had this number, and whose end nobody has noted.
     metrics.writer.memory().forget(pid);
-    for gauge in metrics.gauges.clone() {
+    let gauges: Vec<_> = metrics.gauges.values().cloned().collect();
+    for gauge in gauges {
         gauge.show(&mut metrics);
     }
 }
@@ -79,9 +82,9 @@ pub fn series<'py>(
     bounds: Vec<f64>,
     values: Vec<Bound<'py, PyString>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Some(mut metrics) = metrics() else {
+    if METRICS.get().is_none() {
         return Ok(None);
-    };
+    }
     let definition = Definition {
         name: name.to_owned(),
         kind: match kind {
@@ -97,27 +100,52 @@ pub fn series<'py>(
     };
     // Lone surrogates are no text that could be shown.
     let text = |text: &Bound<'_, PyString>| text.to_string_lossy().into_owned();
+    let help = text(help);
     let values: Vec<String> = values.iter().map(text).collect();
-    let series = match metrics.writer.series(&definition, &text(help), &values) {
-        Ok(series) => series,
-        Err(refused) => {
-            metrics.log(&definition.name, refused);
-            return Ok(None);
-        }
-    };
-    Ok(Some(match definition.kind {
-        Kind::Counter => Bound::new(py, CounterSeries(series))?.into_any(),
-        Kind::Histogram => Bound::new(py, HistogramSeries(series))?.into_any(),
-        Kind::Gauge(_) => {
-            let gauge = Arc::new(Gauge::new(series));
-            gauge.show(&mut metrics);
-            metrics.gauges.push(Arc::clone(&gauge));
-            Bound::new(py, GaugeSeries(gauge))?.into_any()
-        }
-    }))
+    let counted = metrics().and_then(|mut metrics| metrics.series(definition, &help, values));
+    Ok(match counted {
+        None => None,
+        Some(Counted::Counter(series)) => Some(Bound::new(py, CounterSeries(series))?.into_any()),
+        Some(Counted::Histogram(series)) => Some(Bound::new(py, HistogramSeries(series))?.into_any()),
+        Some(Counted::Gauge(gauge)) => Some(Bound::new(py, GaugeSeries(gauge))?.into_any()),
+    })
+}
+
+/// What is counted in, before it is an object.
+enum Counted {
+    Counter(Series),
+    Histogram(Series),
+    Gauge(Arc<Gauge>),
 }
 
 impl Metrics {
+    /// `None`: it does not fit.
+    fn series(&mut self, definition: Definition, help: &str, values: Vec<String>) -> Option<Counted> {
+        let key = (definition, values);
+        // A second one would show a value that nobody sets.
+        if let Some(known) = self.gauges.get(&key) {
+            return Some(Counted::Gauge(Arc::clone(known)));
+        }
+        let (definition, values) = &key;
+        let series = match self.writer.series(definition, help, values) {
+            Ok(series) => series,
+            Err(refused) => {
+                self.log(&definition.name, refused);
+                return None;
+            }
+        };
+        Some(match definition.kind {
+            Kind::Counter => Counted::Counter(series),
+            Kind::Histogram => Counted::Histogram(series),
+            Kind::Gauge(_) => {
+                let gauge = Arc::new(Gauge::new(series));
+                gauge.show(self);
+                self.gauges.insert(key, Arc::clone(&gauge));
+                Counted::Gauge(gauge)
+            }
+        })
+    }
+
     /// Once for a metric and a process: labels that take ever new values do so for ever. How many there were stands in `/metrics`.
     fn log(&mut self, metric: &str, refused: Refused) {
         if self.told.len() >= MOST_TOLD || !self.told.insert((metric.to_owned(), refused)) {
