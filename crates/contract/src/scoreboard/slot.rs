@@ -145,8 +145,10 @@ impl Slot {
 
     /// When somebody wanted the running request to end, as [`Slot::busy_since_ms`]; `None` if nobody did.
     pub fn killed_ms(&self) -> Option<u64> {
-        let is_it = self.killed.load(Acquire) == self.serial() && self.busy_since_ms().is_some();
-        is_it.then(|| self.killed_ms.load(Relaxed))
+        // First of all that it runs: its number stands there by then.
+        self.busy_since_ms()?;
+        let killed = self.killed.load(Acquire);
+        (killed != 0 && killed == self.serial()).then(|| self.killed_ms.load(Relaxed))
     }
 
     /// Says whether this thread's worker can take what waits for it; whether that is news.
@@ -242,6 +244,9 @@ mod tests {
         let scoreboard = Scoreboard::map(Scoreboard::create(1).unwrap()).unwrap();
         let slot = &scoreboard.slots()[0];
         slot.assign(42);
+        // As a reader may see the first request of all, whose number it has read before it began.
+        slot.begin(1234, 0, b"GET", b"/");
+        assert_eq!(slot.killed_ms(), None);
         slot.begin(1234, 7, b"GET", b"/");
         assert_eq!(slot.killed_ms(), None);
         slot.note_killed(7, 2000);
