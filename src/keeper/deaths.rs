@@ -91,7 +91,7 @@ impl Keeper {
             );
         }
         self.name_lost(worker.leader);
-        self.on_their_way = self.on_their_way();
+        self.on_their_way = self.table.given();
         if !self.on_their_way.is_empty() {
             self.look_at = Some(Instant::now() + ON_THE_WAY);
         }
@@ -167,16 +167,6 @@ impl Keeper {
         }
     }
 
-    /// Connections that somebody has given away and nobody has taken, with how often they were given.
-    pub(super) fn on_their_way(&self) -> Vec<(Place, u16)> {
-        let places = self.kept.values().map(|kept| kept.place);
-        let on_the_way = places.filter_map(|place| match self.table.read(place) {
-            Some((Owner::NOBODY, State::Given(count) | State::GivenWithBytes(count))) => Some((place, count)),
-            _ => None,
-        });
-        on_the_way.collect()
-    }
-
     /// A worker may have died between taking a connection and saying so, or between saying that it gives one and giving it.
     pub(super) fn look_for_lost(&mut self, handover: &Handover) {
         if self.on_their_way.is_empty() {
@@ -186,13 +176,10 @@ impl Keeper {
             self.look_at = Some(Instant::now() + ON_THE_WAY);
             return;
         }
-        let still = self.on_their_way();
-        for (place, count) in std::mem::take(&mut self.on_their_way) {
-            if !still.contains(&(place, count)) {
-                continue;
-            }
-            match self.table.take_given(Place { count, ..place }, Owner::KEEPER) {
-                Some(State::Idle) => {
+        // What was given again meanwhile is another one.
+        for place in std::mem::take(&mut self.on_their_way) {
+            match self.table.take_given(place, Owner::KEEPER) {
+                Some(State::Idle) if self.known(place).is_some() => {
                     debug!(
                         pool = self.pool,
                         "a connection was lost between two workers and is given again"

@@ -66,8 +66,8 @@ pub struct Keeper {
     /// Something has arrived for a pool at rest.
     is_wanted: bool,
     refusals: Refusals,
-    /// Connections that were on their way when a worker died, with how often they had been given.
-    on_their_way: Vec<(Place, u16)>,
+    /// Connections that were on their way when a worker died.
+    on_their_way: Vec<Place>,
     /// When it is looked at those again.
     look_at: Option<Instant>,
     /// Leaders that have died.

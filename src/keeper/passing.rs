@@ -120,7 +120,7 @@ impl Keeper {
                 are_killed: false,
             });
         }
-        keeper.on_their_way = keeper.on_their_way();
+        keeper.on_their_way = keeper.table.given();
         if !keeper.on_their_way.is_empty() {
             keeper.look_at = Some(now + ON_THE_WAY);
         }

@@ -7,7 +7,7 @@ use contract::keeper::{Owner, State};
 use contract::own::OwnFd;
 use tracing::{debug, warn};
 
-use super::Keeper;
+use super::{Keeper, answers};
 
 impl Keeper {
     /// Whether something waits for a pool at rest.
@@ -66,7 +66,6 @@ impl Keeper {
     /// A part of its request is on its way, or it is not kept, and nobody here can know what it brings.
     fn leave_to_workers(&mut self, connection: &OwnFd, passage: Passage, files: &[OwnFd], handover: &Handover) {
         let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
-        // There was room a moment ago. Otherwise it is closed, as by a worker that has no room.
         let given = handover.give(connection.as_fd(), passage, &files);
         debug!(
             pool = self.pool,
@@ -74,5 +73,14 @@ impl Keeper {
             "a connection that is not kept waits for a worker"
         );
         self.is_wanted = true;
+        // There was room a moment ago; if there is none now, it is ended, unless somebody else has it.
+        let is_lost = !matches!(given, Ok(true));
+        let is_ours = |place| self.table.take_given(place, Owner::KEEPER).is_some();
+        if is_lost && passage.entry.is_none_or(is_ours) {
+            answers::hang_up(connection);
+            if let Some(place) = passage.entry {
+                self.end(place);
+            }
+        }
     }
 }

@@ -248,25 +248,26 @@ impl Keeper {
 
     /// Nobody will take what was on its way.
     fn take_back(&mut self, connection: OwnFd, passage: Passage) {
-        let kept = passage.entry.and_then(|place| Some((place, self.known(place)?)));
-        let Some((place, known)) = kept else {
+        let Some(place) = passage.entry else {
             // What was read of it came with it.
             return match passage.begun {
                 Some(_) => answers::hang_up(&connection),
                 None => self.refuse_new(connection, [Room::keep(), Room::keep()]),
             };
         };
-        let ours = (Owner::KEEPER, State::Idle);
-        if self
-            .table
-            .exchange(place, (Owner::NOBODY, State::Given(place.count)), ours)
-        {
-            self.waits(known);
-        } else {
-            // The same.
-            self.table.free(place);
-            self.let_go(place.index);
-            answers::hang_up(&connection);
+        match (self.table.take_given(place, Owner::KEEPER), self.known(place)) {
+            (Some(State::Idle), Some(known)) => self.waits(known),
+            // It has no duplicate, and is like a new one.
+            (Some(State::Idle), None) => {
+                self.table.free(place);
+                self.refuse_new(connection, [Room::keep(), Room::keep()]);
+            }
+            (Some(_), _) => {
+                self.end(place);
+                answers::hang_up(&connection);
+            }
+            // Somebody else has it.
+            (None, _) => {}
         }
     }
 

@@ -89,13 +89,17 @@ impl Table {
         let taken = encode(owner, State::Receiving);
         for index in (begin..self.entries()).chain(0..begin) {
             let slot = &slots[index as usize];
-            if slot.word.load(Relaxed) != 0 || slot.word.compare_exchange(0, taken, AcqRel, Relaxed).is_err() {
+            if slot.word.load(Relaxed) != 0 {
+                continue;
+            }
+            // Before it is: whoever dies in between has left nothing beyond.
+            self.front().used.fetch_max(index + 1, Relaxed);
+            if slot.word.compare_exchange(0, taken, AcqRel, Relaxed).is_err() {
                 continue;
             }
             // Nobody else writes it, now that the entry is taken.
             let generation = slot.generation.load(Relaxed) + 1;
             slot.generation.store(generation, Release);
-            self.front().used.fetch_max(index + 1, Relaxed);
             cursor.store(index + 1, Relaxed);
             return Some(Place {
                 index,
@@ -145,6 +149,20 @@ impl Table {
         ];
         let given = |(given, state): &(State, State)| self.exchange(place, (Owner::NOBODY, *given), (owner, *state));
         kinds.into_iter().find(given).map(|(_, state)| state)
+    }
+
+    /// Connections that somebody has given away, and nobody has taken.
+    pub fn given(&self) -> Vec<Place> {
+        let used = self.front().used.load(Relaxed).min(self.entries());
+        let given = |(index, slot): (u32, &Slot)| match decode(slot.word.load(Acquire)) {
+            (Owner::NOBODY, State::Given(count) | State::GivenWithBytes(count)) => Some(Place {
+                index,
+                generation: slot.generation.load(Acquire),
+                count,
+            }),
+            _ => None,
+        };
+        (0..used).zip(self.slots()).filter_map(given).collect()
     }
 
     /// Requests that the connection has brought so far.
@@ -259,6 +277,24 @@ mod tests {
         assert!(table.exchange(place, given, (taker, State::Idle)));
         assert!(!table.exchange(place, given, (giver, State::Idle)));
         assert_eq!(table.read(place), Some((taker, State::Idle)));
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_named_with_how_often_it_was_given() {
+        let [table] = tables(8);
+        let owner = table.new_owner();
+        let cursor = AtomicU32::new(0);
+        let places = [(); 3].map(|()| table.take(owner, &cursor).unwrap());
+        table.write(places[0], Owner::NOBODY, State::Given(3));
+        table.write(places[2], Owner::NOBODY, State::GivenWithBytes(4));
+        let given = [(places[0], 3, State::Idle), (places[2], 4, State::Receiving)];
+        let named = given.map(|(place, count, _)| Place { count, ..place });
+        assert_eq!(table.given(), named);
+        for (place, (_, _, state)) in named.into_iter().zip(given) {
+            assert_eq!(table.take_given(place, owner), Some(state));
+            assert_eq!(table.take_given(place, owner), None);
+        }
+        assert_eq!(table.given(), []);
     }
 
     #[test]
