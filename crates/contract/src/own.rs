@@ -26,14 +26,32 @@ static FORKING: AtomicU32 = AtomicU32::new(0);
 
 /// A descriptor, or what holds one, that no child of the application gets.
 #[derive(Debug)]
-pub struct Own<T: AsFd>(T);
+pub struct Own<T: AsFd> {
+    // Dropped first: before the number can be somebody else's.
+    registered: Registered,
+    fd: T,
+}
+
+/// A number that stands in the register.
+#[derive(Debug)]
+struct Registered(RawFd);
 
 pub type OwnFd = Own<OwnedFd>;
 
 impl<T: AsFd> Own<T> {
     pub fn new(fd: T) -> Self {
-        keep(&fd);
-        Self(fd)
+        let number = fd.as_fd().as_raw_fd();
+        keep_number(number);
+        Self {
+            registered: Registered(number),
+            fd,
+        }
+    }
+
+    /// It is nobody's in particular from now on: children get it.
+    pub fn into_inner(self) -> T {
+        drop(self.registered);
+        self.fd
     }
 }
 
@@ -41,7 +59,7 @@ impl OwnFd {
     /// # Errors
     /// The system's.
     pub fn try_clone(&self) -> io::Result<Self> {
-        make(|| self.0.try_clone().map(Self::new))
+        make(|| self.fd.try_clone().map(Self::new))
     }
 }
 
@@ -49,14 +67,13 @@ impl Own<UnixStream> {
     /// # Errors
     /// The system's.
     pub fn try_clone(&self) -> io::Result<Self> {
-        make(|| self.0.try_clone().map(Self::new))
+        make(|| self.fd.try_clone().map(Self::new))
     }
 }
 
-impl<T: AsFd> Drop for Own<T> {
+impl Drop for Registered {
     fn drop(&mut self) {
-        // Before the number can be somebody else's.
-        if let Some((word, bit)) = place(self.0.as_fd().as_raw_fd()) {
+        if let Some((word, bit)) = place(self.0) {
             REGISTER[word].fetch_and(!bit, Ordering::SeqCst);
         }
     }
@@ -66,35 +83,35 @@ impl<T: AsFd> Deref for Own<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.0
+        &self.fd
     }
 }
 
 impl<T: AsFd> DerefMut for Own<T> {
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.0
+        &mut self.fd
     }
 }
 
 impl<T: AsFd> AsFd for Own<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
 impl<T: AsFd + Read> Read for Own<T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        self.fd.read(buffer)
     }
 }
 
 impl<T: AsFd + Write> Write for Own<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        self.fd.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.fd.flush()
     }
 }
 
@@ -250,9 +267,11 @@ mod tests {
         let high = Own::new(rustix::io::fcntl_dupfd_cloexec(&kept, 200).unwrap());
         let expected = [&first.as_fd(), &third.as_fd(), &kept.as_fd(), &high.as_fd()].map(AsRawFd::as_raw_fd);
         drop(second);
+        let given_up = open().into_inner();
         let mut found = Vec::new();
         take_all(|number| found.push(number));
         assert!(expected.iter().all(|number| found.contains(number)), "{found:?}");
+        assert!(!found.contains(&given_up.as_raw_fd()) && rustix::fs::fstat(&given_up).is_ok());
         // Other tests have descriptors, too.
         take_all(|number| assert!(!expected.contains(&number), "it was emptied"));
         assert_eq!(place(-1), None);

@@ -95,20 +95,18 @@ impl Connection {
             connection.entry = keeper.take(place);
             connection.given = connection.entry.is_none();
         }
-        let resumed = passage.begun.map_or(Ok(()), |begun| connection.resume(begun, &files));
+        let resumed = passage.begun.map_or(Ok(()), |begun| connection.resume(begun, files));
         if let Err(error) = &resumed {
             tracing::error!(%error, "a connection that another worker has given away is lost");
         }
         (resumed.is_ok() && !connection.given).then_some(connection)
     }
 
-    fn resume(&mut self, begun: Begun, files: &[OwnFd]) -> Result<(), CarrierError> {
+    fn resume(&mut self, begun: Begun, files: Vec<OwnFd>) -> Result<(), CarrierError> {
         // A body's file is no secret of ours, and the other one is closed here.
-        let open = |file: &OwnFd| file.as_fd().try_clone_to_owned().map(File::from);
-        let mut files = files.iter().map(|file| open(file).map_err(CarrierError::File));
+        let mut files = files.into_iter().map(|file| File::from(file.into_inner()));
         let mut bytes = Vec::new();
-        if let Some(file) = files.next() {
-            let mut file = file?;
+        if let Some(mut file) = files.next() {
             file.rewind().map_err(CarrierError::File)?;
             file.read_to_end(&mut bytes).map_err(CarrierError::File)?;
         }
@@ -117,7 +115,7 @@ impl Connection {
         let (body, unread) = rest.split_at_checked(begun.body as usize).ok_or_else(cut)?;
         self.incoming.put(head.to_vec());
         self.take_events()?;
-        let spool = files.next().transpose()?.map(|file| (file, begun.spooled));
+        let spool = files.next().map(|file| (file, begun.spooled));
         self.body.resume(body.to_vec(), spool);
         self.note_body_memory();
         self.incoming.put(unread.to_vec());
