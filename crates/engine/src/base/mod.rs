@@ -2,6 +2,7 @@
 
 pub mod bell;
 pub mod crash;
+pub mod defect;
 pub mod ffi;
 pub mod forked;
 pub mod lost;

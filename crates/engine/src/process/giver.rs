@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::base::defect;
 use crate::connection::Hub;
 
 /// Starts it. It ends with the process. `note`: see [`crate::reactor::Reactor::give_what_waits`].
@@ -12,7 +13,7 @@ use crate::connection::Hub;
 /// The system's.
 pub fn start(hub: &Arc<Hub>, note: impl Fn(usize) + Send + 'static) -> io::Result<()> {
     let hub = Arc::clone(hub);
-    let give = move || hub.reactor.give_what_waits(note);
-    std::thread::Builder::new().name("giver".into()).spawn(give)?;
-    Ok(())
+    defect::start_thread("giver", move || {
+        hub.reactor.give_what_waits(note);
+    })
 }

@@ -13,6 +13,7 @@ use std::time::Instant;
 use contract::log::escape_bytes;
 use contract::scoreboard::{Finished, Refusal, Slot, now_ms};
 
+use crate::base::defect;
 use crate::base::request_id::RequestId;
 use crate::connection::{Connection, Step};
 use crate::process::access::Access;
@@ -41,7 +42,7 @@ impl Receiver {
         };
         let (ask, asked) = sync_channel(1);
         let look = move || asked.into_iter().for_each(|()| receiver.look());
-        std::thread::Builder::new().name("receiver".into()).spawn(look)?;
+        defect::start_thread("receiver", look)?;
         Ok(ask)
     }
 

@@ -1,6 +1,5 @@
 //! One serving thread of a worker: takes what the reactor has, attached, and answers it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use pyo3::{PyClass, PyClassInitializer};
 
 use crate::base::bell::Bell;
 use crate::base::request_id::RequestId;
-use crate::base::{ffi, forked};
+use crate::base::{defect, ffi, forked};
 use crate::connection::{self, Connection, Hub, Step};
 use crate::process::access::Access;
 use crate::process::interrupt::take_back;
@@ -239,9 +238,7 @@ impl Server {
 
     /// A panic is our own fault: it costs the connection, not the worker.
     fn handle_safely(&mut self, py: Python<'_>, connection: Box<Connection>) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.handle(py, connection))) {
-            let message = panic.downcast_ref::<String>().map(String::as_str);
-            let message = message.or(panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+        if let Some(message) = defect::caught(|| self.handle(py, connection)) {
             tracing::error!(message, "a defect of wsgi-fpm ended a request: please report it");
             self.station().exchange.abandon();
             self.printed.iter().for_each(Errors::take_back);

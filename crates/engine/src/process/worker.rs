@@ -22,7 +22,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use crate::base::bell::Bell;
 use crate::base::crash::{Answers, STACK_SIGNAL};
 use crate::base::request_id::RequestId;
-use crate::base::{crash, ffi, forked, metrics, printing};
+use crate::base::{crash, defect, ffi, forked, metrics, printing};
 use crate::connection::Hub;
 use crate::process::asked::Questions;
 use crate::process::quota::Quota;
@@ -168,10 +168,7 @@ pub fn start(py: Python<'_>, birth: Birth) -> Result<i32, FromWorker> {
     giver::start(&shared.hub, move |waiting| noting.note_waiting(waiting)).map_err(system)?;
     let questions = Questions::new(&shared, asked);
     let eyes = Watchdog::new(&shared, link.try_clone().map_err(system)?, stacks, receiver, questions);
-    std::thread::Builder::new()
-        .name("watchdog".into())
-        .spawn(move || eyes.run())
-        .map_err(system)?;
+    defect::start_thread("watchdog", move || eyes.run()).map_err(system)?;
     if shared.settings.entry == Entry::Pool {
         // The watchdog notices the leader's end, and ends the application's children too. If somebody has stopped this
         // process, it has to go on for that.
