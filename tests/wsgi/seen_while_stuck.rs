@@ -1,6 +1,7 @@
 //! How an instance is, while nothing of an application moves: `wsgi-fpm status`, /status.json and /metrics come from the supervisor and
 //! from shared memory.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,15 +16,16 @@ use crate::support::wait::{SOON, until, until_some};
 /// What the issue allows, for a release; an unoptimised build needs more of a processor that it shares with other tests.
 const AT_MOST: Duration = Duration::from_millis(50);
 
-fn status(gateway: &Gateway) -> serde_json::Value {
+fn said(gateway: &Gateway, arguments: &[&str]) -> Vec<u8> {
     let mut command = Command::new(program());
-    let output = command
-        .args(["status", "--json", "--control"])
-        .arg(gateway.control())
-        .output()
-        .unwrap();
+    command.args(arguments).arg("--control").arg(gateway.control());
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    output.stdout
+}
+
+fn status(gateway: &Gateway) -> serde_json::Value {
+    serde_json::from_slice(&said(gateway, &["status", "--json"])).unwrap()
 }
 
 /// What threads of all workers run.
@@ -97,4 +99,28 @@ fn status_metrics_and_status_json_are_told_while_python_is_held_in_every_worker(
         let busy = text.lines().find(|line| line.starts_with("wsgi_fpm_threads_busy{"));
         assert!(busy.is_some_and(|line| line.ends_with(" 2")), "{busy:?}");
     });
+}
+
+/// Threads of the worker with this name.
+fn threads(worker: u64, name: &str) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{worker}/task")).unwrap().flatten();
+    let is_named =
+        |task: &fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name);
+    tasks.filter(is_named).count()
+}
+
+#[test]
+fn stacks_are_told_as_often_as_somebody_asks_while_one_thread_waits_for_python() {
+    let gateway = Gateway::app("failures").threads(2).start();
+    let held = HeldPython::of(&gateway);
+    let worker = status(&gateway)["pools"][0]["workers"][0]["pid"].as_u64().unwrap();
+    for _ in 0..3 {
+        let stacks = String::from_utf8(said(&gateway, &["stacks", "failures"])).unwrap();
+        assert!(stacks.contains("GET /holds_gil"), "{stacks}");
+        assert_eq!(threads(worker, "stacks"), 1);
+    }
+    held.let_go().read_response(1);
+    until("it has ended", SOON, || threads(worker, "stacks") == 0);
+    let stacks = String::from_utf8(said(&gateway, &["stacks", "failures"])).unwrap();
+    assert!(!stacks.contains("GET /holds_gil"), "{stacks}");
 }

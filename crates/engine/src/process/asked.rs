@@ -21,7 +21,7 @@ use crate::process::stacks::Stacks;
 use crate::process::thread::{Shared, Station, thread_name};
 use crate::wsgi::traceback;
 
-/// Questions that are answered at a time: each may have a thread that waits for the GIL.
+/// Questions that are answered at a time.
 const MOST: usize = 8;
 
 pub struct Questions {
@@ -29,6 +29,9 @@ pub struct Questions {
     /// `None` without a supervisor.
     asked: Option<Asked>,
     open: Vec<Open>,
+    /// Answers that the thread brings which asks Python; `None`: there is no such thread. It may have to wait for the GIL for long, and
+    /// one is enough.
+    of_python: Arc<Mutex<Option<Vec<Answer>>>>,
 }
 
 /// A question that is not answered yet.
@@ -59,6 +62,7 @@ impl Questions {
             shared: Arc::clone(shared),
             asked,
             open: Vec::new(),
+            of_python: Arc::default(),
         }
     }
 
@@ -136,20 +140,29 @@ impl Questions {
     }
 
     fn ask_python(&self, answer: Answer) {
-        let shared = Arc::clone(&self.shared);
+        let mut of_python = lock(&self.of_python);
+        if let Some(answers) = &mut *of_python {
+            // The others have been given from outside.
+            answers.retain(Answer::is_open);
+            return answers.push(answer);
+        }
+        let (shared, asking) = (Arc::clone(&self.shared), Arc::clone(&self.of_python));
         let ask = move || {
             let stacks = Python::attach(|py| {
                 // Too late, perhaps.
-                answer.is_open().then(|| by_python(py, &shared))
+                let is_any_open = lock(&asking).iter().flatten().any(Answer::is_open);
+                is_any_open.then(|| by_python(py, &shared))
             });
+            let answers = lock(&asking).take().unwrap_or_default();
             match stacks {
-                Some(Ok(stacks)) => answer.give(&stacks),
+                Some(Ok(stacks)) => answers.into_iter().for_each(|answer| answer.give_apart(stacks.clone())),
                 Some(Err(error)) => tracing::debug!(%error, "Python does not tell its stacks"),
                 None => {}
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("stacks".into()).spawn(ask) {
-            tracing::debug!(%error, "Python can't be asked for its stacks");
+        match std::thread::Builder::new().name("stacks".into()).spawn(ask) {
+            Ok(_) => *of_python = Some(vec![answer]),
+            Err(error) => tracing::debug!(%error, "Python can't be asked for its stacks"),
         }
     }
 
@@ -218,8 +231,12 @@ impl Answer {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<OwnFd>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What follows if a request goes on that was to be ended.
@@ -241,17 +258,26 @@ fn next_step(shared: &Shared) -> String {
 /// As Python tells it, whose lock this thread has.
 fn by_python(py: Python<'_>, shared: &Shared) -> PyResult<worker::Stacks> {
     let names = traceback::thread_names(py)?;
-    // From here on no other Python runs: what a thread does is of the request that it has.
+    let numbers = || shared.stations.iter().map(|station| station.request.running());
+    let before: Vec<_> = numbers().collect();
     let found = traceback::of_all(py)?;
+    // Stacks are made into text by Python, and others run meanwhile: which request one belongs to is known where that has stayed.
+    let stayed: Vec<_> = before
+        .into_iter()
+        .zip(numbers())
+        .map(|(before, now)| before == now)
+        .collect();
     let threads = found.into_iter().map(|(ident, stack)| Thread {
         name: names.get(&ident).cloned().unwrap_or_default(),
-        ..thread(ident, stack, shared)
+        ..thread(ident, stack, shared, |index| stayed[index])
     });
     Ok(stacks(true, threads))
 }
 
 fn from_outside(found: Vec<(u64, String)>, shared: &Shared) -> worker::Stacks {
-    let threads = found.into_iter().map(|(ident, stack)| thread(ident, stack, shared));
+    let threads = found
+        .into_iter()
+        .map(|(ident, stack)| thread(ident, stack, shared, |_| true));
     // Threads of ours that wait for the GIL have no frame.
     stacks(
         false,
@@ -266,15 +292,16 @@ fn stacks(by_python: bool, threads: impl Iterator<Item = Thread>) -> worker::Sta
     worker::Stacks { by_python, threads }
 }
 
-/// Its name is only known if it serves.
-fn thread(ident: u64, stack: String, shared: &Shared) -> Thread {
+/// Its name is only known if it serves. `has_stayed`: whether a serving thread, by its number, has the request still that its stack is of.
+fn thread(ident: u64, stack: String, shared: &Shared, has_stayed: impl Fn(usize) -> bool) -> Thread {
     let is_it = |(_, station): &(usize, &Station)| station.ident.load(Ordering::Relaxed) == ident;
-    let (index, station) = shared.stations.iter().enumerate().find(is_it).unzip();
+    let serving = shared.stations.iter().enumerate().find(is_it);
+    let request = serving.filter(|(index, _)| has_stayed(*index));
     Thread {
-        name: index.map(thread_name).unwrap_or_default(),
+        name: serving.map(|(index, _)| thread_name(index)).unwrap_or_default(),
         ident,
-        serves: station.is_some(),
-        request: station.and_then(|station| running(station, shared)),
+        serves: serving.is_some(),
+        request: request.and_then(|(_, station)| running(station, shared)),
         stack,
     }
 }

@@ -38,59 +38,60 @@ impl Cause {
 }
 
 /// Raises RequestTimeout in the thread `ident` (its `threading.get_ident()`) for this `cause`, if it `has_request` still, after `about_to_raise`;
-/// before that, its stack is sent. In a thread of its own: the GIL may be held for long, and the caller must not wait for
-/// it longer than [`PYTHON_WAIT`].
+/// before that, its stack is sent.
 pub fn interrupt(
     ident: u64,
     cause: &Cause,
     has_request: impl Fn() -> bool + Send + 'static,
     about_to_raise: impl FnOnce() + Send + 'static,
 ) -> Receiver<String> {
-    // One stack: sending it never waits.
-    let (stack, received) = sync_channel(1);
     let message = cause.message();
-    let raise = move || {
-        Python::attach(|py| {
-            if has_request() {
-                let text = traceback::of_thread(py, ident);
-                // The caller may have stopped waiting.
-                let _ = stack.send(text.unwrap_or_else(|error| error.to_string()));
-            }
-            // No Python runs from here on: the thread can't get from one request to the next.
-            if !has_request() {
-                return;
-            }
-            about_to_raise();
-            let exception = py.get_type::<RequestTimeout>();
-            if let Err(error) = set_message(&exception, message) {
-                tracing::debug!(%error, "RequestTimeout has no message");
-            }
-            if let Err(error) = ffi::raise_in_thread(py, ident, Some(exception.as_any())) {
-                tracing::error!(%error, "RequestTimeout can't be raised");
-            }
-        });
-    };
-    if let Err(error) = std::thread::Builder::new().name("interrupt".into()).spawn(raise) {
-        tracing::error!(%error, "RequestTimeout can't be raised");
-    }
-    received
+    ask("interrupt", ident, has_request, move |py, has_request| {
+        let exception = py.get_type::<RequestTimeout>();
+        if let Err(error) = set_message(&exception, message) {
+            tracing::debug!(%error, "RequestTimeout has no message");
+        }
+        // No Python runs from here on, and nothing is made that could have it run: the thread can't get from one request to the next.
+        if !has_request() {
+            return;
+        }
+        about_to_raise();
+        if let Err(error) = ffi::raise_in_thread(py, ident, Some(exception.as_any())) {
+            tracing::error!(%error, "RequestTimeout can't be raised");
+        }
+    })
 }
 
-/// What the thread `ident` is doing in Python, as long as it `has_request`: nothing comes if that has ended before. In a
-/// thread of its own, for the same reason.
+/// What the thread `ident` is doing in Python, as long as it `has_request`: nothing comes if that has ended before.
 pub fn stack_of(ident: u64, has_request: impl Fn() -> bool + Send + 'static) -> Receiver<String> {
+    ask("stack", ident, has_request, |_, _| ())
+}
+
+/// Sends the stack of the thread `ident`, if it `has_request` still, and does what is to be done `then`. In a thread of its own: the GIL may be
+/// held for long, and the caller must not wait for it longer than [`PYTHON_WAIT`].
+fn ask(
+    name: &str,
+    ident: u64,
+    has_request: impl Fn() -> bool + Send + 'static,
+    then: impl FnOnce(Python<'_>, &dyn Fn() -> bool) + Send + 'static,
+) -> Receiver<String> {
+    // One stack: sending it never waits.
     let (stack, received) = sync_channel(1);
     let ask = move || {
         Python::attach(|py| {
             if has_request() {
                 let text = traceback::of_thread(py, ident);
-                // The caller may have stopped waiting.
-                let _ = stack.send(text.unwrap_or_else(|error| error.to_string()));
+                // Python has made it into text, and others have run meanwhile: it may be the next request's.
+                if has_request() {
+                    // The caller may have stopped waiting.
+                    let _ = stack.send(text.unwrap_or_else(|error| error.to_string()));
+                }
             }
+            then(py, &has_request);
         });
     };
-    if let Err(error) = std::thread::Builder::new().name("stack".into()).spawn(ask) {
-        tracing::debug!(%error, "a stack can't be had");
+    if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(ask) {
+        tracing::error!(%error, "Python can't be asked what a request does, nor be told to end it");
     }
     received
 }
