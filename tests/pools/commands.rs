@@ -262,6 +262,20 @@ fn fixed_number_that_has_become_a_range_grows_when_requests_wait() {
 }
 
 #[test]
+fn bytes_of_bodies_are_counted_as_they_come_whatever_was_declared() {
+    let house = House::serve(&[pool("one", "body_max = 0")]);
+    house.wait_ready("one");
+    for declared in [u64::MAX.to_string(), "3".to_owned()] {
+        let body = vec![b'x'; if declared.len() > 1 { 200_000 } else { 3 }];
+        let request = Request::post("/", body).param("CONTENT_LENGTH", declared);
+        Raw::connect(&house.socket("one")).unwrap().exchange(&request).ok();
+    }
+    let json: serde_json::Value = serde_json::from_str(&done(&house, &["status", "--json"])).unwrap();
+    let received = json["pools"][0]["totals"]["received"].as_u64().unwrap();
+    assert!((3..=200_003).contains(&received), "{received}");
+}
+
+#[test]
 fn upgrade_waits_for_the_new_program_and_says_why_it_could_not_take_over() {
     let house = House::serve(&[pool("one", "")]);
     house.wait_ready("one");

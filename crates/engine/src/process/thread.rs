@@ -314,13 +314,13 @@ impl Server {
         let (mut received, mut refusal) = (0, None);
         let answered = match admitted {
             Ok(admitted) => {
-                received = admitted.content_length.unwrap_or(0);
+                let declared = admitted.content_length.unwrap_or(0);
                 let called = self.access.as_ref().map(|_| Instant::now());
                 let result = self.call(&admitted, connection);
                 if let (Some(access), Some(called)) = (&mut self.access, called) {
                     access.ran_for(called.elapsed());
                 }
-                result.unwrap_or_else(|error| {
+                let answered = result.unwrap_or_else(|error| {
                     tracing::error!(%error, "no memory for a request");
                     self.station().exchange.abandon();
                     Answered {
@@ -328,7 +328,10 @@ impl Server {
                         bytes: 0,
                         outcome: Outcome::Failed,
                     }
-                })
+                });
+                // Anybody can declare anything.
+                received = self.station().exchange.received().min(declared);
+                answered
             }
             Err(rejection) => {
                 refusal = Some(rejection.kind());

@@ -66,6 +66,8 @@ pub struct Exchange {
     serial: AtomicU64,
     /// When the peer was last looked at, by `now_ms`.
     checked_ms: AtomicU64,
+    /// Bytes that had come of the last request's body when it was over.
+    received: AtomicU64,
     write_timeout: Setting<Timeout>,
     body_timeout: Setting<Timeout>,
     /// Carriers keep it; here it is for whoever reports that they have it.
@@ -110,6 +112,7 @@ impl Exchange {
             current: Mutex::default(),
             serial: AtomicU64::new(0),
             checked_ms: AtomicU64::new(0),
+            received: AtomicU64::new(0),
             write_timeout: limits.write_timeout.clone(),
             body_timeout: limits.body_timeout.clone(),
             body_max: limits.body_max.clone(),
@@ -151,11 +154,10 @@ impl Exchange {
         if current.serial != serial || current.answer != Answer::Nobody {
             return TakenOver::No;
         }
-        let Some(mut carrier) = current.carrier.take() else {
+        let Some(mut carrier) = self.take(&mut current) else {
             return TakenOver::No;
         };
         current.answer = Answer::Watchdog;
-        self.answers.settle(self.thread);
         // The peer takes an answer of a few hundred bytes at once, or has stopped reading.
         let response = response(current.is_head);
         match carrier.send(&mut Payload::new(&[response]), Some(Ending::Complete { app_status: 1 })) {
@@ -229,11 +231,24 @@ impl Exchange {
 
     /// The thread could not finish its request: the response is broken off.
     pub fn abandon(&self) {
-        let carrier = self.lock().carrier.take();
-        self.answers.settle(self.thread);
+        let carrier = self.take(&mut self.lock());
         if let Some(carrier) = carrier {
             carrier.cut(None);
         }
+    }
+
+    /// The request is over for whoever has called.
+    fn take(&self, current: &mut Current) -> Option<Box<dyn Carrier>> {
+        // Before its descriptor can be closed.
+        self.answers.settle(self.thread);
+        let mut carrier = current.carrier.take()?;
+        self.received.store(carrier.body().received, Ordering::Relaxed);
+        Some(carrier)
+    }
+
+    /// Bytes that had come of the last request's body when it was over.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {

@@ -281,12 +281,9 @@ impl Ticket {
     fn take(&self) -> Option<Box<dyn Carrier>> {
         forked::end_child();
         let mut current = self.exchange.lock();
-        if current.serial == self.serial {
-            // Before its descriptor can be closed.
-            self.exchange.answers.settle(self.exchange.thread);
-            current.carrier.take()
-        } else {
-            None
+        match current.serial == self.serial {
+            true => self.exchange.take(&mut current),
+            false => None,
         }
     }
 }
