@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, ftruncate};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::memory;
@@ -47,6 +47,9 @@ macro_rules! shared {
 }
 pub(crate) use shared;
 
+/// Keep a memory as long as it is.
+const LENGTH: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
+
 /// The mapping of one `F` and, behind it, any number of `S`.
 pub struct Mapping<F, S> {
     memory: NonNull<c_void>,
@@ -76,20 +79,24 @@ impl<F: Shared, S: Shared> Mapping<F, S> {
         let fd = memory::file(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&fd, Self::length(slots) as u64)?;
         // An application that truncates files it knows nothing of would end all who have it mapped.
-        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        fcntl_add_seals(&fd, LENGTH | SealFlags::SEAL)?;
         Ok(fd)
     }
 
     /// Maps what [`Mapping::create`] made. The mapping outlives `fd` and is inherited by forks.
     ///
     /// # Errors
-    /// The system's; `InvalidData` for a memory that is too short.
+    /// The system's; `InvalidData` for a memory that is too short, or could become shorter.
     pub fn map(fd: impl AsFd) -> io::Result<Self> {
         let () = Self::IS_ALIGNED;
+        let sealed = fcntl_get_seals(&fd)?;
+        if !sealed.contains(LENGTH) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let length = fstat(&fd)?.st_size as usize;
         let slots = length.checked_sub(size_of::<F>()).ok_or(io::ErrorKind::InvalidData)? / size_of::<S>();
         // SAFETY: a new shared mapping at an address that the kernel chooses aliases nothing of this process; zeroed
-        // memory is a valid F and a valid S, and the memfd is sealed against being truncated, so no access faults.
+        // memory is a valid F and a valid S, and the memfd is sealed against being truncated, as was seen, so no access faults.
         let memory = unsafe {
             mmap(
                 std::ptr::null_mut(),
@@ -179,8 +186,21 @@ mod tests {
 
     #[test]
     fn memory_too_short_for_its_front_is_refused() {
-        let empty = memory::file("empty", MemfdFlags::CLOEXEC).unwrap();
+        let empty = memory::file("empty", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        fcntl_add_seals(&empty, LENGTH).unwrap();
         let error = Board::map(&empty).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn memory_that_could_become_shorter_is_refused() {
+        let fd = memory::file("open", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        ftruncate(&fd, Board::length(2) as u64).unwrap();
+        for seals in [SealFlags::GROW, SealFlags::SHRINK] {
+            let error = Board::map(&fd).err().unwrap();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            fcntl_add_seals(&fd, seals).unwrap();
+        }
+        Board::map(&fd).unwrap();
     }
 }
