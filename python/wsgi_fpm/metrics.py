@@ -176,6 +176,13 @@ class _Metric:
             # The one series that there is.
             self._sample.__init__(self, _series(*definition, ()))
 
+    def __getattr__(self, name):
+        # What counts is missing only where there are labels.
+        definition = self.__dict__.get("_definition")
+        if definition and definition[3] and name in ("inc", "dec", "set", "observe"):
+            raise AttributeError("%s has labels: %s() is one of its labels(%s)" % (definition[1], name, ", ".join(definition[3])))
+        raise AttributeError("%r object has no attribute %r" % (type(self).__name__, name))
+
     def labels(self, *values, **named):
         """The series with these values, in the order of the labels or by their names."""
         try:

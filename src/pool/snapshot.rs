@@ -99,8 +99,8 @@ fn workers(member: &Member) -> impl Iterator<Item = Worker> {
     workers.filter_map(|(seat, slots)| {
         let (pid, phase, born_ms) = seat.read()?;
         // A slot may still be that of the worker before.
-        let own = slots.iter().filter(|slot| slot.pid.load(Relaxed) == pid);
-        let threads: Vec<_> = (0..).zip(own).map(|(number, slot)| thread(number, slot)).collect();
+        let own = (0..).zip(slots).filter(|(_, slot)| slot.pid.load(Relaxed) == pid);
+        let threads: Vec<_> = own.map(|(number, slot)| thread(number, slot)).collect();
         Some(Worker {
             pid,
             leader: generation.pid as i32,

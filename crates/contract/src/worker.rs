@@ -101,7 +101,8 @@ impl Asked {
         if packet.bytes().is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let question = serde_json::from_slice(packet.bytes())?;
+        // One that was cut to a packet's length is none; to its parser it only ends too early.
+        let question = serde_json::from_slice(packet.bytes()).map_err(|_| io::ErrorKind::InvalidData)?;
         let answer = packet.fds.pop().ok_or(io::ErrorKind::InvalidData)?;
         Ok(Some((question, answer)))
     }
@@ -141,9 +142,16 @@ mod tests {
         let (end, asked) = pair().unwrap();
         let (_reader, writer) = io::pipe().unwrap();
         packet::send(&end, b"\"sing\"", &[writer.as_fd()]).unwrap();
+        let by = "\u{1}".repeat(packet::LONGEST);
+        let kill = ToWorker::Kill {
+            thread: 0,
+            number: 1,
+            by,
+        };
+        ask(&end, &kill, writer.as_fd()).unwrap();
         packet::send(&end, b"\"stacks\"", &[]).unwrap();
         ask(&end, &ToWorker::Stacks, writer.as_fd()).unwrap();
-        for _ in 0..2 {
+        for _ in 0..3 {
             assert_eq!(asked.next().unwrap_err().kind(), io::ErrorKind::InvalidData);
         }
         assert!(asked.next().unwrap().is_some());

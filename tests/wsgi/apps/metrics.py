@@ -112,6 +112,13 @@ def interface(environ, start_response):
     except KeyError:
         pass
     assert metrics.counter("hits", "Other help.", ["page"]) is HITS
+    try:
+        HITS.inc()
+    except AttributeError as error:
+        assert str(error) == "hits_total has labels: inc() is one of its labels(page)", error
+    else:
+        raise AssertionError
+    assert not hasattr(HITS, "set_to_current_time") and not hasattr(ALL, "sum")
     # What is no text, and what is none that can be shown.
     HITS.labels([1, "\udc80"]).inc()
     TOOK.labels("timed").observe(float("nan"))

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::histogram::{Histogram, Times};
 use crate::shared::shared;
@@ -211,9 +211,13 @@ impl Counts {
 #[serde(default)]
 pub struct Totals {
     /// By the first digit of the status; 0 stands for a response without a head.
+    #[serde(deserialize_with = "list")]
     pub responses: [u64; CLASSES],
+    #[serde(deserialize_with = "list")]
     pub outcomes: [u64; Outcome::ALL.len()],
+    #[serde(deserialize_with = "list")]
     pub refused: [u64; Refusal::ALL.len()],
+    #[serde(deserialize_with = "list")]
     pub replaced: [u64; Cause::ALL.len()],
     pub slow: u64,
     /// Bytes of requests' bodies.
@@ -222,6 +226,13 @@ pub struct Totals {
     pub sent: u64,
     pub duration: Times,
     pub queued: Times,
+}
+
+/// Another program, in whose place this one is, may have had fewer of an enum, or more.
+fn list<'de, D: Deserializer<'de>, const N: usize>(from: D) -> Result<[u64; N], D::Error> {
+    let mut list = [0; N];
+    sum(&mut list, &Vec::<u64>::deserialize(from)?);
+    Ok(list)
 }
 
 impl Totals {
@@ -276,6 +287,20 @@ mod tests {
                 .all(|(i, refusal)| *refusal as usize == i)
         );
         assert!(Cause::ALL.iter().enumerate().all(|(i, cause)| *cause as usize == i));
+    }
+
+    #[test]
+    fn totals_of_a_program_with_fewer_or_more_outcomes_are_read() {
+        for outcomes in ["[]", "[1]", "[1,2,3,4,5,6,7,8,9,10]"] {
+            let totals: Totals = serde_json::from_str(&format!("{{\"outcomes\":{outcomes},\"sent\":7}}")).unwrap();
+            assert_eq!((totals.outcomes[0], totals.sent), (u64::from(outcomes != "[]"), 7));
+        }
+        let totals = Totals {
+            replaced: [3; Cause::ALL.len()],
+            ..Totals::default()
+        };
+        let text = serde_json::to_string(&totals).unwrap();
+        assert_eq!(serde_json::from_str::<Totals>(&text).unwrap(), totals);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyString};
 
+use crate::base::forked;
+
 unsafe extern "C" {
     // Exported since 3.3; in the stable ABI only from 3.10 on, so pyo3 does not declare it for 3.9.
     fn PyUnicode_AsUTF8AndSize(unicode: *mut ffi::PyObject, size: *mut ffi::Py_ssize_t) -> *const c_char;
@@ -160,7 +162,8 @@ pub fn fork(py: Python<'_>) -> PyResult<c_int> {
     // SAFETY: the GIL is held, the interpreter is the main one, and each side calls the hook that is its own.
     unsafe {
         ffi::PyOS_BeforeFork();
-        let child = libc::fork();
+        // What the application forks in its hooks is its own.
+        let child = forked::own_fork(|| libc::fork());
         let error = std::io::Error::last_os_error();
         if child == 0 {
             ffi::PyOS_AfterFork_Child();

@@ -84,14 +84,14 @@ impl Death {
 }
 
 impl Worker {
+    /// For a child that was just forked. `read_link`: a duplicate of `link`, made before: there may be no room for one now.
+    ///
     /// # Errors
     /// The system's; the process is ended.
-    pub fn new(pid: Pid, link: UnixStream, output: OwnedFd) -> io::Result<Self> {
-        // Both before the process: without them nobody would look after it.
-        let messages = Messages::new(Own::new(link.try_clone()?));
+    pub fn new(pid: Pid, link: UnixStream, read_link: UnixStream, output: OwnedFd) -> io::Result<Self> {
         Ok(Self {
             process: Process::new(pid)?,
-            messages,
+            messages: Messages::new(Own::new(read_link)),
             speaks: true,
             link: Own::new(link),
             output: Some(Output::new(output, pid.as_raw_nonzero().get())),

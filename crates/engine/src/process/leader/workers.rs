@@ -26,7 +26,6 @@ use super::size::Sizing;
 use super::vacancies::Vacancies;
 use super::watched::{Death, Worker};
 use crate::base::ffi;
-use crate::base::forked;
 use crate::base::printing;
 use crate::process::interrupt::log_cut_off;
 use crate::process::watchdog::Farewell;
@@ -135,11 +134,12 @@ impl Workers {
     /// Forks the worker for a seat, through CPython's own hooks.
     pub fn fork(&mut self, py: Python<'_>, index: usize) -> PyResult<Forked> {
         let (ours, theirs) = UnixStream::pair()?;
+        let read_ours = ours.try_clone()?;
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         rustix::io::ioctl_fionbio(&reader, true).map_err(io::Error::from)?;
         let leader = getpid();
         printing::flush(py)?;
-        let forked = forked::own_fork(|| ffi::fork(py));
+        let forked = ffi::fork(py);
         if getpid() != leader {
             if let Err(error) = self.become_worker(&writer, leader) {
                 worker::stillborn(&error);
@@ -149,7 +149,7 @@ impl Workers {
         let Some(pid) = Pid::from_raw(forked?) else {
             return Err(io::Error::other("a fork without a number").into());
         };
-        self.seats[index] = Some(Worker::new(pid, ours, reader)?);
+        self.seats[index] = Some(Worker::new(pid, ours, read_ours, reader)?);
         self.seat(index).take(pid.as_raw_nonzero().get(), now_ms());
         self.vacancies.fill();
         Ok(Forked::Parent)
