@@ -270,7 +270,7 @@ fn bytes_of_bodies_are_counted_as_they_come_whatever_was_declared() {
         let request = Request::post("/", body).param("CONTENT_LENGTH", declared);
         Raw::connect(&house.socket("one")).unwrap().exchange(&request).ok();
     }
-    let json: serde_json::Value = serde_json::from_str(&done(&house, &["status", "--json"])).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&house.done(&["status", "--json"])).unwrap();
     let received = json["pools"][0]["totals"]["received"].as_u64().unwrap();
     assert!((3..=200_003).contains(&received), "{received}");
 }
