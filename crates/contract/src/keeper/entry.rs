@@ -2,9 +2,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -20,6 +20,8 @@ use crate::worker::{self, Asked};
 
 /// How long a worker that starts waits for room in the channel.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So many free entries are remembered: looking for one goes through those of all connections that are kept.
+const MOST_FREED: usize = 1024;
 /// For how long nobody looks for an entry once there was none.
 const PAUSE_MS: u64 = 1000;
 
@@ -28,8 +30,10 @@ pub struct Link {
     table: Table,
     sender: Sender,
     owner: Owner,
-    /// Where the next free entry may be.
+    /// Where the next free entry may be, if it is none of these.
     cursor: AtomicU32,
+    /// Entries that were this worker's last.
+    freed: Mutex<Vec<u32>>,
     /// The table was full: nobody looks for an entry before.
     full_until_ms: AtomicU64,
 }
@@ -46,6 +50,7 @@ impl Link {
             table,
             sender: Sender::new(channel),
             cursor: AtomicU32::new(0),
+            freed: Mutex::default(),
             full_until_ms: AtomicU64::new(0),
         };
         let (asks, asked) = worker::pair()?;
@@ -76,7 +81,9 @@ impl Link {
         if now_ms() < self.full_until_ms.load(Relaxed) {
             return None;
         }
-        let Some(place) = self.table.take(self.owner, &self.cursor) else {
+        let freed = self.freed().pop();
+        let freed = freed.and_then(|index| self.table.take_at(self.owner, index));
+        let Some(place) = freed.or_else(|| self.table.take(self.owner, &self.cursor)) else {
             self.full_until_ms.store(now_ms() + PAUSE_MS, Relaxed);
             once_a_minute!(
                 "kept connections for which the pool's table has no room",
@@ -96,6 +103,10 @@ impl Link {
             return None;
         }
         Some(Entry::new(self, place, State::Receiving))
+    }
+
+    fn freed(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.freed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The entry of a connection that came through the handover; `None` if the keeper has given it to somebody else since.
@@ -171,19 +182,16 @@ impl Entry {
         self.is_gone = false;
         self.link.table.write(self.place, self.link.owner, self.state);
     }
-
-    /// The connection is idle and the keeper's from now on, without a word: it is to be closed here without a shutdown.
-    pub fn leave(&mut self) {
-        self.link.table.write(self.place, Owner::KEEPER, State::Idle);
-        self.is_gone = true;
-    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         if !self.is_gone {
             self.link.table.free(self.place);
-            self.link.cursor.fetch_min(self.place.index, Relaxed);
+            let mut freed = self.link.freed();
+            if freed.len() < MOST_FREED {
+                freed.push(self.place.index);
+            }
         }
     }
 }
@@ -286,18 +294,18 @@ mod tests {
     }
 
     #[test]
-    fn connection_that_is_left_is_the_keepers_without_a_word() {
-        let (table, receiver, [link]) = workers(1);
+    fn entry_that_was_freed_is_taken_again_before_another_one() {
+        let (_table, _receiver, [one, other]) = workers(8);
         let (ours, _peer) = UnixStream::pair().unwrap();
-        let mut entry = link.keep(ours.as_fd(), false).unwrap();
-        entry.leave();
-        let place = entry.place;
-        drop(entry);
-        assert_eq!(table.read(place), Some((Owner::KEEPER, State::Idle)));
-        for _ in 0..2 {
-            said(&receiver);
-        }
-        assert!(receiver.receive().unwrap().is_none());
+        let mut entries: Vec<_> = (0..4).map(|_| one.keep(ours.as_fd(), false).unwrap()).collect();
+        let freed = entries.remove(1).place.index;
+        let again = one.keep(ours.as_fd(), false).unwrap();
+        assert_eq!(again.place.index, freed);
+        // Somebody else may have come first.
+        drop(again);
+        let taken = other.keep(ours.as_fd(), false).unwrap();
+        assert_eq!(taken.place.index, freed);
+        assert_eq!(one.keep(ours.as_fd(), false).unwrap().place.index, 4);
     }
 
     #[test]

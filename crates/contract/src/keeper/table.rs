@@ -84,30 +84,32 @@ impl Table {
 
     /// Takes a free entry, looked for from `cursor` on, which is moved on; `None` if there is none.
     pub fn take(&self, owner: Owner, cursor: &AtomicU32) -> Option<Place> {
-        let slots = self.slots();
         let begin = cursor.load(Relaxed).min(self.entries());
-        let taken = encode(owner, State::Receiving);
-        for index in (begin..self.entries()).chain(0..begin) {
-            let slot = &slots[index as usize];
-            if slot.word.load(Relaxed) != 0 {
-                continue;
-            }
-            // Before it is: whoever dies in between has left nothing beyond.
-            self.front().used.fetch_max(index + 1, Relaxed);
-            if slot.word.compare_exchange(0, taken, AcqRel, Relaxed).is_err() {
-                continue;
-            }
-            // Nobody else writes it, now that the entry is taken.
-            let generation = slot.generation.load(Relaxed) + 1;
-            slot.generation.store(generation, Release);
-            cursor.store(index + 1, Relaxed);
-            return Some(Place {
-                index,
-                generation,
-                count: 0,
-            });
+        let place = (begin..self.entries())
+            .chain(0..begin)
+            .find_map(|index| self.take_at(owner, index))?;
+        cursor.store(place.index + 1, Relaxed);
+        Some(place)
+    }
+
+    /// Takes this entry, if it is free.
+    pub fn take_at(&self, owner: Owner, index: u32) -> Option<Place> {
+        let slot = self.slots().get(index as usize)?;
+        if slot.word.load(Relaxed) != 0 {
+            return None;
         }
-        None
+        // Before it is: whoever dies in between has left nothing beyond.
+        self.front().used.fetch_max(index + 1, Relaxed);
+        let taken = encode(owner, State::Receiving);
+        slot.word.compare_exchange(0, taken, AcqRel, Relaxed).ok()?;
+        // Nobody else writes it, now that the entry is taken.
+        let generation = slot.generation.load(Relaxed) + 1;
+        slot.generation.store(generation, Release);
+        Some(Place {
+            index,
+            generation,
+            count: 0,
+        })
     }
 
     /// Whether the entry is still the one that was named.

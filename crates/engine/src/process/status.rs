@@ -65,7 +65,11 @@ impl StatusPage {
 
     /// Whether the request that has come on `connection` is for one of the paths.
     pub fn is_asked(&self, connection: &Connection, begin: BeginRequest) -> bool {
-        begin.role == role::RESPONDER && self.paths().any(|path| asks_for(connection, path))
+        if begin.role != role::RESPONDER {
+            return false;
+        }
+        let asked = asked(connection);
+        self.paths().any(|path| is_it(asked, path))
     }
 
     /// Whether what waits on a new connection may be such a request. It stays unread.
@@ -82,7 +86,7 @@ impl StatusPage {
 
     /// Answers the request. `handed`: so many connections wait between workers.
     pub fn answer(&self, mut connection: Box<Connection>, board: &Scoreboard, handed: usize) {
-        let is_status = self.status.as_ref().is_some_and(|path| asks_for(&connection, path));
+        let is_status = self.status.as_ref().is_some_and(|path| is_it(asked(&connection), path));
         let page = if is_status {
             let query = connection.param(b"QUERY_STRING");
             let form = Form::wanted(query);
@@ -157,9 +161,13 @@ impl StatusPage {
 const HEADERS: &str =
     "Cache-Control: no-cache, no-store, must-revalidate, max-age=0\r\nExpires: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
 
+/// SCRIPT_NAME and PATH_INFO.
+fn asked(connection: &Connection) -> (&[u8], &[u8]) {
+    (connection.param(b"SCRIPT_NAME"), connection.param(b"PATH_INFO"))
+}
+
 /// SCRIPT_NAME has the whole path, or PATH_INFO has, or each a part: as the web server divides it.
-fn asks_for(connection: &Connection, path: &[u8]) -> bool {
-    let (script, info) = (connection.param(b"SCRIPT_NAME"), connection.param(b"PATH_INFO"));
+fn is_it((script, info): (&[u8], &[u8]), path: &[u8]) -> bool {
     path.strip_prefix(script) == Some(info) || (script == path && info == path)
 }
 

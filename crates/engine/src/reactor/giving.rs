@@ -21,6 +21,8 @@ const GIVE_TICK: Timespec = timespec(Duration::from_millis(2));
 /// While so many are taken in a tick, requests are short, and looking would cost more of their time: a tick is longer then.
 const MANY: u64 = 4;
 const LONG_TICK: Timespec = timespec(Duration::from_millis(4));
+/// The same where nobody can take what waits before a thread is free.
+const IDLE_TICK: Timespec = timespec(Duration::from_millis(20));
 /// Ticks with nothing to look after before the giver sleeps: waking it costs more than a few of them.
 const QUIET: u32 = 8;
 const AWAKE: u32 = 0;
@@ -118,7 +120,8 @@ impl<C: Parked> Reactor<C> {
                 left = self.give_ready(taken);
                 note(self.slots().count_ready());
                 if left == Left::Something {
-                    self.giver.tick();
+                    let can_help = self.others_take() || (!called && self.place.has_sleepers());
+                    self.giver.sleep(if can_help { &self.giver.short } else { &IDLE_TICK });
                 }
             }
         }

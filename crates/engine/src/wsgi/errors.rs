@@ -139,34 +139,33 @@ impl Errors {
         self.partial.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Python is let go for the log alone: getting it back may take long, and most of what is written is a part of a line.
     pub fn append(&self, py: Python<'_>, text: &str) {
-        py.detach(|| {
-            let mut partial = self.lock();
-            self.has_partial.store(true, Ordering::Release);
-            let Some((lines, rest)) = text.rsplit_once('\n') else {
-                partial.push_str(text);
-                // A line without an end must not eat the memory: it is logged in pieces.
-                if partial.len() > MAX_LINE && open_traceback(&partial).is_none() {
-                    let line = std::mem::take(&mut *partial);
-                    drop(partial);
-                    self.log(&line);
-                }
-                return;
-            };
-            let mut lines = std::mem::take(&mut *partial) + lines;
-            let open = open_traceback(&lines);
-            if let Some(start) = open {
-                partial.push_str(&lines[start..]);
-                partial.push('\n');
-                lines.truncate(start);
-            }
-            partial.push_str(rest);
-            drop(partial);
-            lines.truncate(lines.trim_end_matches('\n').len());
-            if open.is_none() || !lines.is_empty() {
-                self.log(&lines);
-            }
-        });
+        if let Some(lines) = self.take_lines(text) {
+            py.detach(|| self.log(&lines));
+        }
+    }
+
+    /// What is to be logged, now that `text` was written. Nobody waits for anything with the lock held.
+    fn take_lines(&self, text: &str) -> Option<String> {
+        let mut partial = self.lock();
+        self.has_partial.store(true, Ordering::Release);
+        let Some((lines, rest)) = text.rsplit_once('\n') else {
+            partial.push_str(text);
+            // A line without an end must not eat the memory: it is logged in pieces.
+            let is_too_long = partial.len() > MAX_LINE && open_traceback(&partial).is_none();
+            return is_too_long.then(|| std::mem::take(&mut *partial));
+        };
+        let mut lines = std::mem::take(&mut *partial) + lines;
+        let open = open_traceback(&lines);
+        if let Some(start) = open {
+            partial.push_str(&lines[start..]);
+            partial.push('\n');
+            lines.truncate(start);
+        }
+        partial.push_str(rest);
+        lines.truncate(lines.trim_end_matches('\n').len());
+        (open.is_none() || !lines.is_empty()).then_some(lines)
     }
 }
 
@@ -191,8 +190,10 @@ impl Errors {
         Ok(())
     }
 
-    fn flush(&self, py: Python<'_>) {
-        py.detach(|| self.flush_partial());
+    pub fn flush(&self, py: Python<'_>) {
+        if self.has_partial.load(Ordering::Acquire) {
+            py.detach(|| self.flush_partial());
+        }
     }
 
     /// The stream is the server's: closing it has no effect.

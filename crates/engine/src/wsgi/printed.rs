@@ -60,7 +60,7 @@ fn take(py: Python<'_>, number: usize, text: Option<&Bound<'_, PyString>>) -> bo
     };
     match text {
         Some(text) => stream.append(py, &text.to_string_lossy()),
-        None => py.detach(|| stream.flush_partial()),
+        None => stream.flush(py),
     }
     true
 }
