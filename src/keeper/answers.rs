@@ -21,8 +21,6 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Of a request's params so much is looked at.
 const PARAMS: usize = 64 * 1024;
 const CHUNK: usize = 16 * 1024;
-/// A record of a version that doesn't exist: nginx does not reuse a connection on which anything is unread.
-pub const POISON: [u8; 8] = [0; 8];
 
 /// A whole response with the end of its request.
 pub fn response(id: u16, is_head: bool, status: &str, retry_after: u64, app_status: u32) -> Vec<u8> {
@@ -51,7 +49,7 @@ pub fn send_at_once(connection: &OwnFd, bytes: &[u8]) -> bool {
 /// Ends a response that has begun; `between_records`: so that every front server notices.
 pub fn cut(connection: &OwnFd, between_records: bool) {
     if between_records {
-        send_at_once(connection, &POISON);
+        send_at_once(connection, &encode::POISON);
     }
     hang_up(connection);
 }
@@ -125,7 +123,7 @@ async fn answer(connection: &Arc<OwnFd>, retry_after: u64, keeps: bool) -> io::R
     let mut bytes = response(begin.id, is_head, "503 Service Unavailable", retry_after, 0);
     let stays = keeps && begin.keep_conn && codec.between_records() && unread.is_empty();
     if !stays && param(b"SERVER_SOFTWARE").starts_with(b"nginx") {
-        bytes.extend_from_slice(&POISON);
+        bytes.extend_from_slice(&encode::POISON);
     }
     match send_at_once(connection, &bytes) {
         true if stays => Ok(End::Idle),

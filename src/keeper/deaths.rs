@@ -6,6 +6,7 @@ use std::time::Duration;
 use contract::handover::Handover;
 use contract::keeper::{Asked, Owner, Place, State};
 use contract::wait::is_ready;
+use fastcgi::encode;
 use rustix::event::PollFlags;
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::time::Instant;
@@ -153,7 +154,7 @@ impl Keeper {
         let mut page = answers::response(asked.id, asked.is_head, "502 Bad Gateway", RETRY_AFTER, 1);
         let stays = asked.is_whole && !matches!(self.mode, Mode::Ends);
         if !stays && self.table.is_nginx(place) {
-            page.extend_from_slice(&answers::POISON);
+            page.extend_from_slice(&encode::POISON);
         }
         let sent = answers::send_at_once(&connection, &page);
         if sent && stays {

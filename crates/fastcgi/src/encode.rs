@@ -5,6 +5,12 @@
 use crate::pairs::Pairs;
 use crate::record::{HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, VERSION, kind};
 
+/// A record of a version that doesn't exist. Within a response it tells nginx, mod_proxy_fcgi and Caddy that it broke
+/// off; lighttpd and mod_fcgid skip it and see the end of file (SPEC E8a). Behind END_REQUEST it keeps nginx, which
+/// reuses a connection only if nothing is left unread on it, from sending a request into one that is being closed.
+/// Nobody else gets it there: Apache would take it for the beginning of its next response.
+pub const POISON: [u8; HEADER_LENGTH] = [0; HEADER_LENGTH];
+
 /// The header of a STDOUT record whose content the caller writes from elsewhere.
 #[inline]
 pub fn stdout_header(id: u16, content_length: u16) -> [u8; HEADER_LENGTH] {

@@ -64,6 +64,10 @@ pub enum Phase {
     Retiring,
 }
 
+impl Phase {
+    const ALL: [Self; 3] = [Self::Starting, Self::Serving, Self::Retiring];
+}
+
 impl Seat {
     /// A worker has it from now on.
     pub fn take(&self, pid: i32, now_ms: u64) {
@@ -96,11 +100,9 @@ impl Seat {
     /// Its worker's pid and phase, and when that was made; `None`: nobody has it.
     pub fn read(&self) -> Option<(i32, Phase, u64)> {
         let pid = self.pid.load(Acquire);
-        let phase = match self.phase.load(Relaxed) {
-            0 => Phase::Starting,
-            1 => Phase::Serving,
-            _ => Phase::Retiring,
-        };
+        let number = self.phase.load(Relaxed);
+        let phase = Phase::ALL.into_iter().find(|phase| *phase as u32 == number);
+        let phase = phase.unwrap_or(Phase::Retiring);
         (pid != 0).then(|| (pid, phase, self.born_ms.load(Relaxed)))
     }
 }

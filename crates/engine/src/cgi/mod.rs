@@ -133,9 +133,9 @@ impl Request {
     fn access(&self) -> Access {
         let mut access = Access::default();
         access.begin(|name| self.id.write(self.serial, name), "cgi");
-        access.asks_for(self.method(), &self.path());
-        access.comes_from(self.variable(b"REMOTE_ADDR").unwrap_or_default());
-        access.finds(|name| self.variable(name.as_bytes()).unwrap_or_default().to_owned());
+        access.guesses(self.method(), &self.path(), |name| {
+            self.variable(name).unwrap_or_default()
+        });
         access
     }
 

@@ -33,15 +33,9 @@ pub struct Tail {
     pub ending: Ending,
     /// The front server wants to keep the connection, and it is closed all the same.
     pub last: bool,
-    /// The connection is closed, and the front server has to be told so by [`POISON`].
+    /// The connection is closed, and the front server has to be told so by [`encode::POISON`].
     pub poison: bool,
 }
-
-/// A record of a version that doesn't exist. Within a response it tells nginx, mod_proxy_fcgi and Caddy that it broke
-/// off; lighttpd and mod_fcgid skip it and see the end of file (SPEC E8a). Behind END_REQUEST it keeps nginx, which
-/// reuses a connection only if nothing is left unread on it, from sending a request into one that is being closed.
-/// Nobody else gets it there: Apache would take it for the beginning of its next response.
-pub const POISON: [u8; 8] = [0; 8];
 
 /// Responses up to this size are copied into one record and sent with one `send`; larger ones are gathered from where
 /// they lie, which costs a message header and a list.
@@ -319,7 +313,7 @@ impl Tail {
         };
         encode::end_request(out, id, app_status, status);
         if self.poison {
-            out.extend_from_slice(&POISON);
+            out.extend_from_slice(&encode::POISON);
         }
     }
 }

@@ -9,7 +9,7 @@ use fastcgi::{BeginRequest, Pairs, encode};
 use rustix::net::{Shutdown, shutdown};
 
 use super::ends::End;
-use super::outgoing::{COPIED_RESPONSE, POISON, Tail};
+use super::outgoing::{COPIED_RESPONSE, Tail};
 use super::{Connection, Phase, Step, log_surplus};
 use crate::base::sigpipe;
 use crate::request::body::Body;
@@ -207,7 +207,7 @@ impl Carrier for Connection {
                         encode::end_stdout(end, begin.id);
                         encode::end_request(end, begin.id, 1, ProtocolStatus::RequestComplete);
                     }
-                    _ => self.outgoing.answers().extend_from_slice(&POISON),
+                    _ => self.outgoing.answers().extend_from_slice(&encode::POISON),
                 }
             }
         }

@@ -47,22 +47,29 @@ impl Access {
         self.in_application = Duration::ZERO;
     }
 
-    pub fn asks_for(&mut self, method: &[u8], path: &[u8]) {
+    fn asks_for(&mut self, method: &[u8], path: &[u8]) {
         set_word(&mut self.method, method);
         set_word(&mut self.path, path);
         self.is_suppressed = is_suppressed(method, path);
     }
 
     /// What else the lines are to tell, as the web server has sent it; `value`: that of a name.
-    pub fn finds(&mut self, value: impl Fn(&str) -> Vec<u8>) {
+    fn finds(&mut self, value: impl Fn(&str) -> Vec<u8>) {
         self.extras.clear();
         let found = access_extras().iter().map(|(field, name)| (*field, value(name)));
         self.extras.extend(found);
     }
 
     /// The peer of the front server.
-    pub fn comes_from(&mut self, remote: &[u8]) {
+    fn comes_from(&mut self, remote: &[u8]) {
         set_word(&mut self.remote, remote);
+    }
+
+    /// Nothing of the request is certain to be right: as much as can be read. `value`: that of a param.
+    pub fn guesses<'v>(&mut self, method: &[u8], path: &[u8], value: impl Fn(&[u8]) -> &'v [u8]) {
+        self.asks_for(method, path);
+        self.comes_from(value(b"REMOTE_ADDR"));
+        self.finds(|name| value(name.as_bytes()).to_owned());
     }
 
     /// The request's params are all right.

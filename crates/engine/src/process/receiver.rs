@@ -84,9 +84,7 @@ impl Receiver {
         let access = self.shared.settings.log.access.then(|| {
             let mut access = Access::default();
             access.begin(|name| name.push_str(&id), connection.peer());
-            access.asks_for(method, &path);
-            access.comes_from(connection.param(b"REMOTE_ADDR"));
-            access.finds(|name| connection.param(name.as_bytes()).to_owned());
+            access.guesses(method, &path, |name| connection.param(name));
             access
         });
         let answered = refuse(connection, &Rejection::BodyTimeout);

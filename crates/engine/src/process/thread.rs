@@ -447,9 +447,7 @@ impl Recorder<'_> {
         let (method, path) = connection.method_and_path();
         self.begin(method, &path);
         if let Some(access) = &mut self.access {
-            access.asks_for(method, &path);
-            access.comes_from(connection.param(b"REMOTE_ADDR"));
-            access.finds(|name| connection.param(name.as_bytes()).to_owned());
+            access.guesses(method, &path, |name| connection.param(name));
         }
     }
 
