@@ -23,6 +23,7 @@ mod script;
 mod serve;
 mod service;
 mod status;
+mod stdout;
 mod top;
 mod upgrade;
 mod users;

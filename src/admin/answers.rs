@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use contract::worker::{Killed, Stacks, Thread};
+use rustix::event::PollFlags;
 use rustix::process::geteuid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -100,6 +101,10 @@ impl Client {
             uid => format!("user {uid}"),
         };
         let ask = self.asked().await?;
+        // Who has given up waiting, for an instance that was stopped for a while, thinks that nothing was done.
+        if has_hung_up(&self.stream) {
+            return Err(Over::Gone(io::ErrorKind::BrokenPipe.into()));
+        }
         self.obey(ask).await
     }
 
@@ -360,6 +365,11 @@ async fn imported(process: Importing) -> Worker {
 }
 
 /// Waits until the other end is closed. What it says more is not listened to.
+/// Whether nobody is there any more, to hear an answer.
+fn has_hung_up(stream: &UnixStream) -> bool {
+    contract::wait::is_ready(stream, PollFlags::empty())
+}
+
 async fn left(stream: &UnixStream) -> io::Result<()> {
     let mut said = [0; 512];
     loop {

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 use rustix::process::geteuid;
+use settings::values::Control;
 
 use super::client::{AskError, Client};
 use super::directory;
 use super::protocol::{Answer, Ask};
 use crate::cli::WhichArgs;
+use crate::config::pools;
 use crate::status::snapshot::{Instance, Snapshot};
 
 /// No instance, or more than one: nothing was done.
@@ -51,7 +53,19 @@ pub struct Found {
 pub fn find(args: &WhichArgs) -> Result<Found, FindError> {
     match &args.control {
         Some(path) => at(path),
-        None => among(directory::sockets(), args.config.as_deref()),
+        None => {
+            let mut sockets = directory::sockets();
+            sockets.extend(args.config.as_deref().and_then(control_in));
+            among(sockets, args.config.as_deref())
+        }
+    }
+}
+
+/// What the file says of its instance's socket, as far as it can be read.
+fn control_in(file: &Path) -> Option<PathBuf> {
+    match pools::examine(file).0.status().control.as_ref() {
+        Some(Control::Path(path)) => Some(path.clone()),
+        Some(Control::Off) | None => None,
     }
 }
 
@@ -114,10 +128,13 @@ fn serving(found: Vec<Found>, refused: Option<FindError>, file: &Path) -> Result
         file.is_some_and(|file| file == wanted || file.canonicalize().is_ok_and(|file| file == wanted))
     };
     let (mut those, mut others) = (Vec::new(), Vec::new());
-    for one in found {
-        let path = one.path.clone();
-        match snapshot(one.client, None) {
-            Ok(snapshot) if is_it(&snapshot.instance) => those.push(path),
+    for (path, asked) in all_asked(found) {
+        match asked {
+            Ok(snapshot) if is_it(&snapshot.instance) => {
+                those.push(path);
+                // Nobody waits for others that say nothing: one file is served once, but for a mistake.
+                break;
+            }
             Ok(snapshot) => others.push(described(&path, &snapshot)),
             Err(error) => others.push(format!("  --control {}  {error}", path.display())),
         }
@@ -136,6 +153,20 @@ fn serving(found: Vec<Found>, refused: Option<FindError>, file: &Path) -> Result
                 .collect(),
         )),
     }
+}
+
+/// How each of them is, as they answer: one that is held up holds up no other.
+fn all_asked(found: Vec<Found>) -> impl Iterator<Item = (PathBuf, Result<Snapshot, AskError>)> {
+    let (sender, answers) = std::sync::mpsc::channel();
+    for Found { path, client } in found {
+        let sender = sender.clone();
+        // It ends with this process.
+        std::thread::spawn(move || {
+            let asked = snapshot(client, None);
+            let _ = sender.send((path, asked));
+        });
+    }
+    answers.into_iter()
 }
 
 /// How everything is there, or this pool alone.

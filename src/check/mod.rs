@@ -6,7 +6,7 @@ mod show;
 mod sockets;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -18,6 +18,7 @@ use crate::cli::CheckArgs;
 use crate::config::pools::{self, FilePool};
 use crate::manager::signals::Signals;
 use crate::pool::starts::Starts;
+use crate::stdout;
 use import::Import;
 
 /// What shells say of a program that SIGINT has ended.
@@ -43,7 +44,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     // What the file says of its pools is not what its writer means; the rest of what is wrong can be said all the same.
     for (name, definition) in &configuration.pools {
         if let Err(error) = definition.pool() {
-            print(&format!("pool {name}: {error}"))?;
+            stdout::line(&format!("pool {name}: {error}"))?;
         }
     }
     Ok(wrong)
@@ -71,7 +72,7 @@ async fn import_all(pools: BTreeMap<PoolName, FilePool>, limit: Timeout) -> anyh
         if !import.is_right() {
             code = ExitCode::FAILURE;
         }
-        print(&import.report(&name))?;
+        stdout::line(&import.report(&name))?;
     }
     Ok(code)
 }
@@ -91,11 +92,4 @@ fn start_all(
         (name, tokio::spawn(import))
     };
     pools.into_iter().map(start).collect()
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{text}")
-        .and_then(|()| stdout.flush())
-        .context("standard output can't be written")
 }

@@ -1,13 +1,12 @@
 //! `wsgi-fpm check --show`: what holds, in the form of the file.
 
-use std::io::Write;
-
-use anyhow::{Context, bail};
+use anyhow::bail;
 use settings::show;
 use settings::values::PoolName;
 
 use crate::config::pools::Configuration;
 use crate::config::{is_of_pools, is_of_server};
+use crate::stdout;
 
 /// Prints what holds for `pool`, or for the server and all pools.
 ///
@@ -28,9 +27,5 @@ pub fn show(configuration: &Configuration, pool: Option<&PoolName>) -> anyhow::R
         let names: Vec<_> = configuration.pools.keys().map(PoolName::as_str).collect();
         bail!("--show {pool}: the file has no such pool; it has {}", names.join(", "));
     }
-    let mut stdout = std::io::stdout().lock();
-    stdout
-        .write_all(tables.join("\n").as_bytes())
-        .and_then(|()| stdout.flush())
-        .context("standard output can't be written")
+    stdout::write(tables.join("\n").as_bytes())
 }

@@ -176,7 +176,7 @@ impl Manager {
                 Ok(true) => Begun {
                     reloads: vec![waits],
                     ..Begun::of(format!(
-                        "{name}: {range} workers, until the next reload, by a new generation: the one that serves was made for fewer"
+                        "{name}: {range} workers, until the next reload, by a new generation"
                     ))
                 },
                 Err(_) => {

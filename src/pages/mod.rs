@@ -6,7 +6,6 @@ mod file_page;
 mod man;
 mod roff;
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,6 +13,7 @@ use anyhow::Context;
 use clap::{Command, CommandFactory};
 
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
+use crate::stdout;
 
 /// Writes every page below the directory, in the folders that man looks for: man1 and man5.
 ///
@@ -39,11 +39,7 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
 /// Standard output can't be written.
 pub fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
     let text = completions::of(args.shell, command());
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .context("standard output can't be written")?;
+    stdout::write(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

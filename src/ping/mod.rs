@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use settings::values::Timeout;
 
 use crate::cli::PingArgs;
+use crate::stdout;
 use exchange::Answer;
 use peer::Peer;
 pub use request::RequestError;
@@ -70,11 +71,9 @@ pub fn run(args: &PingArgs) -> anyhow::Result<ExitCode> {
         true => eprint(&shown.said),
         false => shown.output.extend_from_slice(shown.said.as_bytes()),
     }
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(&shown.output).and_then(|()| stdout.flush());
+    let written = stdout::write(&shown.output);
     let Some(failure) = failure else {
-        written.map_err(|error| anyhow::anyhow!("standard output can't be written: {error}"))?;
-        return Ok(ExitCode::SUCCESS);
+        return written.map(|()| ExitCode::SUCCESS);
     };
     eprint(&format!("wsgi-fpm: error: {}: {failure}\n", args.address));
     Ok(failure.code().into())

@@ -27,7 +27,7 @@ impl Running {
         }
         info!(
             pool = self.name,
-            least, most, "a new generation has that many workers: the one that serves was made for fewer"
+            least, most, "a new generation is to have that many workers"
         );
         self.reload = Some(reload);
         self.retire(Stage::Starting, super::Order::Quit);

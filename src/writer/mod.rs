@@ -15,7 +15,6 @@ mod text;
 mod times;
 mod value;
 
-use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -178,11 +177,7 @@ pub enum Backend {
 pub fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
     let text = write(args)?;
     // Nothing is printed before everything has been written: never half a file.
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .context("the configuration can't be written to standard output")?;
+    crate::stdout::write(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

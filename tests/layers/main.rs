@@ -78,6 +78,7 @@ const ENGINE: &[&str] = &[
 
 /// Modules of the program, from below, by the same rule.
 const PROGRAM: &[&str] = &[
+    "stdout",
     "children",
     "inherited",
     "hosts",

@@ -144,7 +144,12 @@ fn file_names_the_instance_and_several_are_listed() {
         .env("WSGI_FPM_ENGINE", stages[2].path("behaviour"));
     let three = Running::spawn(serve);
     three.line(" ready ");
+    // Others that say nothing hold nobody up.
+    one.signal(Signal::STOP);
+    let asked = Instant::now();
     let found = text(&run(home, &["status", "-c", file.to_str().unwrap()]));
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    one.signal(Signal::CONT);
     assert!(found.contains(&format!("pid {}", three.pid())), "{found}");
     let message = refusal_of(&run(home, &["status", "-c", "/no/such.toml"]), 2);
     assert!(

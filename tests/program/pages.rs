@@ -9,6 +9,19 @@ use tempfile::TempDir;
 use crate::run::program;
 use crate::support::installed;
 
+#[test]
+fn whoever_has_read_enough_hears_of_no_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = program();
+    command.args(["completions", "bash"]).stdout(writer);
+    let output = command.output().unwrap();
+    assert_eq!(
+        (output.status.code(), String::from_utf8(output.stderr).unwrap()),
+        (Some(141), String::new())
+    );
+}
+
 /// What `scripts/pages.sh` writes, and files to complete.
 struct Stage {
     directory: TempDir,

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{json, print, steer};
+use super::{json, steer};
 use crate::admin::client::{AskError, Client};
 use crate::admin::find::{self, Found};
 use crate::admin::protocol::{Answer, Ask};
 use crate::cli::LogsArgs;
+use crate::stdout;
 
 /// A program that has taken the place of the one that was followed is there by then.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,9 +49,9 @@ fn follow(client: Client, args: &LogsArgs) -> anyhow::Result<()> {
         match answer {
             Answer::Begun(_) => {}
             answer if args.instance.json => json(&answer)?,
-            Answer::Event(event) => print(&event)?,
-            Answer::Lost(1) => print("wsgi-fpm logs: 1 event is left out: it was not read in time")?,
-            Answer::Lost(number) => print(&format!(
+            Answer::Event(event) => stdout::line(&event)?,
+            Answer::Lost(1) => stdout::line("wsgi-fpm logs: 1 event is left out: it was not read in time")?,
+            Answer::Lost(number) => stdout::line(&format!(
                 "wsgi-fpm logs: {number} events are left out: they were not read in time"
             ))?,
             Answer::Snapshot(_) | Answer::Pool(_) | Answer::Stacks(_) | Answer::End(_) => {

@@ -6,7 +6,6 @@ mod requests;
 mod status;
 mod upgrade;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -16,6 +15,7 @@ use super::client::AskError;
 use super::find;
 use super::protocol::{Answer, Ask, Came, Pool};
 use crate::cli::InstanceArgs;
+use crate::stdout;
 
 pub use logs::run as logs;
 pub use pools::{recycle, reload, scale, stop};
@@ -52,7 +52,7 @@ fn show(answer: &Answer, json: bool) -> anyhow::Result<()> {
     match answer {
         Answer::Begun(what) if what.is_empty() => Ok(()),
         answer if json => self::json(answer),
-        Answer::Begun(what) => print(what),
+        Answer::Begun(what) => stdout::line(what),
         Answer::Pool(pool) => show_pool(pool),
         // What was not asked for.
         Answer::Snapshot(_) | Answer::Stacks(_) | Answer::Event(_) | Answer::Lost(_) | Answer::End(_) => {
@@ -70,10 +70,10 @@ fn show_pool(pool: &Pool) -> anyhow::Result<()> {
     } = pool;
     let reason = contract::log::escape(reason.as_deref().unwrap_or_default());
     let failure = match state {
-        Came::Serving => return print(&format!("{name}: serves")),
-        Came::Resting => return print(&format!("{name}: at rest; the next request loads the application")),
-        Came::Stopped => return print(&format!("{name}: has ended")),
-        Came::Replaced => return print(&format!("{name}: all workers have been replaced")),
+        Came::Serving => return stdout::line(&format!("{name}: serves")),
+        Came::Resting => return stdout::line(&format!("{name}: at rest; the next request loads the application")),
+        Came::Stopped => return stdout::line(&format!("{name}: has ended")),
+        Came::Replaced => return stdout::line(&format!("{name}: all workers have been replaced")),
         Came::NotReplaced => format!("{name}: a worker is not replaced, and goes on; it is tried again: {reason}"),
         Came::Failed => format!("{name}: failed: {reason}"),
         Came::FailedAndGoesOn => format!("{name}: the new version failed, and the one before goes on: {reason}"),
@@ -87,13 +87,5 @@ fn show_pool(pool: &Pool) -> anyhow::Result<()> {
 }
 
 fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    print(&serde_json::to_string(value).context("it can't be written as JSON")?)
-}
-
-/// A line, at once: somebody may wait for it.
-fn print(line: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{line}")
-        .and_then(|()| stdout.flush())
-        .context("standard output can't be written")
+    stdout::line(&serde_json::to_string(value).context("it can't be written as JSON")?)
 }

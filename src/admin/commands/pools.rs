@@ -9,11 +9,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use settings::values::PoolName;
 
-use super::{print, show, steer};
+use super::{show, steer};
 use crate::admin::client::AskError;
 use crate::admin::find;
 use crate::admin::protocol::Ask;
 use crate::cli::{RecycleArgs, ReloadArgs, ScaleArgs, StopArgs};
+use crate::stdout;
 
 /// # Errors
 /// There is no instance, or it refuses; the file has mistakes.
@@ -63,7 +64,7 @@ pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
         wait(&process)?;
     }
     if is_everything && !args.instance.json {
-        print("it has ended")?;
+        stdout::line("it has ended")?;
     }
     Ok(ExitCode::SUCCESS)
 }

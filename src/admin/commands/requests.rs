@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use contract::worker::{Stacks, Thread};
 
-use super::{json, print, steer};
+use super::{json, steer};
 use crate::admin::client::AskError;
 use crate::admin::find;
 use crate::admin::protocol::{Answer, Ask, Imports, Worker};
 use crate::cli::{KillArgs, StacksArgs};
 use crate::status::words;
+use crate::stdout;
 
 /// # Errors
 /// There is no instance, or no such pool or worker.
@@ -34,7 +35,7 @@ pub fn stacks(args: &StacksArgs) -> anyhow::Result<ExitCode> {
         }
         match &worker.stacks {
             _ if args.instance.json => json(&worker)?,
-            Some(stacks) => print(&text(&worker, stacks))?,
+            Some(stacks) => stdout::line(&text(&worker, stacks))?,
             None => {}
         }
     }

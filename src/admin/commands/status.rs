@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{json, print};
+use super::json;
 use crate::admin::client::AskError;
 use crate::admin::find;
 use crate::admin::protocol::{Answer, Ask};
@@ -10,6 +10,7 @@ use crate::cli::StatusArgs;
 use crate::status::snapshot::{Counted, Instance, Pool, Snapshot, Thread, Worker};
 use crate::status::summary::{self, Load};
 use crate::status::words;
+use crate::stdout;
 
 const WIDTH: usize = 80;
 /// Lines about what is wrong; the table has the rest.
@@ -25,7 +26,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     while let Some(answer) = answers.next()? {
         match answer {
             Answer::Snapshot(snapshot) if args.instance.json => json(&snapshot)?,
-            Answer::Snapshot(snapshot) => print(&text(&snapshot, is_one))?,
+            Answer::Snapshot(snapshot) => stdout::line(&text(&snapshot, is_one))?,
             _ => return Err(AskError::Gone.into()),
         }
     }

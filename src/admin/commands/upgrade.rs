@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{json, print, said, show};
+use super::{json, said, show};
 use crate::admin::client::AskError;
 use crate::admin::find::{self, Found};
 use crate::admin::protocol::{Answer, Ask};
 use crate::cli::UpgradeArgs;
+use crate::stdout;
 
 /// The new program has read everything by then.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,7 +44,7 @@ pub fn run(args: &UpgradeArgs) -> anyhow::Result<ExitCode> {
     if instance.json {
         json(&Answer::Begun(version))?;
     } else {
-        print(&format!("wsgi-fpm {version} has taken over, pid {pid}"))?;
+        stdout::line(&format!("wsgi-fpm {version} has taken over, pid {pid}"))?;
     }
     Ok(code)
 }

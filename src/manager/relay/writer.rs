@@ -43,8 +43,8 @@ impl Writer {
 
     pub(super) fn run(&mut self, queue: &Arc<Queue>) {
         let mut events = Vec::new();
-        while let Some(work) = queue.take(&mut events) {
-            self.reopen(&work);
+        while let Some(mut work) = queue.take(&mut events) {
+            self.reopen(&mut work);
             if work.lost > 0 {
                 let destination = &self.destination;
                 warn!(
@@ -61,7 +61,7 @@ impl Writer {
     }
 
     /// What waits goes into the new file: whoever asks for one may be about to put the old one away.
-    fn reopen(&mut self, work: &Work) {
+    fn reopen(&mut self, work: &mut Work) {
         if work.reopen.is_empty() {
             return;
         }
@@ -73,7 +73,8 @@ impl Writer {
             }
             Err(error) => Some((self.destination.clone(), io::Error::from(error).to_string())),
         };
-        work.reopen.iter().for_each(|reply| reply.tell(failed.clone()));
+        // Nobody waits for what is written next.
+        work.reopen.drain(..).for_each(|reply| reply.tell(failed.clone()));
     }
 
     fn write(&mut self, events: &[u8], queue: &Queue) {

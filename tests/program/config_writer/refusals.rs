@@ -100,7 +100,7 @@ fn output_that_can_not_be_written_is_an_error() {
     command.args(["config", "nginx", "app"]);
     command.stdout(File::create("/dev/full").unwrap());
     let message = refusal(&command.output().unwrap(), 1);
-    assert!(message.contains("can't be written to standard output"), "{message}");
+    assert!(message.contains("standard output can't be written"), "{message}");
 }
 
 #[test]
