@@ -217,7 +217,8 @@ fn stacks_show_what_a_generation_imports_be_it_in_its_leader_or_in_its_workers()
             let text = until_some(&said, SOON, || {
                 let output = house.run(&["stacks", "one"]);
                 let text = String::from_utf8(output.stdout).unwrap();
-                text.contains(&said).then_some(text)
+                // It may not be there yet.
+                (text.contains(&said) && text.contains("in imports")).then_some(text)
             });
             let mut blocks = text.split("\n\n");
             let block = blocks.find(|block| block.contains(&said)).unwrap().to_owned();
