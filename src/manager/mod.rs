@@ -17,11 +17,12 @@ use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use contract::log::LogSettings;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::interval;
 use tracing::{error, info, warn};
 
 use crate::config::pools::{self, Configuration, Definition};
@@ -43,6 +44,9 @@ use signals::{Signals, Wish};
 use steering::Begun;
 use tasks::Tasks;
 use upgrade::Upgrade;
+
+/// How often it is said of what the log has had too much of how much that was.
+const REPORTS: Duration = Duration::from_secs(60);
 
 /// What another part of the program may ask.
 #[derive(Debug)]
@@ -285,10 +289,12 @@ impl Manager {
     /// The only pool can't be started.
     pub async fn run(&mut self, requests: &mut mpsc::Receiver<Request>) -> anyhow::Result<End> {
         tokio::spawn(Arc::clone(&self.service).be_ready_at_the_latest());
+        let mut reports = interval(REPORTS);
         loop {
             tokio::select! {
                 (signal, wish) = self.signals.next() => self.signal(signal, wish),
                 () = self.orphans.next() => self.orphans.reap(),
+                _ = reports.tick() => contract::log::report(),
                 () = self.service.due() => self.service.beat(|| self.log_watch.turns()),
                 request = next_request(requests) => self.request(request),
                 end = self.tasks.next_end() => match end {

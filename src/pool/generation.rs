@@ -15,7 +15,7 @@ use contract::scoreboard::Scoreboard;
 use contract::settings::Settings;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use settings::values::Timeout;
+use settings::values::{CountLimit, Timeout};
 use tokio::signal::unix::{Signal as ChildSignal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -30,7 +30,7 @@ use crate::pool::import::Import;
 use crate::pool::importing::Window;
 use crate::pool::leader::Leader;
 use crate::pool::listeners::Listener;
-use crate::pool::output::Output;
+use crate::pool::output::{Output, Whose};
 use crate::pool::passing::GenerationState;
 use crate::pool::rest::{Answer, Question, Rest};
 
@@ -199,6 +199,7 @@ impl Generation {
             orders: received,
             told: Order::Run,
             steps: wanted,
+            print_rate: settings.log.app_rate,
             stop_timeout: *settings.limits.stop_timeout,
             deadline: None,
             import: Some(Import::begin(settings)),
@@ -233,7 +234,12 @@ impl Generation {
         let GenerationState { number, told, .. } = state;
         let leader = Leader::new(state.leader)?;
         let control = Control::resume(state.control.take()?.into(), state.received, state.version)?;
-        let read = |pipe: Passed| Output::read(pipe.take()?, pool, number, None);
+        let whose = Whose {
+            pool: pool.to_owned(),
+            generation: number,
+            rate: state.print_rate,
+        };
+        let read = |pipe: Passed| Output::read(pipe.take()?, &whose, None);
         let output = state.output.into_iter().map(read).collect::<io::Result<_>>()?;
         let (orders, received) = watch::channel(told);
         let (questions, asked) = mpsc::unbounded_channel();
@@ -255,6 +261,7 @@ impl Generation {
             orders: received,
             told,
             steps: wanted,
+            print_rate: state.print_rate,
             stop_timeout: state.stop_timeout,
             deadline: state.left.map(|left| now + left),
             import: None,
@@ -329,7 +336,12 @@ fn watched(mut child: Child, number: u64, plan: &Plan<'_>) -> Result<(Leader, Ve
         child.stdout.take().map(OwnedFd::from),
         child.stderr.take().map(OwnedFd::from),
     ];
-    let read = |pipe| Output::read(pipe, &plan.settings.name, number, plan.printed.clone());
+    let whose = Whose {
+        pool: plan.settings.name.clone(),
+        generation: number,
+        rate: plan.settings.log.app_rate,
+    };
+    let read = |pipe| Output::read(pipe, &whose, plan.printed.clone());
     let output = pipes.into_iter().flatten().map(read).collect::<io::Result<_>>();
     Ok((leader, output.map_err(StartError::Watch)?))
 }
@@ -359,6 +371,8 @@ struct Driver {
     /// The last of them that the leader was told.
     told: Order,
     steps: mpsc::UnboundedReceiver<Step>,
+    /// Lines of its output that are logged in a second.
+    print_rate: CountLimit,
     stop_timeout: Timeout,
     /// When the leader is killed for not having obeyed.
     deadline: Option<Instant>,
@@ -450,6 +464,7 @@ impl Driver {
             received: self.control.received().to_owned(),
             output,
             told: self.told,
+            print_rate: self.print_rate,
             stop_timeout: self.stop_timeout,
             left: self.deadline.map(|deadline| deadline - Instant::now()),
         })

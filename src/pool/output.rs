@@ -2,16 +2,22 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
-use contract::log::{Printed, Printer};
+use contract::log::{Limit, Printed, Printer};
+use settings::values::CountLimit;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tracing::debug;
 
 use super::rest::{Answer, Question, Rest};
 use crate::inherited::Passed;
+
+/// When it is said how much was left out, if nothing more is printed.
+const REPORT: Duration = Duration::from_secs(1);
 
 /// A pipe that a leader prints to, and the task that reads it until its last writer is gone.
 #[derive(Debug)]
@@ -20,17 +26,24 @@ pub struct Output {
     questions: mpsc::UnboundedSender<Question<Passed>>,
 }
 
+/// Whose output it is, and how many of its lines are logged in a second.
+#[derive(Debug, Clone)]
+pub struct Whose {
+    pub pool: String,
+    pub generation: u64,
+    pub rate: CountLimit,
+}
+
 impl Output {
     /// Reads `pipe` for the log, or for `reader` if there is one.
     ///
     /// # Errors
     /// It is no pipe, or no descriptor is left.
-    pub fn read(pipe: OwnedFd, pool: &str, generation: u64, reader: Option<mpsc::Sender<Vec<u8>>>) -> io::Result<Self> {
+    pub fn read(pipe: OwnedFd, whose: &Whose, reader: Option<mpsc::Sender<Vec<u8>>>) -> io::Result<Self> {
         let pipe = pipe::Receiver::from_owned_fd(pipe)?;
         let (questions, asked) = mpsc::unbounded_channel();
-        let whose = (pool.to_owned(), generation);
         Ok(Self {
-            reading: tokio::spawn(log_lines(pipe, whose, reader, asked)),
+            reading: tokio::spawn(log_lines(pipe, whose.clone(), reader, asked)),
             questions,
         })
     }
@@ -43,7 +56,7 @@ impl Output {
 
 async fn log_lines(
     pipe: pipe::Receiver,
-    (pool, generation): (String, u64),
+    Whose { pool, generation, rate }: Whose,
     reader: Option<mpsc::Sender<Vec<u8>>>,
     mut asked: mpsc::UnboundedReceiver<Question<Passed>>,
 ) {
@@ -51,10 +64,15 @@ async fn log_lines(
     let mut printed = Printed::new(Printer::Leader {
         pool: pool.clone(),
         generation,
+        limit: Limit::of_pool(rate),
     });
     loop {
         let bytes = tokio::select! {
             bytes = pipe.fill_buf() => bytes,
+            () = sleep(REPORT), if printed.is_owing() => {
+                printed.report();
+                continue;
+            }
             // Who asks may be gone before the pipe ends.
             Some(question) = asked.recv() => {
                 printed.end();

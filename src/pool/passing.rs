@@ -11,7 +11,7 @@ use contract::handover::Handover;
 use contract::own::Own;
 use contract::scoreboard::Totals;
 use serde::{Deserialize, Serialize};
-use settings::values::{Address, Timeout};
+use settings::values::{Address, CountLimit, Timeout};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -96,9 +96,17 @@ pub struct GenerationState {
     pub output: Vec<Passed>,
     /// What the leader was told.
     pub told: Order,
+    /// Lines of its output that are logged in a second.
+    #[serde(default = "all")]
+    pub print_rate: CountLimit,
     pub stop_timeout: Timeout,
     /// Until it is killed for not having obeyed.
     pub left: Option<Duration>,
+}
+
+/// What an older program did not say.
+fn all() -> CountLimit {
+    CountLimit::NONE
 }
 
 impl PoolState {

@@ -204,6 +204,19 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_wants_any_more_is_waited_for_a_moment() {
+        let queue = Queue::new(None, false);
+        assert!(!queue.is_urgent());
+        let start = Instant::now();
+        queue.end();
+        while !queue.is_urgent() {
+            assert!(start.elapsed() < 20 * LAST_WORDS);
+            std::thread::sleep(LAST_WORDS / 20);
+        }
+        assert!(start.elapsed() >= LAST_WORDS);
+    }
+
+    #[test]
     fn log_of_requests_has_nothing_but_its_lines() {
         let queue = Queue::new(None, false);
         let long = "x".repeat(LONGEST_QUEUE - 1) + "\n";

@@ -10,9 +10,9 @@ use std::io::{self, ErrorKind, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -331,6 +331,40 @@ fn pool_that_is_broken_keeps_the_service_from_nothing() {
     running.line(" ready ");
     assert_eq!(manager.kept(), 1);
     assert!(!manager.is_told("FDSTORE=1"), "it is kept already");
+}
+
+#[test]
+fn pool_that_leaves_before_it_has_its_sockets_keeps_the_service_from_nothing() {
+    let stage = Stage::new();
+    let manager = ServiceManager::new(&stage);
+    let hangs = stage.path("hangs");
+    let asked = stage.path("asked");
+    fs::write(
+        &hangs,
+        format!("#!/bin/sh\ntouch {}\nexec sleep 1000\n", asked.display()),
+    )
+    .unwrap();
+    fs::set_permissions(&hangs, fs::Permissions::from_mode(0o755)).unwrap();
+    let file = stage.path("wsgi-fpm.toml");
+    let pool = |name: &str, python: &Path| {
+        format!(
+            "[pool.{name}]\napp = \"app:application\"\npython = \"{}\"\nlisten = \"./{name}.sock\"\nuser = \"root\"\n",
+            python.display()
+        )
+    };
+    let good = pool("good", &stage.python());
+    fs::write(&file, good.clone() + &pool("bad", &hangs)).unwrap();
+    let mut command = crate::run::program();
+    command.args(["serve", "--config"]).arg(&file);
+    command.env("WSGI_FPM_ENGINE", stage.path("behaviour"));
+    let mut running = manager.start(command);
+    running.line(" ready ");
+    until("the other Python is asked what it is", SOON, || asked.exists());
+    assert!(!manager.is_told("READY=1"));
+    fs::write(&file, good).unwrap();
+    running.signal(Signal::HUP);
+    manager.wait_for("READY=1");
+    stop(&mut running);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use crate::scoreboard::now_ms;
 /// Events of one kind that are logged in each second.
 const PASSING: u64 = 10;
 const SECOND_MS: u64 = 1000;
+/// What the application writes, in the words of the log.
+pub(super) const LINES: &str = "lines of the application";
 const MINUTE_MS: u64 = 60 * SECOND_MS;
 
 /// One kind of events, counted in this process. A `static` where they are logged.
@@ -22,13 +24,13 @@ pub struct Limit {
     passing: AtomicU64,
     /// ...within so long.
     within_ms: u64,
-    /// When the second began that is being counted, by `now_ms`; 0: never.
+    /// When the second, or minute, began that is being counted, by `now_ms`; 0: never.
     since_ms: AtomicU64,
     seen: AtomicU64,
 }
 
 /// What the application writes, in this process.
-static APPLICATION: Limit = Limit::new("lines of the application");
+static APPLICATION: Limit = Limit::new(LINES);
 
 /// Those that have left something out and have not said so.
 static OWING: Mutex<Vec<&'static Limit>> = Mutex::new(Vec::new());
@@ -51,6 +53,33 @@ impl Limit {
             since_ms: AtomicU64::new(0),
             seen: AtomicU64::new(0),
         }
+    }
+
+    /// One for what the application of one pool writes, in a process that has to do with several. Who has it says what was left out.
+    pub fn of_pool(rate: CountLimit) -> Self {
+        let limit = Self::new(LINES);
+        limit.set(rate);
+        limit
+    }
+
+    fn set(&self, rate: CountLimit) {
+        self.passing.store(rate.get().unwrap_or(u64::MAX - 1), Relaxed);
+    }
+
+    /// It has happened: whether to log it.
+    pub fn count(&self) -> bool {
+        self.seen.fetch_add(1, Relaxed) < self.passing()
+    }
+
+    /// Whether something has been left out, and nobody has said so.
+    pub fn is_exceeded(&self) -> bool {
+        self.seen.load(Relaxed) > self.passing()
+    }
+
+    /// How many were left out, and in how many seconds, if these are over: to be said now.
+    pub fn left_out(&self) -> Option<(u64, u64)> {
+        let (left_out, for_ms) = self.begin(now_ms())?;
+        Some((left_out, for_ms.div_ceil(SECOND_MS)))
     }
 
     /// It has happened: whether to log it. Says first how many were left out before, if that is over.
@@ -110,7 +139,7 @@ pub fn application_may() -> bool {
 }
 
 pub(super) fn set_application_rate(rate: CountLimit) {
-    APPLICATION.passing.store(rate.get().unwrap_or(u64::MAX - 1), Relaxed);
+    APPLICATION.set(rate);
 }
 
 /// Whether [`report`] is to be called in a second.
@@ -126,7 +155,7 @@ pub fn report() {
         if let Some((left_out, for_ms)) = limit.begin(now) {
             limit.say(left_out, for_ms);
         }
-        limit.seen.load(Relaxed) > limit.passing()
+        limit.is_exceeded()
     });
 }
 

@@ -1,11 +1,16 @@
 //! What a process of ours prints becomes events of the log, a line each. Whoever reads its pipe brings the bytes here.
-use super::{APP, Lines, TRACEBACK, application_may, block};
+use super::limit::LINES;
+use super::{APP, Limit, Lines, TRACEBACK, application_may, block};
 
 /// Whose pipe it is.
 #[derive(Debug)]
 pub enum Printer {
-    /// Of this generation of a pool: the leader itself, and what it has started.
-    Leader { pool: String, generation: u64 },
+    /// Of this generation of a pool: the leader itself, and what it has started. `limit`: of how much is logged.
+    Leader {
+        pool: String,
+        generation: u64,
+        limit: Limit,
+    },
     /// With this process number.
     Worker(i32),
 }
@@ -33,8 +38,34 @@ impl Printed {
 
     /// Logs each line that is complete with `bytes`; a traceback when it is.
     pub fn take(&mut self, bytes: &[u8]) {
+        self.report();
         let Self { printer, lines, held } = self;
         lines.take(bytes, |line| printer.take(line, held));
+    }
+
+    /// Whether lines were left out, and nothing has been said of them.
+    pub fn is_owing(&self) -> bool {
+        matches!(&self.printer, Printer::Leader { limit, .. } if limit.is_exceeded())
+    }
+
+    /// Says how many were left out, once their second is over.
+    pub fn report(&self) {
+        let Printer::Leader {
+            pool,
+            generation,
+            limit,
+        } = &self.printer
+        else {
+            return;
+        };
+        if let Some((left_out, seconds)) = limit.left_out() {
+            tracing::warn!(
+                pool,
+                generation,
+                what = LINES,
+                "and {left_out} more like this in the last {seconds} s"
+            );
+        }
     }
 
     /// There will be no more: logs what has no end.
@@ -65,14 +96,21 @@ impl Printer {
         }
     }
 
+    fn may(&self) -> bool {
+        match self {
+            Self::Leader { limit, .. } => limit.count(),
+            Self::Worker(_) => application_may(),
+        }
+    }
+
     /// An empty line says nothing in a log.
     fn log(&self, line: &str, more: Option<String>) {
         let line = line.trim_end();
-        if line.is_empty() || !application_may() {
+        if line.is_empty() || !self.may() {
             return;
         }
         match self {
-            Self::Leader { pool, generation } => {
+            Self::Leader { pool, generation, .. } => {
                 tracing::info!(target: APP, pool, process = "leader", generation, more = more.map(display), "{line}");
             }
             Self::Worker(worker) => tracing::info!(target: APP, worker, more = more.map(display), "{line}"),
@@ -82,6 +120,8 @@ impl Printer {
 
 #[cfg(test)]
 mod tests {
+    use settings::values::CountLimit;
+
     use super::*;
     use crate::log::tests::{keep, kept, usual};
     use crate::tests::{in_a_process, is_in_a_process};
@@ -97,6 +137,7 @@ mod tests {
         let mut leader = Printed::new(Printer::Leader {
             pool: "blog".into(),
             generation: 3,
+            limit: Limit::of_pool(CountLimit::NONE),
         });
         let mut worker = Printed::new(Printer::Worker(42));
         leader.take(b"loading\n\n \t\nhalf of ");
@@ -123,5 +164,39 @@ mod tests {
             "  INFO app: Traceback (most recent call last): worker=42 more=",
         ];
         assert_eq!(events, expected);
+    }
+
+    #[test]
+    fn pools_have_each_their_own_limit_and_what_was_left_out_is_said() {
+        if !is_in_a_process() {
+            let this = "pools_have_each_their_own_limit_and_what_was_left_out_is_said";
+            in_a_process(&format!("log::printed::tests::{this}"), &[]);
+            return;
+        }
+        keep(&usual());
+        let [mut loud, mut other] = [("loud", "2"), ("other", "0")].map(|(pool, rate)| {
+            Printed::new(Printer::Leader {
+                pool: pool.into(),
+                generation: 1,
+                limit: Limit::of_pool(rate.parse().unwrap()),
+            })
+        });
+        // Two of them may be in another second.
+        loud.take(&b"x\n".repeat(100));
+        other.take(&b"y\n".repeat(100));
+        assert!(loud.is_owing() && !other.is_owing());
+        crate::log::tests::until(|| {
+            loud.report();
+            !loud.is_owing()
+        });
+        let log = kept();
+        let count = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+        let passed = count("app: x pool=\"loud\"");
+        assert!((2..=4).contains(&passed), "{passed}");
+        assert_eq!(count("app: y pool=\"other\""), 100);
+        assert!(
+            log.contains(" more like this in the last ")
+                && log.contains("pool=\"loud\" generation=1 what=\"lines of the application\"")
+        );
     }
 }
