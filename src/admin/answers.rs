@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::protocol::{Answer, Ask, Came, End, Imports, LONGEST_LINE, Line, Pool, Worker};
 use crate::manager::steering::{Begun, Wish};
@@ -24,6 +24,8 @@ use crate::status::snapshot::{self, Snapshot, State};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For hearing the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How often it is looked whether anybody waits for the answer still.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Why nothing more is said.
 enum Over {
@@ -121,7 +123,15 @@ impl Client {
         Ok(Line::parse(&line)?.ask)
     }
 
-    async fn obey(&mut self, ask: Ask) -> Result<(), Over> {
+    /// What was begun goes on if the client hangs up; nobody waits for its end here.
+    async fn obey(&self, ask: Ask) -> Result<(), Over> {
+        tokio::select! {
+            done = self.done(ask) => done,
+            () = hung_up(&self.stream) => Err(Over::Gone(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    async fn done(&self, ask: Ask) -> Result<(), Over> {
         match ask {
             Ask::Status { pool } => self.status(pool.as_deref()).await,
             Ask::Reload { pool, changed } => self.steer("reload", Wish::Reload { pool, changed }).await,
@@ -137,7 +147,7 @@ impl Client {
         }
     }
 
-    async fn status(&mut self, pool: Option<&str>) -> Result<(), Over> {
+    async fn status(&self, pool: Option<&str>) -> Result<(), Over> {
         let mut snapshot = self.snapshot().await?;
         if let Some(name) = pool {
             find(&snapshot, name)?;
@@ -146,7 +156,7 @@ impl Client {
         Ok(self.send(&Answer::Snapshot(Box::new(snapshot))).await?)
     }
 
-    async fn steer(&mut self, command: &str, wish: Wish) -> Result<(), Over> {
+    async fn steer(&self, command: &str, wish: Wish) -> Result<(), Over> {
         let by = format!("wsgi-fpm {command} by {}", self.by);
         let Begun {
             what,
@@ -175,7 +185,7 @@ impl Client {
         }
     }
 
-    async fn stop(&mut self, pool: Option<String>, now: bool) -> Result<(), Over> {
+    async fn stop(&self, pool: Option<String>, now: bool) -> Result<(), Over> {
         let Some(name) = pool.clone() else {
             self.steer("stop", Wish::Stop { pool, now }).await?;
             // The end closes the connection.
@@ -193,18 +203,16 @@ impl Client {
         Ok(self.send(&Answer::Pool(pool)).await?)
     }
 
-    async fn logs(&mut self, pool: Option<&str>) -> Result<(), Over> {
+    async fn logs(&self, pool: Option<&str>) -> Result<(), Over> {
         if let Some(name) = pool {
             find(&self.snapshot().await?, name)?;
         }
         let mut tap = self.ask(Request::Logs).await?.tap(pool.map(str::to_owned));
         self.send(&Answer::Begun(String::new())).await?;
         loop {
-            let event = tokio::select! {
-                event = tap.next() => event,
-                left = left(&self.stream) => return Ok(left?),
+            let Some(event) = tap.next().await else {
+                return Ok(());
             };
-            let Some(event) = event else { return Ok(()) };
             let event = String::from_utf8_lossy(&event).trim_end_matches('\n').to_owned();
             // Who pages through it may stop for as long as he likes: he loses what comes meanwhile.
             self.write(&Answer::Event(event)).await?;
@@ -215,7 +223,7 @@ impl Client {
         }
     }
 
-    async fn reopen(&mut self) -> Result<(), Over> {
+    async fn reopen(&self) -> Result<(), Over> {
         let reopening = self.ask(Request::Logs).await?.reopen();
         let files = reopening.files;
         let failed = reopening.failed().await;
@@ -232,15 +240,16 @@ impl Client {
         Err(format!("what was open is written on: {failed}").into())
     }
 
-    async fn stacks(&mut self, pool: &str, worker: Option<i32>) -> Result<(), Over> {
+    async fn stacks(&self, pool: &str, worker: Option<i32>) -> Result<(), Over> {
         let snapshot = self.snapshot().await?;
         let found = find(&snapshot, pool)?;
-        let commands = self.pools().await?.into_iter().find(|(name, _)| name == pool);
-        let commands = commands.map(|(_, commands)| commands);
-        let mut importing = match &commands {
-            Some(commands) => ask::importing(commands).await,
-            None => Vec::new(),
-        };
+        // A second one of the name may finish its requests.
+        let pools = self.pools().await?.into_iter().filter(|(name, _)| name == pool);
+        let pools: Vec<_> = pools.map(|(_, commands)| commands).collect();
+        let mut importing = Vec::new();
+        for commands in &pools {
+            importing.extend(ask::importing(commands).await);
+        }
         let mut workers: Vec<_> = found.workers.iter().map(|worker| worker.pid).collect();
         let leaders = importing.iter().filter(|process| process.is_leader);
         workers.extend(leaders.map(|process| process.pid));
@@ -253,18 +262,18 @@ impl Client {
                 return Err(format!("{pool} has no worker {worker}; it has: {}", pids.join(", ")).into());
             }
         };
-        let Some(commands) = commands else {
+        if pools.is_empty() {
             return Err(format!("{pool} has ended").into());
-        };
+        }
         importing.retain(|process| wanted.contains(&process.pid));
         let mut asked = JoinSet::new();
         for worker in wanted {
             if importing.iter().any(|process| process.pid == worker) {
                 continue;
             }
-            let commands = commands.clone();
+            let pools = pools.clone();
             asked.spawn(async move {
-                let (stacks, error) = match ask::stacks(&commands, worker).await {
+                let (stacks, error) = match stacks(&pools, worker).await {
                     Ok(stacks) => (Some(stacks), None),
                     Err(error) => (None, Some(error.to_string())),
                 };
@@ -285,7 +294,7 @@ impl Client {
         Ok(())
     }
 
-    async fn kill(&mut self, request: &str) -> Result<(), Over> {
+    async fn kill(&self, request: &str) -> Result<(), Over> {
         let name: RequestName = request.parse().map_err(|error: AskError| error.to_string())?;
         let by = format!("{} (wsgi-fpm kill)", self.by);
         for (_, commands) in self.pools().await? {
@@ -325,16 +334,37 @@ impl Client {
         answered.await.map_err(|_| gone())
     }
 
-    async fn send(&mut self, answer: &Answer) -> io::Result<()> {
+    async fn send(&self, answer: &Answer) -> io::Result<()> {
         let sent = timeout(PATIENCE, self.write(answer)).await;
         sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn write(&mut self, answer: &Answer) -> io::Result<()> {
+    async fn write(&self, answer: &Answer) -> io::Result<()> {
         let mut line = serde_json::to_vec(answer)?;
         line.push(b'\n');
-        self.stream.write_all(&line).await
+        let mut left = line.as_slice();
+        while !left.is_empty() {
+            self.stream.writable().await?;
+            match self.stream.try_write(left) {
+                Ok(written) => left = &left[written..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
+}
+
+/// Asks that of these pools of which the worker is.
+async fn stacks(pools: &[Commands], worker: i32) -> Result<Stacks, AskError> {
+    let mut answer = Err(AskError::NoPool);
+    for pool in pools {
+        answer = ask::stacks(pool, worker).await;
+        if !matches!(answer, Err(AskError::NotHere(_) | AskError::NoPool)) {
+            break;
+        }
+    }
+    answer
 }
 
 async fn imported(process: Importing) -> Worker {
@@ -364,23 +394,16 @@ async fn imported(process: Importing) -> Worker {
     }
 }
 
-/// Waits until the other end is closed. What it says more is not listened to.
+/// Waits until nobody is there any more, to hear an answer. Who has nothing more to ask may hear still, so that reading tells nothing.
+async fn hung_up(stream: &UnixStream) {
+    while !has_hung_up(stream) {
+        sleep(LOOK).await;
+    }
+}
+
 /// Whether nobody is there any more, to hear an answer.
 fn has_hung_up(stream: &UnixStream) -> bool {
     contract::wait::is_ready(stream, PollFlags::empty())
-}
-
-async fn left(stream: &UnixStream) -> io::Result<()> {
-    let mut said = [0; 512];
-    loop {
-        stream.readable().await?;
-        match stream.try_read(&mut said) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 fn came(name: String, reloaded: Option<Reloaded>) -> Pool {
@@ -397,7 +420,10 @@ fn came(name: String, reloaded: Option<Reloaded>) -> Pool {
             let state = if goes_on { Came::FailedAndGoesOn } else { Came::Failed };
             (state, Some((reason, detail)))
         }
-        None => (Came::Stopped, None),
+        None => {
+            let reason = "it has ended before that was done: it was stopped, or a defect has ended it, as the log says";
+            (Came::Failed, Some((reason.to_owned(), String::new())))
+        }
     };
     let (reason, detail) = failure.unzip();
     Pool {

@@ -91,7 +91,7 @@ pub struct Manager {
     /// Where pools are described, if that is a file.
     file: Option<PathBuf>,
     pools: BTreeMap<String, Entry>,
-    /// Were taken out of the file, and may still have requests to finish: by their names.
+    /// Were taken out of the file, or others have followed them, and may still have requests to finish: by their names.
     leaving: Vec<(String, Commands)>,
     /// Of the program that had this one's place, until they are started here.
     inherited: Vec<PoolState>,
@@ -119,7 +119,7 @@ struct Entry {
     /// `None`: unknown since another program has given this one its place back.
     definition: Option<Definition>,
     commands: Commands,
-    /// A command has ended it.
+    /// Somebody has stopped it: it ends, or has.
     is_stopped: bool,
     /// When its task was over.
     ended: Option<Instant>,
@@ -279,8 +279,17 @@ impl Manager {
                 (status, commands)
             }
         };
-        self.pools.insert(name, Entry::new(Some(definition), commands));
+        let before = self.pools.insert(name.clone(), Entry::new(Some(definition), commands));
+        if let Some(before) = before {
+            self.leaves(name, before.commands);
+        }
         Ok(status)
+    }
+
+    /// It finishes what it runs.
+    fn leaves(&mut self, name: String, pool: Commands) {
+        self.leaving.push((name, pool));
+        self.leaving.retain(|(_, pool)| !pool.is_closed());
     }
 
     /// Serves until everything has ended, or until another program takes over.
@@ -391,6 +400,9 @@ impl Manager {
         self.stopping = self.stopping.max(Some(order));
         self.upgrade.end();
         self.service.stops(order == Order::Stop);
+        for pool in self.pools.values_mut() {
+            pool.is_stopped |= !pool.commands.is_closed();
+        }
         for pool in self.all() {
             let reason = reason.to_owned();
             // One that has ended needs no telling.
@@ -429,7 +441,6 @@ impl Manager {
     fn read(&mut self, path: &Path, reason: &str, anew: bool) -> Result<(), Report> {
         let reload = self.service.reloads();
         let new = self.definitions(path)?;
-        self.leaving.retain(|(_, pool)| !pool.is_closed());
         let (stay, leave) = std::mem::take(&mut self.pools)
             .into_iter()
             .partition::<BTreeMap<_, _>, _>(|(name, _)| new.contains_key(name));
@@ -439,7 +450,7 @@ impl Manager {
                 order: Order::Stop,
                 reason: "it is not in the file any more".to_owned(),
             });
-            self.leaving.push((name, pool.commands));
+            self.leaves(name, pool.commands);
         }
         // Pools that finish requests still have lines to write.
         let is_leaving = |pool: &str| self.leaving.iter().any(|(name, _)| name == pool);
@@ -476,8 +487,9 @@ impl Manager {
     /// One pool is as the file says now.
     fn become_it(&mut self, definition: Definition, reason: &str, anew: bool, reload: &Reload) {
         let name = definition.name().to_owned();
-        // One that has ended by itself starts anew.
-        let pool = self.pools.get_mut(&name).filter(|pool| !pool.commands.is_closed());
+        // One that has ended starts anew, and so does one that was stopped: whoever wants that has come later.
+        let goes_on = |pool: &&mut Entry| !pool.is_stopped && !pool.commands.is_closed();
+        let pool = self.pools.get_mut(&name).filter(goes_on);
         if let Some(pool) = pool {
             self.logs.set(&name, Routes::of(&definition.log()));
             pool.become_it(definition, reason, anew, reload);

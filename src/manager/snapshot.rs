@@ -100,7 +100,7 @@ async fn answer_with(
     }
     memory.fill(wanted);
     pools.extend(shown.into_iter().map(|shown| shown.pool));
-    pools.sort_by(|one, other| one.name.cmp(&other.name));
+    let pools = by_name(pools);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // In vain if nobody wants it any more.
     let _ = answer.send(Snapshot {
@@ -110,6 +110,24 @@ async fn answer_with(
         log,
         pools,
     });
+}
+
+/// One of a name: what another has left to finish, which was followed by it, is shown as its own. Those that follow come first.
+fn by_name(mut pools: Vec<Pool>) -> Vec<Pool> {
+    pools.sort_by(|one, other| one.name.cmp(&other.name));
+    pools.dedup_by(|before, pool| {
+        let is_one = before.name == pool.name;
+        if is_one && pool.state == State::Stopped {
+            // That has ended already.
+            std::mem::swap(before, pool);
+        } else if is_one {
+            pool.workers.append(&mut before.workers);
+            pool.kept.connections += before.kept.connections;
+            pool.kept.waiting += before.kept.waiting;
+        }
+        is_one
+    });
+    pools
 }
 
 /// Seconds since this process was started, be it as another program.

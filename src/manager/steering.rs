@@ -48,7 +48,7 @@ impl Begun {
 impl Manager {
     pub(super) fn steer(&mut self, wish: Wish, by: &str, answer: oneshot::Sender<Result<Begun, String>>) {
         let begun = match &wish {
-            Wish::Scale { pool, least, most } => match can_be(*least, *most).and_then(|()| self.entry(pool)) {
+            Wish::Scale { pool, least, most } => match can_be(*least, *most).and_then(|()| self.running(pool)) {
                 Ok(entry) => return self.scale(entry, pool, (*least, *most), answer),
                 Err(refusal) => Err(refusal),
             },
@@ -92,7 +92,7 @@ impl Manager {
                 })
             }
             Wish::Recycle { pool } => {
-                let entry = self.entry(&pool)?;
+                let entry = self.running(&pool)?;
                 info!(pool, by, "all workers are to be replaced");
                 let (answer, over) = oneshot::channel();
                 entry.tell(Command::Recycle(answer));
@@ -108,7 +108,12 @@ impl Manager {
                     "the new program can't take over, and the old one goes on: {reason}"
                 )),
                 None => Ok(Begun {
-                    reloads: self.pools.iter().map(|(name, pool)| pool.wait(name)).collect(),
+                    reloads: self
+                        .pools
+                        .iter()
+                        .filter(|(_, pool)| !pool.is_stopped)
+                        .map(|(name, pool)| pool.wait(name))
+                        .collect(),
                     ..Begun::default()
                 }),
             },
@@ -133,11 +138,12 @@ impl Manager {
                 let reload = self.service.reloads();
                 self.become_it(definition, by, !changed, &reload);
             }
-            (None, Some(name)) => {
-                self.entry(name)?;
+            (None, only) => {
+                // There is one alone.
+                let name = only.or_else(|| self.pools.keys().next().map(String::as_str));
+                name.map(|name| self.running(name)).transpose()?;
                 self.reload(by);
             }
-            (None, None) => self.reload(by),
         }
         let wanted = self
             .pools
@@ -188,15 +194,23 @@ impl Manager {
         });
     }
 
-    /// All pools that can be asked, with their names; those that finish requests have none.
+    /// All pools that can be asked, with their names; those that finish requests come last.
     pub(super) fn named(&self) -> Vec<(String, Commands)> {
         let named = self
             .pools
             .iter()
             .map(|(name, pool)| (name.clone(), pool.commands.clone()));
-        let leaving = self.leaving.iter();
-        let leaving = leaving.map(|(_, commands)| (String::new(), commands.clone()));
-        named.chain(leaving).collect()
+        named.chain(self.leaving.iter().cloned()).collect()
+    }
+
+    /// One that nobody has stopped.
+    fn running(&self, name: &str) -> Result<&Entry, String> {
+        let entry = self.entry(name)?;
+        match (entry.is_stopped, &self.file) {
+            (false, _) => Ok(entry),
+            (true, Some(_)) => Err(format!("{name} stops; wsgi-fpm reload {name} starts it anew")),
+            (true, None) => Err(format!("{name} stops, and the instance with it")),
+        }
     }
 
     fn entry(&self, name: &str) -> Result<&Entry, String> {

@@ -182,8 +182,8 @@ impl Answers {
     }
 }
 
-/// 200 if every pool, or the one named, serves requests or would, should one come. What somebody has stopped is nobody's trouble, unless it
-/// is asked for by name.
+/// 200 if every pool, or the one named, serves requests or would, should one come. What somebody stops is nobody's trouble, unless it is asked
+/// for by name, or everything stops.
 fn ping(snapshot: &Snapshot, name: Option<&str>) -> Answer {
     let mut pools = snapshot
         .pools
@@ -195,8 +195,8 @@ fn ping(snapshot: &Snapshot, name: Option<&str>) -> Answer {
     }
     let is_well = |state: State| match state {
         State::Serving | State::Resting => true,
-        State::Stopped => name.is_none(),
-        State::Starting | State::Failed | State::Stopping => false,
+        State::Stopping | State::Stopped => name.is_none() && !snapshot.instance.stopping,
+        State::Starting | State::Failed => false,
     };
     let ill: Vec<_> = pools
         .filter(|pool| !is_well(pool.state))

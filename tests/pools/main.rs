@@ -18,6 +18,7 @@ mod reload;
 mod resting;
 mod status;
 mod status_path;
+mod stopping;
 mod terminal;
 mod top;
 mod unit;

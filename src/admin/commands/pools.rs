@@ -2,19 +2,27 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
-use std::thread::available_parallelism;
+use std::thread::{available_parallelism, sleep};
+use std::time::Duration;
 
+use anyhow::bail;
+use contract::wait::timespec;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use settings::values::PoolName;
 
 use super::{show, steer};
 use crate::admin::client::AskError;
-use crate::admin::find;
+use crate::admin::find::{self, FindError, Found};
 use crate::admin::protocol::Ask;
 use crate::cli::{RecycleArgs, ReloadArgs, ScaleArgs, StopArgs};
+use crate::status::snapshot::Snapshot;
 use crate::stdout;
+
+/// How often it is looked what has become of an instance that has closed the connection.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// # Errors
 /// There is no instance, or it refuses; the file has mistakes.
@@ -49,7 +57,9 @@ pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
     let (pool, now) = (args.pool.as_ref().map(name), args.now);
     let is_everything = pool.is_none();
     let found = find::find(&args.instance.which)?;
-    let process = process(found.client.pid);
+    let whom = pool.clone().unwrap_or_else(|| "everything".to_owned());
+    let pid = found.client.pid;
+    let process = process(pid);
     let mut answers = found.client.ask(Ask::Stop { pool, now })?;
     loop {
         match answers.next() {
@@ -60,9 +70,7 @@ pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
             Err(error) => return Err(error.into()),
         }
     }
-    if let Some(process) = process {
-        wait(&process)?;
-    }
+    wait(&found.path, pid, process.as_ref(), &whom)?;
     if is_everything && !args.instance.json {
         stdout::line("it has ended")?;
     }
@@ -74,12 +82,36 @@ fn process(pid: i32) -> Option<OwnedFd> {
     pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
 }
 
-fn wait(process: &OwnedFd) -> io::Result<()> {
+/// Waits until the instance is gone of which the connection was closed.
+///
+/// # Errors
+/// It goes on, as another program in the same process: that knows nothing of the command.
+fn wait(path: &Path, pid: i32, process: Option<&OwnedFd>, whom: &str) -> anyhow::Result<()> {
     loop {
-        match poll(&mut [PollFd::new(process, PollFlags::IN)], None) {
-            Err(rustix::io::Errno::INTR) => {}
-            ended => return ended.map(drop).map_err(Into::into),
+        match process {
+            Some(process) if has_ended(process)? => return Ok(()),
+            Some(_) => {}
+            None => sleep(LOOK),
         }
+        match find::at(path) {
+            Ok(Found { client, .. }) if client.pid != pid => return Ok(()),
+            Ok(Found { client, .. }) => {
+                let stops = |snapshot: Snapshot| snapshot.instance.stopping;
+                if find::snapshot(client, None).is_ok_and(|snapshot| !stops(snapshot)) {
+                    bail!("the instance was upgraded before {whom} had ended, and serves on; type it again");
+                }
+            }
+            Err(FindError::NoSocket(_) | FindError::Ended(_)) if process.is_none() => return Ok(()),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Whether it has, within [`LOOK`].
+fn has_ended(process: &OwnedFd) -> io::Result<bool> {
+    match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timespec(LOOK))) {
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        ended => Ok(ended? > 0),
     }
 }
 

@@ -18,6 +18,12 @@ def application(environ, start_response):
     elif environ["PATH_INFO"].startswith("/sleep"):
         time.sleep(60)
         body = "slept"
+    elif environ["PATH_INFO"] == "/until":
+        for _ in range(6000):
+            if os.path.exists(environ["QUERY_STRING"]):
+                break
+            time.sleep(0.01)
+        body = "gone"
     else:
         who = {
             "pid": os.getppid(),
