@@ -11,8 +11,6 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyString};
 
-use crate::base::forked;
-
 unsafe extern "C" {
     // Exported since 3.3; in the stable ABI only from 3.10 on, so pyo3 does not declare it for 3.9.
     fn PyUnicode_AsUTF8AndSize(unicode: *mut ffi::PyObject, size: *mut ffi::Py_ssize_t) -> *const c_char;
@@ -150,20 +148,20 @@ pub fn flush_c_streams() {
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
-/// Forks as `os.fork()` does, with Python's hooks and the application's: the number of the child, 0 in it.
+/// Forks as `os.fork()` does, with Python's hooks and the application's: the number of the child, 0 in it. `around` does the fork
+/// itself, without them.
 ///
 /// Only the warning of other threads is left out. There are none, but from 3.12 on Python finds some where the process has a
 /// space in its name and is nice; and a warning may be an exception, by a filter or since `sys.stderr` is closed.
 ///
 /// # Errors
 /// The system's, or that of an audit hook that forbids it.
-pub fn fork(py: Python<'_>) -> PyResult<c_int> {
+pub fn fork(py: Python<'_>, around: impl FnOnce(&dyn Fn() -> c_int) -> c_int) -> PyResult<c_int> {
     py.import("sys")?.call_method1("audit", ("os.fork",))?;
     // SAFETY: the GIL is held, the interpreter is the main one, and each side calls the hook that is its own.
     unsafe {
         ffi::PyOS_BeforeFork();
-        // What the application forks in its hooks is its own.
-        let child = forked::own_fork(|| libc::fork());
+        let child = around(&|| libc::fork());
         let error = std::io::Error::last_os_error();
         if child == 0 {
             ffi::PyOS_AfterFork_Child();

@@ -26,6 +26,7 @@ use super::size::Sizing;
 use super::vacancies::Vacancies;
 use super::watched::{Death, Worker};
 use crate::base::ffi;
+use crate::base::forked;
 use crate::base::printing;
 use crate::process::interrupt::log_cut_off;
 use crate::process::watchdog::Farewell;
@@ -139,7 +140,8 @@ impl Workers {
         rustix::io::ioctl_fionbio(&reader, true).map_err(io::Error::from)?;
         let leader = getpid();
         printing::flush(py)?;
-        let forked = ffi::fork(py);
+        // What the application forks in its hooks is its own.
+        let forked = ffi::fork(py, |fork| forked::own_fork(fork));
         if getpid() != leader {
             if let Err(error) = self.become_worker(&writer, leader) {
                 worker::stillborn(&error);
