@@ -30,12 +30,18 @@ _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z")
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*\Z")
 _MERGES = ("sum", "max", "min", "latest")
 _INFINITY = float("inf")
+_ENDS = {"counter": ("_total", "_created"), "histogram": ("_bucket", "_count", "_sum", "_created")}
+"""What the names of a metric's samples have at their ends, beside its own."""
+_KEPT_LABELS = ("le", "exported_pool")
+"""Labels that a page of metrics needs for itself."""
 _metrics = {}
+_taken = {}
+"""The metric of each name that samples may have."""
 
 
 def counter(name, help="", labels=()):
     """What only ever grows: ``inc(amount=1)``. Its name ends in ``_total``, or gets that end."""
-    if not name.endswith("_total"):
+    if isinstance(name, str) and not name.endswith("_total"):
         name += "_total"
     return _metric(Counter, name, help, labels, "counter", ())
 
@@ -59,8 +65,6 @@ def histogram(name, help="", labels=(), buckets=BUCKETS):
     ascending = all(low < high for low, high in zip(bounds, bounds[1:] + (_INFINITY,)))
     if not bounds or not ascending or bounds[0] == -_INFINITY:
         raise ValueError("buckets of %s have to be finite numbers, ascending" % name)
-    if "le" in labels:
-        raise ValueError("a histogram has a label le of its own")
     return _metric(Histogram, name, help, labels, "histogram", bounds)
 
 
@@ -68,18 +72,30 @@ def _metric(cls, name, help, labels, kind, bounds):
     if isinstance(labels, str):
         raise ValueError("labels of %s are a list of names, not one text" % name)
     labels = tuple(labels)
-    if not _NAME.match(name) or name.startswith("wsgi_fpm_"):
+    if not isinstance(name, str) or not _NAME.match(name) or name.startswith("wsgi_fpm_"):
         raise ValueError("%r can't be a metric's name: letters, digits and _, and wsgi_fpm_ is taken" % (name,))
     for label in labels:
-        if not _LABEL.match(label) or labels.count(label) > 1:
+        if not isinstance(label, str) or not _LABEL.match(label) or label in _KEPT_LABELS or labels.count(label) > 1:
             raise ValueError("%r can't be a label of %s" % (label, name))
     definition = (kind, name, str(help), labels, bounds)
     known = _metrics.get(name)
     if known is None:
+        names = _sample_names(kind, name)
+        for sample in names:
+            if _taken.get(sample, name) != name:
+                raise ValueError("%s can't be: %s, which is defined already, has samples of the name %s, too" % (name, _taken[sample], sample))
         known = _metrics.setdefault(name, cls(definition))
+        _taken.update(dict.fromkeys(names, name))
     elif (known._definition[0],) + known._definition[3:] != (kind, labels, bounds):
         raise ValueError("%s is defined already, as something else" % name)
     return known
+
+
+def _sample_names(kind, name):
+    """The names that its samples may have, in any format."""
+    if kind == "counter":
+        name = name[: -len("_total")]
+    return [name] + [name + end for end in _ENDS.get(kind, ())]
 
 
 def _nothing(amount=1):

@@ -2,6 +2,7 @@
 //! name can be is left out, and what would contradict another pool's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ptr;
 
 use contract::metrics::{self, Family, Sample, Value};
 
@@ -18,12 +19,20 @@ const OWN: &str = "wsgi_fpm_";
 pub fn write(page: &mut Page, pools: &[Pool]) {
     let mut families: BTreeMap<&str, Vec<(&Pool, &Family)>> = BTreeMap::new();
     let mut left_out: BTreeMap<&str, usize> = BTreeMap::new();
+    // The family of each name that samples have.
+    let mut owners: BTreeMap<String, &str> = BTreeMap::new();
     for pool in pools {
+        // They come by name: the first of two that collide is the same on each page.
         for family in &pool.application.families {
-            let known = families.entry(name_of(family)).or_default();
-            let fits = known.first().is_none_or(|(_, first)| kind_of(first) == kind_of(family));
-            if fits && is_sound(family) {
-                known.push((pool, family));
+            let name = name_of(family);
+            // Of one pool they are one, as `x` and `x_total` of a counter would not be.
+            let last = families.get(name).and_then(|known| known.last());
+            let is_alike = last.is_none_or(|(of, last)| kind_of(last) == kind_of(family) && !ptr::eq(*of, pool));
+            let names = sample_names(family);
+            let is_free = |sample: &String| owners.get(sample).is_none_or(|owner| *owner == name);
+            if is_sound(family) && is_alike && names.iter().all(is_free) {
+                owners.extend(names.into_iter().map(|sample| (sample, name)));
+                families.entry(name).or_default().push((pool, family));
             } else {
                 *left_out.entry(&pool.name).or_default() += family.samples.len();
             }
@@ -46,7 +55,7 @@ pub fn write(page: &mut Page, pools: &[Pool]) {
     );
     page.gauge(
         "wsgi_fpm_application_series_left_out",
-        "Series of the application that are not shown: of another kind than another pool's of that name, or of names that can't be.",
+        "Series of the application that are not shown: their names are those of another metric's series, or can't be.",
         pools,
         |pool| left_out.get(pool.name.as_str()).copied().unwrap_or(0) as f64,
     );
@@ -87,6 +96,17 @@ fn name_of(family: &Family) -> &str {
         metrics::Kind::Counter => family.name.strip_suffix("_total").unwrap_or(&family.name),
         _ => &family.name,
     }
+}
+
+/// The names that samples of it may have, in any format: what has them as well would be taken for a part of it.
+fn sample_names(family: &Family) -> Vec<String> {
+    let ends: &[&str] = match family.kind {
+        metrics::Kind::Counter => &["", "_total", "_created"],
+        metrics::Kind::Gauge(_) => &[""],
+        metrics::Kind::Histogram => &["", "_bucket", "_count", "_sum", "_created"],
+    };
+    let name = name_of(family);
+    ends.iter().map(|end| format!("{name}{end}")).collect()
 }
 
 fn kind_of(family: &Family) -> Kind {
@@ -139,6 +159,11 @@ mod tests {
                 })
                 .collect(),
         }
+    }
+
+    fn one(name: &str, kind: metrics::Kind, labels: &[&str]) -> Family {
+        let values = vec!["v"; labels.len()];
+        family(name, kind, labels, &[(&values, Value::Number(1.0))])
     }
 
     fn written(pools: Vec<Vec<Family>>) -> String {
@@ -194,10 +219,6 @@ mod tests {
     #[test]
     fn what_contradicts_or_can_not_be_is_left_out_and_counted() {
         let gauge = metrics::Kind::Gauge(Merge::Sum);
-        let one = |name: &str, kind, labels: &[&str]| {
-            let values = vec!["v"; labels.len()];
-            family(name, kind, labels, &[(&values, Value::Number(1.0))])
-        };
         let wrong = vec![
             // In OpenMetrics a counter's family has no `_total`.
             one("orders", gauge, &[]),
@@ -219,5 +240,46 @@ mod tests {
             text.contains("wsgi_fpm_application_series_left_out{pool=\"b\"} 7\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn of_metrics_whose_series_would_have_one_name_the_first_is_shown() {
+        let gauge = metrics::Kind::Gauge(Merge::Sum);
+        let value = Value::Histogram {
+            bounds: vec![0.1],
+            counts: vec![1, 2],
+            sum: 9.5,
+        };
+        let histogram = |name: &str| family(name, metrics::Kind::Histogram, &[], &[(&[], value.clone())]);
+        let first = vec![
+            one("a_count", gauge, &[]),
+            histogram("h"),
+            one("h_bucket", gauge, &[]),
+            one("h_sum", metrics::Kind::Counter, &[]),
+            one("n", gauge, &[]),
+            one("n_total", metrics::Kind::Counter, &[]),
+            one("o", metrics::Kind::Counter, &[]),
+            one("o_created", gauge, &[]),
+            one("o_total", metrics::Kind::Counter, &[]),
+        ];
+        let second = vec![histogram("a"), histogram("h"), one("h_total", gauge, &[])];
+        let text = written(vec![first, second]);
+        let families: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let families: Vec<_> = families.iter().filter(|line| !line.contains("wsgi_fpm_")).collect();
+        assert_eq!(
+            families,
+            [
+                &"a_count gauge",
+                &"h histogram",
+                &"h_total gauge",
+                &"n gauge",
+                &"o counter"
+            ]
+        );
+        for left_out in ["{pool=\"a\"} 5\n", "{pool=\"b\"} 1\n"] {
+            let line = format!("wsgi_fpm_application_series_left_out{left_out}");
+            assert!(text.contains(&line), "{text}");
+        }
+        assert_eq!(text.matches("h_sum{").count(), 2, "{text}");
     }
 }

@@ -30,8 +30,10 @@ fn text(address: SocketAddr, accept: &str) -> String {
 /// An instance with what there can be to count.
 fn house() -> (House, SocketAddr) {
     let counts = pool("counts", "").replace("who:application", "counts:application");
-    let house = House::serve(&[server("127.0.0.1:0", ""), counts, pool("one", "")]);
+    let collides = pool("other", "").replace("who:application", "collides:application");
+    let house = House::serve(&[server("127.0.0.1:0", ""), counts, pool("one", ""), collides]);
     house.wait_ready("counts");
+    house.wait_ready("other");
     house.wait_ready("one");
     house.get("counts", "/");
     house.get("one", "/");
@@ -122,6 +124,8 @@ fn promtool_has_nothing_to_say_against_the_metrics() {
         .spawn()
         .unwrap();
     let page = text(address, "text/plain;version=0.0.4");
+    let left_out = "wsgi_fpm_application_series_left_out{pool=\"other\"} 2\n";
+    assert!(page.contains(left_out), "{page}");
     child.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
     let verdict = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&verdict.stderr).into_owned() + &String::from_utf8_lossy(&verdict.stdout);

@@ -3,6 +3,7 @@
 from wsgi_fpm import metrics
 
 ORDERS = metrics.counter("orders", 'Orders "taken".', ["country"])
+metrics.histogram("took", "Whatever took time.").observe(1)
 
 
 def application(environ, start_response):
