@@ -16,7 +16,7 @@ use settings::values::{Format, PoolName, Timeout};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, sleep_until};
 
-use super::sockets;
+use super::{logs, sockets};
 use crate::config::Pool;
 use crate::config::pools::FilePool;
 use crate::keeper::Keeper;
@@ -34,8 +34,8 @@ const LISTENING: Duration = Duration::from_millis(100);
 pub struct Import {
     /// Version and path.
     python: Option<String>,
-    /// What is to be said of a version that is newer than those tested.
-    untested: Option<String>,
+    /// What is to be said though nothing is wrong; a line each.
+    notes: Vec<String>,
     taken: Duration,
     /// Why the application can't start; one line each.
     wrong: Vec<String>,
@@ -70,6 +70,8 @@ pub async fn import(definition: &FilePool, limit: Timeout, stopped: watch::Recei
                 import.wrong.push(format!("{error:#}"));
             }
             import.wrong.extend(sockets::obstacles(&pool));
+            import.wrong.extend(logs::obstacles(&definition.layers()));
+            import.notes.extend(pool.closed_sockets());
         }
         Err(error) => import.wrong.push(error.to_string()),
     }
@@ -94,7 +96,7 @@ impl Import {
         let mut below = |line: &str| {
             let _infallible = write!(text, "\n    {line}");
         };
-        self.untested.iter().for_each(|line| below(line));
+        self.notes.iter().for_each(|line| below(line));
         if !self.is_right() {
             // Of one line it is what the reason says.
             if self.detail.trim_end().contains('\n') {
@@ -119,7 +121,7 @@ impl Import {
             () = is_stopped(&mut stopped) => return Ok(()),
         };
         self.python = Some(found.python);
-        self.untested = found.untested;
+        self.notes.extend(found.untested);
         let mut settings = pool.settings.clone();
         settings.size = Size::fixed(1);
         // One import is enough to know, and what it leaves behind ends with the worker.

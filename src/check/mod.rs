@@ -1,7 +1,8 @@
 //! `wsgi-fpm check`: what is wrong with a configuration file, what it says, and whether the applications of its pools can be
-//! imported. Serves nothing, and disturbs no service that runs.
+//! imported, and their logs written. Serves nothing, and disturbs no service that runs.
 
 mod import;
+mod logs;
 mod show;
 mod sockets;
 
@@ -39,7 +40,15 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         return Ok(report.map_or(ExitCode::SUCCESS, |_| wrong));
     }
     if report.is_none() {
-        return crate::runtime()?.block_on(import_all(configuration.pools, args.timeout));
+        let obstacles = logs::obstacles(&configuration.server);
+        for obstacle in &obstacles {
+            stdout::line(&format!("server: {obstacle}"))?;
+        }
+        let imported = crate::runtime()?.block_on(import_all(configuration.pools, args.timeout))?;
+        return Ok(match obstacles.is_empty() {
+            false if imported == ExitCode::SUCCESS => ExitCode::FAILURE,
+            _ => imported,
+        });
     }
     // What the file says of its pools is not what its writer means; the rest of what is wrong can be said all the same.
     for (name, definition) in &configuration.pools {

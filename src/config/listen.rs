@@ -2,10 +2,13 @@
 
 use std::ffi::OsStr;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use settings::Setting;
+use nix::unistd::{Gid, Uid};
 use settings::sections::Listen;
 use settings::values::Address;
+use settings::{Layers, Setting};
 
 use super::{ConfigError, Runs};
 use crate::users;
@@ -68,6 +71,26 @@ pub fn listen(options: Listen, runs: Runs) -> Result<(Setting<Vec<Address>>, Soc
         backlog: i32::try_from(options.backlog.get()).unwrap_or(i32::MAX),
     };
     Ok((options.listen, socket))
+}
+
+/// The option that lets the web server connect, unless one says who may.
+pub fn opens_sockets(layers: &Layers) -> Option<String> {
+    let (mode, owner, group) = (Listen::listen_mode(), Listen::listen_owner(), Listen::listen_group());
+    let is_said = [mode, owner, group]
+        .iter()
+        .any(|option| layers.said(option.key).is_some());
+    (!is_said).then(|| {
+        let (group, mode) = (layers.name(group), layers.name(mode));
+        format!("{group} names the web server's group, such as www-data; {mode} 0666 lets everybody in")
+    })
+}
+
+/// Whether a socket that this program makes there gets root's group; it is root's anyway.
+pub fn is_for_root(path: &Path) -> bool {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    // One with this bit gives its own group.
+    let gives_group = directory.metadata().is_ok_and(|found| found.mode() & 0o2000 != 0);
+    Uid::effective().is_root() && Gid::effective().as_raw() == 0 && !gives_group
 }
 
 /// `None`: everybody.

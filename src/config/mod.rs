@@ -39,6 +39,8 @@ pub struct Pool {
     pub settings: Settings,
     pub listen: Setting<Vec<Address>>,
     pub socket: SocketOptions,
+    /// What lets the web server connect to unix sockets, where nothing is said of who may.
+    pub opens_sockets: Option<String>,
     pub python: Setting<Option<PathBuf>>,
     pub environment: Environment,
     /// Who its processes are.
@@ -173,9 +175,21 @@ impl Pool {
         let mut pool = Self::new(layers, Runs::Here)?;
         pool.listen = pool.listen.map(|_| vec![Address::Unix(socket)]);
         pool.socket = SocketOptions::private();
+        pool.opens_sockets = None;
         pool.settings.log.access = true;
         pool.settings.debug = true;
         Ok(pool)
+    }
+
+    /// What is to be said of unix sockets to which nobody but root may connect, though the application is somebody else's, since
+    /// nobody has said who may.
+    pub fn closed_sockets(&self) -> Option<String> {
+        let what_opens = self.opens_sockets.as_ref()?;
+        let is_closed = |address: &Address| matches!(address, Address::Unix(path) if listen::is_for_root(path));
+        let closed = self.listen.iter().find(|address| is_closed(address))?;
+        let is_somebody = self.identity.is_somebody_else();
+        is_somebody
+            .then(|| format!("{closed} is for root alone (0660, root:root), and web servers seldom are: {what_opens}"))
     }
 
     /// The application's file, if it was named by one.
@@ -191,6 +205,7 @@ impl Pool {
         let reload = Reload::take(&mut layers);
         let run_as = RunAs::take(&mut layers);
         let status = Status::take(&mut layers);
+        let opens_sockets = listen::opens_sockets(&layers);
         let (listen, socket) = listen(Listen::take(&mut layers), runs)?;
         let mistakes = layers.take_mistakes();
         if !mistakes.is_empty() {
@@ -265,6 +280,7 @@ impl Pool {
             settings,
             listen,
             socket,
+            opens_sockets,
             python: app.python.map(|_| python),
             environment,
             identity,

@@ -66,6 +66,9 @@ impl Running {
         if let (false, OnFailure::Exit | OnFailure::Retry, Some(pool)) = (self.ever_ready, self.on_failure, &self.pool)
         {
             pool.identity.warn_of_root(&self.name);
+            if let Some(closed) = pool.closed_sockets() {
+                warn!(pool = self.name, "{closed}");
+            }
         }
         let member = &mut self.members[i];
         member.stage = Stage::Serving;

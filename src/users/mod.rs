@@ -105,6 +105,11 @@ impl Identity {
         })
     }
 
+    /// Whether an account is named that is not root.
+    pub fn is_somebody_else(&self) -> bool {
+        self.user.as_ref().is_some_and(|user| user.uid != 0)
+    }
+
     /// Says in the log that an application runs as root, since an error in it is an error of root's.
     pub fn warn_of_root(&self, pool: &str) {
         match &self.user {

@@ -259,6 +259,51 @@ fn what_stands_against_a_socket_is_said_without_opening_it() {
     }
 }
 
+#[test]
+fn log_that_can_not_be_written_is_said_with_its_option_and_none_is_made() {
+    let logs = "access_log = \"./gone/access.log\"\nslow_log = \"./directory\"\n";
+    let site = Site::new(&format!("[server]\nlog = \"./nolog/main.log\"\n{POOL}{logs}"));
+    site.write("app.py", APP);
+    fs::create_dir(site.path("directory")).unwrap();
+    let checked = site.check(&[]);
+    assert_eq!(checked.code, Some(1), "{}", checked.out);
+    let first = checked.out.lines().next().unwrap();
+    assert!(first.starts_with("server: wsgi-fpm.toml:2: server.log "), "{first}");
+    assert!(first.ends_with("nolog does not exist; make it"), "{first}");
+    for expected in [
+        "pool.blog.access_log gone/access.log: the directory",
+        "pool.blog.slow_log directory: this is a directory; write the path of a file",
+    ] {
+        assert!(checked.pool("blog").contains(expected), "{expected} in {}", checked.out);
+    }
+    assert!(!site.path("nolog").exists() && !site.path("gone").exists());
+    // Of the program's log alone it is no success either.
+    site.write(
+        "wsgi-fpm.toml",
+        format!("[server]\nlog = \"./nolog/main.log\"\n{POOL}access_log = \"./access.log\"\n"),
+    );
+    let checked = site.check(&[]);
+    assert_eq!(checked.code, Some(1), "{}", checked.out);
+    assert!(checked.pool("blog").starts_with("ok, "), "{}", checked.out);
+    assert!(!site.path("access.log").exists());
+}
+
+#[test]
+fn socket_for_root_alone_is_noted_if_another_user_is_named() {
+    let note = "blog.sock is for root alone (0660, root:root)";
+    let checked = |more: &str| {
+        let site = Site::new(&format!("{}{more}", POOL.replace("\"root\"", "\"nobody\"")));
+        site.write("app.py", APP);
+        site.check(&[]).out
+    };
+    let out = checked("");
+    assert!(out.contains(note) && out.contains("listen_group names"), "{out}");
+    for more in ["listen_mode = \"0666\"\n", "listen_group = \"nogroup\"\n"] {
+        let out = checked(more);
+        assert!(!out.contains(note), "{out}");
+    }
+}
+
 /// Hangs, with a child, and tells where both are.
 const HANGS: &str = "import os, subprocess, time\n\
     child = subprocess.Popen(['sleep', '600'])\n\

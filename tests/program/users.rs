@@ -485,6 +485,27 @@ fn env_file_that_a_script_names_is_read_as_its_user() {
 }
 
 #[test]
+fn socket_that_is_for_root_alone_is_warned_of_unless_somebody_says_who_may_connect() {
+    const WARNING: &str = "socket is for root alone (0660, root:root)";
+    let (user, place) = (Account::new(), Place::new());
+    let running = place.start(&["--user", &user.name]);
+    let line = running.line(WARNING);
+    assert!(line.contains(" WARN ") && line.contains("--listen-group"), "{line}");
+    drop(running);
+    let nobody = [
+        &["--user", "root"][..],
+        &["--user", &user.name, "--listen-mode", "0666"],
+        &["--user", &user.name, "--listen-group", &user.name],
+        &["--user", &user.name, "--listen-owner", &user.name],
+        &["--user", &user.name, "--listen", "127.0.0.1:0"],
+    ];
+    for options in nobody {
+        let running = place.start(options);
+        assert!(!running.log.text().contains(WARNING), "{}", running.log.text());
+    }
+}
+
+#[test]
 fn web_server_that_can_not_enter_the_socket_s_directory_is_named() {
     let (user, web, place) = (Account::new(), Account::new(), Place::new());
     fs::create_dir(place.path("run")).unwrap();
