@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::log::{Limit, Printed, Printer};
 use settings::values::CountLimit;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use tracing::debug;
 
 use super::rest::{Answer, Question, Rest};
@@ -67,10 +67,15 @@ async fn log_lines(
         limit: Limit::of_pool(rate),
     });
     loop {
+        let until = printed.waits_until();
         let bytes = tokio::select! {
             bytes = pipe.fill_buf() => bytes,
             () = sleep(REPORT), if printed.is_owing() => {
                 printed.report();
+                continue;
+            }
+            () = sleep_until(until.unwrap_or_else(Instant::now).into()), if until.is_some() => {
+                printed.give_up();
                 continue;
             }
             // Who asks may be gone before the pipe ends.

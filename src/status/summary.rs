@@ -38,7 +38,10 @@ fn failure(pool: &Pool) -> Option<String> {
         State::Resting => format!("can't be started, as was seen {ago} ago"),
         State::Stopping | State::Stopped => return None,
     };
-    Some(format!("{name}: {what}: {}", contract::log::escape(&failure.reason)))
+    // Which application that is stands with the pool; the error is what there is little room for.
+    let loading = format!("application {} can't be loaded: ", pool.app);
+    let reason = failure.reason.strip_prefix(&loading).unwrap_or(&failure.reason);
+    Some(format!("{name}: {what}: {}", contract::log::escape(reason)))
 }
 
 /// Nobody is free, and somebody waits.

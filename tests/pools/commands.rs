@@ -6,6 +6,8 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::house::{House, pool};
 use crate::support::fcgi_client::{Raw, Request};
 use crate::support::log::Log;
@@ -154,10 +156,35 @@ fn stop_waits_until_the_pool_or_everything_has_ended() {
     until("it runs", SOON, || {
         house.done(&["status", "two"]).contains("GET /sleep")
     });
+    let text = house.done(&["stop", "two", "--now"]);
+    assert_eq!(text, "two stops\ntwo: has ended\n");
+    house
+        .log
+        .wait_for_line(&["cut off: the stop waits for no request", "GET /sleep"]);
     let text = house.done(&["stop", "--now"]);
     assert_eq!(text, "everything stops\nit has ended\n");
     assert_eq!(house.exit().code(), Some(0));
     assert!(!house.control().exists());
+}
+
+#[test]
+fn request_that_dies_with_its_worker_counts_as_failed() {
+    let house = House::serve(&[pool("one", "workers = 1")]);
+    house.wait_ready("one");
+    let mut sleeping = Raw::connect(&house.socket("one")).unwrap();
+    sleeping.send(&Request::get("/sleep").bytes());
+    until("it runs", SOON, || {
+        house.done(&["status", "one"]).contains("GET /sleep")
+    });
+    let worker = Pid::from_raw(house.workers("one")[0] as i32).unwrap();
+    kill_process(worker, Signal::KILL).unwrap();
+    until("it is counted", SOON, || {
+        house.status("one")["totals"]["outcomes"]["failed"] == 1
+    });
+    let line = house
+        .log
+        .wait_for_line(&["a request died with its worker", "GET /sleep"]);
+    assert!(line.contains(" GET /sleep\""), "it is one value: {line}");
 }
 
 #[test]

@@ -347,7 +347,8 @@ fn e6_killed_worker_is_reported_with_its_request_and_replaced() {
         .log
         .wait_for_line(&["a request died with its worker", "GET /kills_itself"]);
     let (worker, id) = (field(&line, "worker").unwrap(), field(&line, "request").unwrap());
-    let id: Vec<_> = id.split('-').collect();
+    assert!(id.ends_with(" GET /kills_itself"), "{line}");
+    let id: Vec<_> = id.split(' ').next().unwrap().split('-').collect();
     assert!(
         id.len() == 3 && id[0] == worker,
         "the number that all lines about it have: {line}"

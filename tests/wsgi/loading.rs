@@ -146,27 +146,36 @@ fn module_that_is_not_found_says_where_it_was_looked_for_and_where_it_lies() {
     let apps = loading().parent().unwrap().to_owned();
     let reason = |app: &str, chdir: PathBuf| {
         let (_, log) = Gateway::app(app).chdir(chdir).fail();
-        log.wait_for_line(&["can't be loaded", "looked in"])
+        let event = log.wait_for_line(&["can't be loaded", "\n  looked for "]);
+        let (line, below) = event.split_once('\n').unwrap();
+        assert!(!line.contains("looked"), "the reason is short: {line}");
+        (line.to_owned(), below.to_owned())
     };
     // In a directory of the working directory, and in the one above it.
-    let line = reason("named_application:app", apps.clone());
+    let (line, places) = reason("named_application:app", apps.clone());
     let (apps, inner) = (apps.display(), loading());
-    assert!(line.contains(&format!("looked in {apps}, ")), "{line}");
-    assert!(line.contains("(Python of /"), "{line}");
+    assert!(
+        places.contains(&format!("looked for named_application in {apps}, ")),
+        "{places}"
+    );
+    assert!(places.contains("(Python of /"), "{places}");
     let lies = format!("named_application lies in {0}: --chdir {0}", inner.display());
     assert!(line.contains(&lies), "{line}");
-    let line = reason("package.wsgi", inner.join("package"));
+    let (line, _) = reason("package.wsgi", inner.join("package"));
     assert!(
         line.contains(&format!("package lies in {0}: --chdir {0}", inner.display())),
         "{line}"
     );
     // Nowhere, and not the application itself but what it imports.
-    let line = reason("nobody_has_this_module", inner.clone());
+    let (line, _) = reason("nobody_has_this_module", inner.clone());
     assert!(!line.contains(" lies in "), "{line}");
     // Inside of a package that is there.
-    let line = reason("package.nobody_has_this", inner.clone());
+    let (_, places) = reason("package.nobody_has_this", inner.clone());
     assert!(
-        line.contains(&format!("looked in {}/package (Python", inner.display())),
-        "{line}"
+        places.contains(&format!(
+            "looked for package.nobody_has_this in {}/package (Python",
+            inner.display()
+        )),
+        "{places}"
     );
 }

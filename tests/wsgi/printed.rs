@@ -112,6 +112,18 @@ fn traceback_that_is_printed_line_by_line_is_one_event() {
 }
 
 #[test]
+fn traceback_that_is_never_ended_is_logged_after_a_while() {
+    let gateway = app().start();
+    gateway.get("/unended").ok();
+    until("what there is of it", SOON, || {
+        let events = gateway.log.events();
+        events
+            .iter()
+            .any(|event| event.ends_with("\n    File \"hangs\", line 1"))
+    });
+}
+
+#[test]
 fn what_comes_after_the_end_of_a_request_is_logged_too() {
     let gateway = app().start();
     gateway.get("/later").ok();

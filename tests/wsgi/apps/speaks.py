@@ -47,6 +47,11 @@ def fails(environ):
         os.write(2, traceback.format_exc().encode())
 
 
+def unended(environ):
+    """As a process that hangs in the middle."""
+    os.write(2, b"Traceback (most recent call last):\n  File \"hangs\", line 1\n")
+
+
 def later(environ):
     def run():
         environ["wsgi.errors"].write("later in errors\n")

@@ -1,4 +1,6 @@
 //! What a process of ours prints becomes events of the log, a line each. Whoever reads its pipe brings the bytes here.
+use std::time::{Duration, Instant};
+
 use super::limit::LINES;
 use super::{APP, Limit, Lines, TRACEBACK, application_may, block};
 
@@ -22,8 +24,12 @@ pub struct Printed {
     lines: Lines,
     /// A traceback that has no end yet.
     held: Vec<String>,
+    /// How long it is waited for; `None` where nothing is held.
+    until: Option<Instant>,
 }
 
+/// How long nothing may come of a traceback that has no end: whoever writes it may hang, and somebody wants to know where.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Lines of a traceback that is waited for.
 const LONGEST_TRACEBACK: usize = 1000;
 
@@ -33,14 +39,31 @@ impl Printed {
             printer,
             lines: Lines::default(),
             held: Vec::new(),
+            until: None,
         }
     }
 
     /// Logs each line that is complete with `bytes`; a traceback when it is.
     pub fn take(&mut self, bytes: &[u8]) {
         self.report();
-        let Self { printer, lines, held } = self;
+        let Self {
+            printer, lines, held, ..
+        } = self;
         lines.take(bytes, |line| printer.take(line, held));
+        self.until = (!self.held.is_empty()).then(|| Instant::now() + PATIENCE);
+    }
+
+    /// When [`Printed::give_up`] has something to do.
+    pub fn waits_until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Logs what there is of a traceback of which nothing has come for a while.
+    pub fn give_up(&mut self) {
+        if self.until.is_some_and(|until| until <= Instant::now()) {
+            self.until = None;
+            self.printer.log_held(&mut self.held);
+        }
     }
 
     /// Whether lines were left out, and nothing has been said of them.
@@ -70,9 +93,15 @@ impl Printed {
 
     /// There will be no more: logs what has no end.
     pub fn end(&mut self) {
-        let Self { printer, lines, held } = self;
+        let Self {
+            printer,
+            lines,
+            held,
+            until,
+        } = self;
         lines.end(|line| printer.take(line, held));
         printer.log_held(held);
+        *until = None;
     }
 }
 

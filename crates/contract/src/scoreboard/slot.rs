@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::counts::Counts;
-use super::request_id;
+use super::counts::{Counts, Finished, Outcome};
+use super::{now_ms, request_id};
 use crate::shared::shared;
 
 /// Words of a slot's request line: 192 bytes hold the method and most paths.
@@ -161,6 +162,20 @@ impl Slot {
     /// Whether it could not when that was looked at last.
     pub fn is_full(&self) -> bool {
         self.full.load(Relaxed) == 1
+    }
+
+    /// Counts the running request as failed, of which nobody knows more: its worker is gone, so nobody else counts here.
+    pub fn count_lost(&self) {
+        let Some(since_ms) = self.busy_since_ms() else { return };
+        self.counts.count(&Finished {
+            status: 0,
+            outcome: Outcome::Failed,
+            refusal: None,
+            received: 0,
+            sent: 0,
+            took: Duration::from_millis(now_ms().saturating_sub(since_ms)),
+            queued: None,
+        });
     }
 
     /// Number of the running or last request; 0 if there was none.

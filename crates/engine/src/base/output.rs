@@ -25,7 +25,7 @@ impl Output {
         }
     }
 
-    /// Logs what is there; false at the end of the stream.
+    /// Logs what is there, and from time to time what has waited for its end for too long; false at the end of the stream.
     pub fn forward(&mut self) -> bool {
         let mut chunk = [0; 16 * 1024];
         // A worker that prints without end must not keep the leader from everything else.
@@ -37,7 +37,10 @@ impl Output {
                 }
                 Ok(length) => self.printed.take(&chunk[..length]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+                Err(error) => {
+                    self.printed.give_up();
+                    return error.kind() == ErrorKind::WouldBlock;
+                }
             }
         }
         true

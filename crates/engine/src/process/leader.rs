@@ -332,7 +332,11 @@ impl Leader {
                 None
             }
             Ok(Some(ToLeader::Quit)) => {
-                self.workers.kill();
+                match self.ready {
+                    true => self.workers.cut(),
+                    // All that may run are pages of the warm-up.
+                    false => self.workers.kill(),
+                }
                 Some(End::Leader(0))
             }
             Ok(Some(ToLeader::Settings(_))) => {
@@ -403,8 +407,7 @@ impl Leader {
             return Some(End::Leader(0));
         }
         if self.stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
-            self.workers.log_cut();
-            self.workers.kill();
+            self.workers.cut_late();
             return Some(End::Leader(1));
         }
         self.workers.end_late(&self.settings);

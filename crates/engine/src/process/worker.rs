@@ -34,7 +34,8 @@ use crate::process::watchdog::{FromWorker, Watchdog};
 use crate::process::{giver, preload};
 use crate::reactor::Reactor;
 use crate::request::exchange::Exchange;
-use crate::wsgi::{app, lookup, printed, reject, traceback};
+use crate::wsgi::lookup::{self, Looked};
+use crate::wsgi::{app, printed, reject, traceback};
 
 /// What a worker is born with.
 pub struct Birth {
@@ -311,9 +312,12 @@ pub fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, (String, S
     }
     forked::end_child();
     let application = loaded.map_err(|error| {
-        let (mut reason, detail) = explain(&format!("application {} can't be loaded", settings.app), &error);
-        if let Some(places) = lookup::looked_in(py, &error, settings) {
-            reason.push_str(&escape(&places));
+        let (mut reason, mut detail) = explain(&format!("application {} can't be loaded", settings.app), &error);
+        if let Some(Looked { hint, places }) = lookup::looked_in(py, &error, settings) {
+            if let Some(hint) = hint {
+                reason.push_str(&escape(&format!("; {hint}")));
+            }
+            detail = format!("{}\n{}\n", detail.trim_end(), escape(&places));
         }
         (reason, detail)
     })?;

@@ -12,9 +12,16 @@ use pyo3::prelude::*;
 const MOST: usize = 1000;
 const DEEPEST: usize = 3;
 
-/// A continuation of the error's own text: the directories, what of them this user may not read, and what to type if the
-/// module lies elsewhere. Nothing for other errors.
-pub fn looked_in(py: Python<'_>, error: &PyErr, settings: &Settings) -> Option<String> {
+/// What there is to say beside the error's own text.
+pub struct Looked {
+    /// What keeps this user from a directory, or what to type where the module lies elsewhere.
+    pub hint: Option<String>,
+    /// All the directories: too many for the line that says what is wrong.
+    pub places: String,
+}
+
+/// Nothing for other errors than a module that is not found.
+pub fn looked_in(py: Python<'_>, error: &PyErr, settings: &Settings) -> Option<Looked> {
     if !error.is_instance_of::<PyModuleNotFoundError>(py) {
         return None;
     }
@@ -32,7 +39,7 @@ pub fn looked_in(py: Python<'_>, error: &PyErr, settings: &Settings) -> Option<S
         .ok()?
         .filter_map(|place| place.ok()?.extract().ok())
         .collect();
-    let mut text = format!("; looked in {}", places.join(", "));
+    let mut text = format!("looked for {name} in {}", places.join(", "));
     if let Ok(prefix) = sys.getattr("prefix").and_then(|prefix| prefix.extract::<String>()) {
         text.push_str(&format!(" (Python of {prefix})"));
     }
@@ -40,16 +47,19 @@ pub fn looked_in(py: Python<'_>, error: &PyErr, settings: &Settings) -> Option<S
         let place = Path::new(place);
         denied(place, Wish::Read).or_else(|| denied(&place.join(last), Wish::Read))
     };
-    if let Some(denied) = places.iter().find_map(refused) {
-        text.push_str(&format!("; {denied}"));
-    } else if let Some(directory) = directory_of(&name, &settings.chdir).filter(|_| settings.app.starts_with(&name)) {
+    let lies = || {
+        let directory = directory_of(&name, &settings.chdir).filter(|_| settings.app.starts_with(&name))?;
         let directory = directory.display();
-        text.push_str(&format!(
-            "; {name} lies in {directory}: {} {directory}",
+        Some(format!(
+            "{name} lies in {directory}: {} {directory}",
             settings.chdir.name()
-        ));
-    }
-    Some(text)
+        ))
+    };
+    let denied = places.iter().find_map(refused).map(|denied| denied.to_string());
+    Some(Looked {
+        hint: denied.or_else(lies),
+        places: text,
+    })
 }
 
 /// The directory at or near `chdir` that has the module.

@@ -209,9 +209,10 @@ impl Workers {
             if slot.busy_since_ms().is_some() {
                 tracing::error!(
                     worker = pid,
-                    request = %self.request_name(index),
+                    request = self.request_name(index),
                     "a request died with its worker, which {how}"
                 );
+                slot.count_lost();
             }
             slot.assign(0);
         }
@@ -282,13 +283,38 @@ impl Workers {
         });
     }
 
-    /// Says what a stop cuts off.
-    pub fn log_cut(&self) {
-        for (index, slot) in self.scoreboard.slots().iter().enumerate() {
-            if slot.busy_since_ms().is_some() {
-                let (worker, request) = (slot.pid.load(Relaxed), self.request_name(index));
-                log_cut_off(Some(worker), &request, &self.limits.stop_timeout);
-            }
+    /// Kills all workers where a stop waits for nothing, and says what that cuts off.
+    pub fn cut(&mut self) {
+        for (worker, request) in self.running() {
+            tracing::error!(worker, request, "cut off: the stop waits for no request");
+        }
+        self.kill();
+        self.count_lost();
+    }
+
+    /// The same where requests have had their time.
+    pub fn cut_late(&mut self) {
+        self.log_late();
+        self.kill();
+        self.count_lost();
+    }
+
+    /// Requests that run: the worker, and what the log calls them.
+    fn running(&self) -> Vec<(i32, String)> {
+        let slots = self.scoreboard.slots().iter().enumerate();
+        let running = slots.filter(|(_, slot)| slot.busy_since_ms().is_some());
+        running
+            .map(|(index, slot)| (slot.pid.load(Relaxed), self.request_name(index)))
+            .collect()
+    }
+
+    fn count_lost(&self) {
+        self.scoreboard.slots().iter().for_each(Slot::count_lost);
+    }
+
+    fn log_late(&self) {
+        for (worker, request) in self.running() {
+            log_cut_off(Some(worker), &request, &self.limits.stop_timeout);
         }
         for (index, worker) in (0..self.seats.len()).filter_map(|index| Some((index, self.living(index)?))) {
             let mut slots = self.slots_of(index, worker);
