@@ -29,7 +29,7 @@ fn left(keeper: &Keeper) -> (Place, UnixStream) {
     let table = Table::map(keeper.ends()[0]).unwrap();
     let sender = Sender::new(Own::new(keeper.ends()[1].try_clone_to_owned().unwrap()));
     let place = table.take(table.new_owner(), &AtomicU32::new(0)).unwrap();
-    table.write(place, Owner::NOBODY, State::Given(1));
+    table.write(place, Owner::KEEPER, State::Idle);
     let (peer, connection) = UnixStream::pair().unwrap();
     connection.set_nonblocking(true).unwrap();
     assert!(sender.send(Message::Connection(place), &[connection.as_fd()]).unwrap());
