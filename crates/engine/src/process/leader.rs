@@ -357,8 +357,10 @@ impl Leader {
     }
 
     fn look_after_workers(&mut self) -> Option<End> {
-        for death in self.workers.reap() {
-            forget(death.pid);
+        let deaths = self.workers.reap();
+        // Of all of them: behind the first one it may be over.
+        deaths.iter().for_each(|death| forget(death.pid));
+        for death in deaths {
             if !self.ready && !self.stopping {
                 // The supervisor logs it, with what else it knows.
                 let reason = death
