@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use contract::handover::Handover;
 use contract::log::channel::{self, Received};
-use contract::log::{APP, block, escape};
+use contract::log::{APP, block, escape, tag};
 use contract::metrics::Memory;
 use contract::settings::Size;
 use settings::values::{Format, PoolName, Timeout};
@@ -219,8 +219,8 @@ impl Import {
         }
         loop {
             match heard.logged.receive() {
-                Received::Events(events) => events
-                    .split(|&byte| byte == b'\n')
+                Received::Events(events) => tag::split(events)
+                    .flat_map(|tagged| tagged.lines.split(|&byte| byte == b'\n'))
                     .filter_map(of_application)
                     .for_each(|line| self.print(line)),
                 Received::Lost(_) => {}
