@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU32;
 use std::thread;
 use std::time::Duration;
 
-use contract::handover::Handover;
+use contract::handover::{Handover, Passage};
 use contract::keeper::channel::{Message, Sender};
 use contract::keeper::{Owner, Place, State, Table};
 use contract::own::Own;
@@ -88,4 +88,41 @@ fn listener_that_somebody_else_has_made_blocking_holds_up_nobody() {
     let mut answer = Vec::new();
     peer.read_to_end(&mut answer).unwrap();
     assert!(String::from_utf8_lossy(&answer).contains("503 Service Unavailable"));
+}
+
+#[tokio::test]
+async fn connection_that_was_lost_with_a_part_of_its_request_is_ended_and_its_entry_is_free() {
+    let (mut keeper, handover) = (Keeper::new("test").unwrap(), Handover::new().unwrap());
+    let (place, mut peer) = left(&keeper);
+    let table = Table::map(keeper.ends()[0]).unwrap();
+    table.write(place, Owner::KEEPER, State::Receiving);
+    while table.read(place).is_some() {
+        work(&mut keeper, &handover).await;
+    }
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+    assert_eq!(keeper.kept(), (0, 0));
+}
+
+#[tokio::test]
+async fn entry_of_a_connection_without_a_duplicate_is_free_when_it_comes_back() {
+    let (mut keeper, handover) = (Keeper::new("test").unwrap(), Handover::new().unwrap());
+    let table = Table::map(keeper.ends()[0]).unwrap();
+    let given = |state| {
+        let place = table.take(table.new_owner(), &AtomicU32::new(0)).unwrap();
+        table.write(place, Owner::NOBODY, state);
+        let (peer, connection) = UnixStream::pair().unwrap();
+        let passage = Passage {
+            requests: 1,
+            entry: Some(Place { count: 1, ..place }),
+            begun: None,
+        };
+        assert!(handover.give(connection.as_fd(), passage, &[]).unwrap());
+        (place, peer)
+    };
+    let (unknown, _peer) = given(State::Given(1));
+    // Somebody else has this one by now.
+    let (given_again, _other) = given(State::Given(2));
+    keeper.set_mode(Mode::Refuses(None), std::iter::empty(), &handover);
+    assert_eq!(table.read(unknown), None);
+    assert_eq!(table.read(given_again), Some((Owner::NOBODY, State::Given(2))));
 }
