@@ -122,8 +122,12 @@ fn prometheus_client_s_gauges_end_with_their_workers_and_its_counters_go_on() {
         assert_eq!(value(&gateway, "hits_total"), Some(sent as f64));
         assert_eq!(value(&gateway, "busy"), Some(2.0 * more as f64));
         assert!(now.iter().all(|pid| each(*pid) == Some(1.0)));
-        // Killed with all processes, nobody is there to clean up but the next start.
-        gateway.signal_group(Signal::KILL);
+        // Killed with all processes, nobody is there to clean up but the next start. Stopped before: else a leader may clean up.
+        let all = gateway.processes();
+        for signal in [Signal::STOP, Signal::KILL] {
+            // A worker may have died with its leader.
+            all.iter().for_each(|pid| _ = kill_process(*pid, signal));
+        }
         gateway.wait_exit(SOON);
         let left = |kind: &str| {
             let names = fs::read_dir(&files).unwrap().map(|entry| entry.unwrap().file_name());
