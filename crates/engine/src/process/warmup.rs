@@ -155,6 +155,9 @@ fn read_status(mut connection: impl Read) -> io::Result<String> {
             content.by_ref().take(wanted as u64).read_to_end(&mut head)?;
         }
         io::copy(&mut content, &mut io::sink())?;
+        if content.limit() > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         if header.kind == kind::END_REQUEST {
             break;
         }
