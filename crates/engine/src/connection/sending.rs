@@ -62,6 +62,18 @@ impl Connection {
         self.hub.reactor.draining() && !self.hub.reactor.retiring()
     }
 
+    /// `result` of sending, with `tail` behind it.
+    fn sent(&mut self, tail: Option<Tail>, result: Result<bool, CarrierError>) -> Result<bool, CarrierError> {
+        let all = matches!(result, Ok(true));
+        self.note_sent(all, tail.is_some());
+        if all && tail.is_some_and(|tail| tail.last) {
+            // Apache looks whether a connection has ended before it uses it again, and doesn't repeat what it has lost: the end
+            // has to be there before it can have read the response. An error means that it is over already.
+            let _ = shutdown(&self.fd, Shutdown::Write);
+        }
+        result
+    }
+
     /// After the last response of a connection that isn't kept: wait for the peer to finish, within limits (SPEC A26).
     /// Closing now would make it lose the response.
     fn linger(mut self: Box<Self>) {
@@ -88,16 +100,14 @@ impl Carrier for Connection {
         let at_once = payload.remaining() <= COPIED_RESPONSE;
         self.note_response(tail, at_once);
         let sent = self.outgoing.send(&self.fd, id, payload, tail);
-        self.note_sent(matches!(sent, Ok(true)), tail.is_some());
-        sent
+        self.sent(tail, sent)
     }
 
     fn send_file(&mut self, part: &mut FilePart<'_>, ending: Option<Ending>) -> Result<bool, CarrierError> {
         let (id, tail) = self.sending(ending)?;
         self.note_response(tail, false);
         let sent = sigpipe::without(|| self.outgoing.send_file(&self.fd, id, part, tail));
-        self.note_sent(matches!(sent, Ok(true)), tail.is_some());
-        sent
+        self.sent(tail, sent)
     }
 
     fn receive(&mut self) -> Result<bool, CarrierError> {
