@@ -80,9 +80,8 @@ enum Style {
 }
 
 impl Line<'_> {
-    /// The event, with its tag if somebody there reads that.
-    pub(super) fn event(&self, settings: &LogSettings, has_tag: bool, now: SystemTime) -> String {
-        let mut event = String::with_capacity(320);
+    /// Appends the event, with its tag if somebody there reads that.
+    pub(super) fn write(&self, event: &mut String, settings: &LogSettings, has_tag: bool, now: SystemTime) {
         let own = settings.access_to.as_ref();
         let to = own.unwrap_or(&settings.to);
         if has_tag {
@@ -93,7 +92,7 @@ impl Line<'_> {
                 request: self.request,
             };
             // Writing to a String can't fail, here and below.
-            let _ = tag.write(&mut event);
+            let _ = tag.write(event);
         }
         let as_log = match settings.format {
             Format::Text => AccessFormat::Text,
@@ -102,14 +101,14 @@ impl Line<'_> {
         let format = settings.access_format.as_ref().unwrap_or(&as_log);
         match (format, own, settings.format) {
             (AccessFormat::Text, Some(_), _) | (AccessFormat::Text, None, Format::Text) => {
-                self.text(&mut event, settings, to, now, |line, out| {
+                self.text(event, settings, to, now, |line, out| {
                     line.pairs(out, settings.ansi);
                 })
             }
             (AccessFormat::Json(fields), Some(_), _) | (AccessFormat::Json(fields), None, Format::Json) => {
-                self.json(&mut event, settings, fields, now);
+                self.json(event, settings, fields, now);
             }
-            (AccessFormat::Pattern(parts), Some(_), _) => self.pattern(&mut event, settings, parts, now),
+            (AccessFormat::Pattern(parts), Some(_), _) => self.pattern(event, settings, parts, now),
             // Not of the log's own form: it is the message.
             (other, None, form) => {
                 let mut message = String::new();
@@ -119,9 +118,9 @@ impl Line<'_> {
                     AccessFormat::Pattern(parts) => self.pattern(&mut message, settings, parts, now),
                 }
                 match form {
-                    Format::Text => self.text(&mut event, settings, to, now, |_, out| out.push_str(&message)),
+                    Format::Text => self.text(event, settings, to, now, |_, out| out.push_str(&message)),
                     Format::Json => {
-                        self.json_head(&mut event, settings, now);
+                        self.json_head(event, settings, now);
                         let message = serde_json::Value::from(message);
                         let _ = write!(event, ",\"message\":{message},\"target\":\"access\"}}");
                     }
@@ -129,7 +128,6 @@ impl Line<'_> {
             }
         }
         event.push('\n');
-        event
     }
 
     /// As tracing would write it.
@@ -162,14 +160,20 @@ impl Line<'_> {
             true => ["\x1b[3m", "\x1b[2m", "\x1b[0m"],
             false => [""; 3],
         };
-        let mut space = "";
-        for field in USUAL {
+        for (place, field) in USUAL.into_iter().enumerate() {
             if self.lacks(field) {
                 continue;
             }
-            push(out, [space, italic, field.name(), plain, dim, "=", plain]);
+            if place > 0 {
+                out.push(' ');
+            }
+            if ansi {
+                push(out, [italic, field.name(), plain, dim, "=", plain]);
+            } else {
+                out.push_str(field.name());
+                out.push('=');
+            }
             self.usual(out, field, Style::Word);
-            space = " ";
         }
     }
 
@@ -239,8 +243,8 @@ impl Line<'_> {
             }
             _ => {
                 return match (field, self.queued) {
-                    (Field::Status, _) => _ = write!(out, "{}", self.status),
-                    (Field::Bytes, _) => _ = write!(out, "{}", self.bytes),
+                    (Field::Status, _) => number(out, self.status.into()),
+                    (Field::Bytes, _) => number(out, self.bytes),
                     (Field::Ms, _) => milliseconds(out, self.took),
                     (Field::AppMs, _) => milliseconds(out, self.in_application),
                     (_, Some(queued)) => milliseconds(out, queued),
@@ -300,10 +304,15 @@ fn push<const N: usize>(out: &mut String, parts: [&str; N]) {
     parts.into_iter().for_each(|part| out.push_str(part));
 }
 
+fn number(out: &mut String, number: u64) {
+    out.push_str(itoa::Buffer::new().format(number));
+}
+
 /// Milliseconds, to the microsecond, as a number with at least one digit behind its point.
 fn milliseconds(out: &mut String, time: Duration) {
-    let micros = time.as_micros();
-    let _ = write!(out, "{}.", micros / 1000);
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    number(out, micros / 1000);
+    out.push('.');
     let digits = [micros / 100 % 10, micros / 10 % 10, micros % 10].map(|digit| b'0' + digit as u8);
     let last = digits.iter().rposition(|&digit| digit != b'0').unwrap_or(0);
     digits[..=last].iter().for_each(|&digit| out.push(digit.into()));
@@ -351,11 +360,17 @@ mod tests {
 
     /// Without a tag.
     fn written(line: &Line<'_>, settings: &LogSettings) -> String {
-        line.event(settings, false, noon())
+        event(line, settings, false)
     }
 
     fn tagged(line: &Line<'_>, settings: &LogSettings) -> String {
-        line.event(settings, true, noon())
+        event(line, settings, true)
+    }
+
+    fn event(line: &Line<'_>, settings: &LogSettings, has_tag: bool) -> String {
+        let mut event = String::new();
+        line.write(&mut event, settings, has_tag, noon());
+        event
     }
 
     fn noon() -> SystemTime {

@@ -47,7 +47,8 @@ pub(super) fn rfc3339(out: &mut String, now: SystemTime) {
             rest /= 10;
         }
     }
-    text.iter().for_each(|&byte| out.push(byte.into()));
+    // Digits and signs are text.
+    out.push_str(std::str::from_utf8(&text).unwrap_or_default());
 }
 
 /// `28/Nov/2026:14:01:01 +0000`.

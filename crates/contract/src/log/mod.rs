@@ -213,10 +213,11 @@ pub fn is_suppressed(method: &[u8], path: &[u8]) -> bool {
     })
 }
 
-/// Writes a line of the access log.
-pub fn access(line: &access::Line<'_>) {
+/// Writes a line of the access log. `event`: memory for it, which the next one can have, too.
+pub fn access(line: &access::Line<'_>, event: &mut String) {
     if let Some(started) = STARTED.get() {
-        let event = line.event(&started.settings, started.has_tags, std::time::SystemTime::now());
+        event.clear();
+        line.write(event, &started.settings, started.has_tags, std::time::SystemTime::now());
         started.sink.write(event.as_bytes());
     }
 }

@@ -26,17 +26,20 @@ fn escape_cut(text: &str, missing: usize) -> String {
 
 /// The same for bytes that need not be text: all but printable ASCII characters are escaped.
 pub fn escape_bytes(bytes: &[u8]) -> String {
-    if let Some(plain) = plain(bytes) {
+    if let Some(plain) = plain(bytes, b' ') {
         return plain.to_owned();
     }
     let pieces = bytes.iter().map(|byte| byte.escape_ascii());
     joined(pieces.enumerate(), bytes.len(), 0)
 }
 
-/// The text that these bytes are, if nothing of it is to be escaped or cut, as of nearly every path.
-fn plain(bytes: &[u8]) -> Option<&str> {
-    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'\\' | b'\'' | b'"');
-    let text = (bytes.len() <= MAX_LINE && bytes.iter().all(is_plain)).then_some(bytes);
+/// The text that these bytes are, if nothing of it is to be escaped or cut, as of nearly every path. `first`: the first of the
+/// printable characters that need no escape, which is the space or the one behind it.
+fn plain(bytes: &[u8], first: u8) -> Option<&str> {
+    let is_plain = |byte: u8| (first..=b'~').contains(&byte) & (byte != b'\\') & (byte != b'\'') & (byte != b'"');
+    // To the end in any case: so it is done for many bytes at once.
+    let are_plain = |bytes: &[u8]| bytes.iter().fold(true, |all, &byte| all & is_plain(byte));
+    let text = (bytes.len() <= MAX_LINE && are_plain(bytes)).then_some(bytes);
     text.and_then(|text| std::str::from_utf8(text).ok())
 }
 
@@ -50,9 +53,9 @@ pub fn word(bytes: &[u8]) -> String {
 /// The same in the place of what `out` has.
 pub fn set_word(out: &mut String, bytes: &[u8]) {
     out.clear();
-    match plain(bytes) {
+    match plain(bytes, b'!') {
         Some("") => out.push('-'),
-        Some(plain) if !bytes.contains(&b' ') => out.push_str(plain),
+        Some(plain) => out.push_str(plain),
         // The cut comes first, so that its mark stays as it is.
         _ => *out = escape_bytes(bytes).replace(' ', "\\x20"),
     }

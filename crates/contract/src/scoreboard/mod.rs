@@ -9,7 +9,6 @@ mod histogram;
 mod load;
 mod slot;
 
-use std::fmt::Write;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -32,8 +31,12 @@ pub fn request_id(pid: i32, thread: usize, serial: u64) -> String {
 
 /// The same, behind what `out` has.
 pub fn write_request_id(out: &mut String, pid: i32, thread: usize, serial: u64) {
-    // Writing to a String can't fail.
-    let _ = write!(out, "{pid}-{thread}-{serial}");
+    let mut digits = itoa::Buffer::new();
+    out.push_str(digits.format(pid));
+    out.push('-');
+    out.push_str(digits.format(thread));
+    out.push('-');
+    out.push_str(digits.format(serial));
 }
 
 /// The worker's pid, the thread and the number of such a request; `None` if it is none.

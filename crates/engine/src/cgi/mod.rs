@@ -73,7 +73,7 @@ pub fn run(py: Python<'_>, settings: &Settings) -> i32 {
     );
     limit.end(py);
     let answered = answered.unwrap_or_else(|refusal| refuse(&output, &request, &refusal));
-    if let Some(access) = access {
+    if let Some(mut access) = access {
         access.log(&answered, started.elapsed());
     }
     // mod_cgid gives both streams as one socket, and may still be sending a body that nobody has read.

@@ -28,6 +28,8 @@ pub struct Access {
     queued: Option<Duration>,
     trace: Option<Trace>,
     in_application: Duration,
+    /// Memory for the line.
+    event: String,
 }
 
 impl Access {
@@ -38,7 +40,7 @@ impl Access {
         self.peer.clear();
         self.peer.push_str(peer);
         for word in [&mut self.remote, &mut self.method, &mut self.path] {
-            set_word(word, b"");
+            word.clear();
         }
         self.is_suppressed = false;
         self.extras.clear();
@@ -88,7 +90,7 @@ impl Access {
     }
 
     /// `took`: from when a thread had the request until it was over.
-    pub fn log(&self, answered: &Answered, took: Duration) {
+    pub fn log(&mut self, answered: &Answered, took: Duration) {
         let status = answered.status_seen();
         let bytes = match answered.outcome {
             // Not what the application meant to send.
@@ -98,12 +100,12 @@ impl Access {
         if self.is_suppressed && status < 400 && answered.outcome == Outcome::Complete {
             return;
         }
-        contract::log::access(&Line {
+        let line = Line {
             request: &self.request,
             peer: &self.peer,
-            remote: &self.remote,
-            method: &self.method,
-            path: &self.path,
+            remote: or_nothing(&self.remote),
+            method: or_nothing(&self.method),
+            path: or_nothing(&self.path),
             status,
             bytes,
             took,
@@ -112,8 +114,14 @@ impl Access {
             outcome: word_of(answered.outcome),
             trace: self.trace,
             more: &self.extras,
-        });
+        };
+        contract::log::access(&line, &mut self.event);
     }
+}
+
+/// A word, or what stands for one that nothing is known of.
+fn or_nothing(word: &str) -> &str {
+    if word.is_empty() { "-" } else { word }
 }
 
 fn word_of(outcome: Outcome) -> &'static str {

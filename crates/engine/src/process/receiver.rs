@@ -89,7 +89,7 @@ impl Receiver {
         });
         let answered = refuse(connection, &Rejection::BodyTimeout);
         let took = started.elapsed();
-        if let Some(access) = access {
+        if let Some(mut access) = access {
             access.log(&answered, took);
         }
         if let Some(first) = self.shared.stations.first() {

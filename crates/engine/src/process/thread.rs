@@ -311,15 +311,12 @@ impl Server {
             };
             admit(py, &mut self.environs, &mut connection, begin, settings, recorder)
         });
-        let (mut received, mut refusal) = (0, None);
+        let (mut received, mut refusal, mut called) = (0, None, None);
         let answered = match admitted {
             Ok(admitted) => {
                 let declared = admitted.content_length.unwrap_or(0);
-                let called = self.access.as_ref().map(|_| Instant::now());
+                called = self.access.as_ref().map(|_| Instant::now());
                 let result = self.call(&admitted, connection);
-                if let (Some(access), Some(called)) = (&mut self.access, called) {
-                    access.ran_for(called.elapsed());
-                }
                 let answered = result.unwrap_or_else(|error| {
                     tracing::error!(%error, "no memory for a request");
                     self.station().exchange.abandon();
@@ -344,7 +341,8 @@ impl Server {
         forked::end_child();
         let ended = Instant::now();
         let took = ended - started;
-        if let Some(access) = &self.access {
+        if let Some(access) = &mut self.access {
+            access.ran_for(called.map(|called| ended - called).unwrap_or_default());
             access.log(&answered, took);
         }
         if self.counts {

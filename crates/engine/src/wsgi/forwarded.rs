@@ -9,6 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use settings::values::TrustedProxies;
 
+use crate::base::ffi::push_latin1;
+
 /// The options' wishes; at least one of them is on.
 pub struct Front {
     /// Where HTTP_AUTHORIZATION may be found instead.
@@ -71,12 +73,14 @@ pub fn remote_address(environ: &Bound<'_, PyDict>) -> Vec<u8> {
 
 /// A value of the environ as it was sent.
 pub fn bytes_of(environ: &Bound<'_, PyDict>, key: &Bound<'_, PyString>) -> Vec<u8> {
-    let value = text(environ, key).ok().flatten().unwrap_or_default();
-    if value.is_ascii() {
-        return value.into_bytes();
+    let mut bytes = Vec::new();
+    if let Ok(Some(value)) = environ.get_item(key)
+        && let Ok(text) = value.cast::<PyString>()
+    {
+        // Each character stands for a byte (SPEC B2): the environ has no others until the application has it.
+        let _ = push_latin1(&mut bytes, text);
     }
-    // Each character stands for a byte (SPEC B2).
-    value.chars().map(|character| character as u8).collect()
+    bytes
 }
 
 /// Client, scheme and port as the proxies tell them, if the peer of the web server is one that may.
