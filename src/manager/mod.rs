@@ -2,6 +2,8 @@
 //! waits for.
 
 pub mod doors;
+mod entry;
+mod file;
 mod memory;
 pub mod orphans;
 pub mod passing;
@@ -15,18 +17,17 @@ mod upgrade;
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use contract::log::LogSettings;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::interval;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
-use crate::config::pools::{self, Configuration, Definition};
-use crate::config::report::Report;
+use crate::config::pools::{Configuration, Definition};
 use crate::pool::log::Log;
 use crate::pool::passing::PoolState;
 use crate::pool::starts::Starts;
@@ -36,6 +37,8 @@ use crate::service::{Reload, Service};
 use crate::status::snapshot::Snapshot;
 use crate::upgrade::Program;
 use doors::Doors;
+pub use entry::Commands;
+use entry::Entry;
 use memory::Memory;
 use orphans::Orphans;
 use passing::Passing;
@@ -84,8 +87,6 @@ pub enum End {
     Upgrade(Passing),
 }
 
-pub type Commands = mpsc::UnboundedSender<Command>;
-
 /// Runs pools until a signal or a request ends it.
 pub struct Manager {
     /// Where pools are described, if that is a file.
@@ -113,16 +114,6 @@ pub struct Manager {
     /// A terminal that hangs up ends it.
     is_in_terminal: bool,
     stopping: Option<Order>,
-}
-
-struct Entry {
-    /// `None`: unknown since another program has given this one its place back.
-    definition: Option<Definition>,
-    commands: Commands,
-    /// Somebody has stopped it: it ends, or has.
-    is_stopped: bool,
-    /// When its task was over.
-    ended: Option<Instant>,
 }
 
 impl Manager {
@@ -414,129 +405,6 @@ impl Manager {
         for pool in self.pools.values() {
             pool.tell(command());
         }
-    }
-
-    /// Reads the file again. Pools of which it says the same go on as they are, unless their last version has failed.
-    fn read_again(&mut self, signal: &str) {
-        if self.stopping.is_some() {
-            return;
-        }
-        let Some(path) = self.file.clone() else { return };
-        if let Err(report) = self.read(&path, signal, false) {
-            for line in report.lines() {
-                error!("{line}");
-            }
-            error!(
-                file = %path.display(),
-                signal,
-                "the file has mistakes and changes nothing; mend them and send the signal again"
-            );
-        }
-    }
-
-    /// Has what the file says. `anew`: pools of which it says the same are loaded anew, too.
-    ///
-    /// # Errors
-    /// It has mistakes, and nothing has changed.
-    fn read(&mut self, path: &Path, reason: &str, anew: bool) -> Result<(), Report> {
-        let reload = self.service.reloads();
-        let new = self.definitions(path)?;
-        let (stay, leave) = std::mem::take(&mut self.pools)
-            .into_iter()
-            .partition::<BTreeMap<_, _>, _>(|(name, _)| new.contains_key(name));
-        self.pools = stay;
-        for (name, pool) in leave {
-            pool.tell(Command::Stop {
-                order: Order::Stop,
-                reason: "it is not in the file any more".to_owned(),
-            });
-            self.leaves(name, pool.commands);
-        }
-        // Pools that finish requests still have lines to write.
-        let is_leaving = |pool: &str| self.leaving.iter().any(|(name, _)| name == pool);
-        self.logs.keep(|pool| new.contains_key(pool) || is_leaving(pool));
-        info!(file = %path.display(), reason, pools = new.len(), "the file was read again");
-        for definition in new.into_values() {
-            self.become_it(definition, reason, anew, &reload);
-        }
-        self.set_title();
-        Ok(())
-    }
-
-    /// What the file at `path` says, by the pools' names.
-    fn definitions(&self, path: &Path) -> Result<BTreeMap<String, Definition>, Report> {
-        let configuration = pools::load(path).inspect_err(|_| {
-            let trouble = format!(
-                "{} has mistakes and changes nothing: wsgi-fpm check names them",
-                path.display()
-            );
-            self.service.has_trouble(Some(trouble));
-        })?;
-        self.service.has_trouble(None);
-        let (said, holds) = (configuration.log(), &self.log_settings);
-        if (&said.to, said.format, said.level) != (&holds.to, holds.format, holds.level) {
-            warn!("what [server] says of the log counts from the next start on: restart wsgi-fpm");
-        }
-        let pools = configuration.pools.into_values();
-        let pools = pools.map(|pool| Definition::File(Box::new(pool)));
-        Ok(pools
-            .map(|definition| (definition.name().to_owned(), definition))
-            .collect())
-    }
-
-    /// One pool is as the file says now.
-    fn become_it(&mut self, definition: Definition, reason: &str, anew: bool, reload: &Reload) {
-        let name = definition.name().to_owned();
-        // One that has ended starts anew, and so does one that was stopped: whoever wants that has come later.
-        let goes_on = |pool: &&mut Entry| !pool.is_stopped && !pool.commands.is_closed();
-        let pool = self.pools.get_mut(&name).filter(goes_on);
-        if let Some(pool) = pool {
-            self.logs.set(&name, Routes::of(&definition.log()));
-            pool.become_it(definition, reason, anew, reload);
-        } else if let Err(error) = self.start(definition, None, OnFailure::Retry, Some(reload)) {
-            error!(pool = name, "it can't be started: {error:#}");
-        }
-    }
-}
-
-impl Entry {
-    fn new(definition: Option<Definition>, commands: Commands) -> Self {
-        Self {
-            definition,
-            commands,
-            is_stopped: false,
-            ended: None,
-        }
-    }
-
-    fn note_end(&mut self) {
-        if self.commands.is_closed() {
-            self.ended.get_or_insert_with(Instant::now);
-        }
-    }
-
-    fn tell(&self, command: Command) {
-        // A pool that has ended needs no telling.
-        let _ = self.commands.send(command);
-    }
-
-    /// Takes over what the file says now; `anew`: is loaded anew if that is the same.
-    fn become_it(&mut self, definition: Definition, reason: &str, anew: bool, reload: &Reload) {
-        let is_same = |known: &Definition| known.is_same(&definition);
-        if !self.definition.as_ref().is_some_and(is_same) {
-            self.tell(Command::Change {
-                definition: Box::new(definition.clone()),
-                reason: format!("{reason}: the file, or its env_file, says something else of it"),
-                reload: reload.clone(),
-            });
-        } else {
-            let (reason, reload) = (reason.to_owned(), reload.clone());
-            self.tell(match anew {
-                true => Command::Reload { reason, reload },
-                false => Command::Retry { reason, reload },
-            });
-        }
-        self.definition = Some(definition);
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod ask;
 mod command;
 mod control;
+mod driver;
 mod events;
 pub mod generation;
 mod idle;
