@@ -15,7 +15,7 @@ use crate::support::fcgi_client::{Raw, Request};
 use crate::support::http::{self, Client};
 use crate::support::installed;
 
-const UPDATE: &str = "UPDATE_SCREENSHOTS";
+pub const UPDATE: &str = "UPDATE_SCREENSHOTS";
 /// The page with all that it loads.
 const LARGEST: usize = 100 * 1024;
 

@@ -73,6 +73,27 @@ impl Terminal {
         self.parser.lock().unwrap().screen().contents()
     }
 
+    /// The same as a page, with its colours.
+    pub fn html(&self) -> String {
+        let parser = self.parser.lock().unwrap();
+        let screen = parser.screen();
+        let (rows, columns) = screen.size();
+        let mut page = String::from(
+            "<meta charset=utf-8><body style='margin:0;background:#16181d'><pre style='margin:0;padding:12px 14px;\
+             display:inline-block;color:#d5d8de;font:14px/1.35 \"DejaVu Sans Mono\",monospace'>",
+        );
+        for row in 0..rows.get() {
+            for column in 0..columns.get() {
+                let Some(cell) = screen.cell(row, column) else { continue };
+                let text = if cell.has_contents() { cell.contents() } else { " " };
+                let text = text.replace('&', "&amp;").replace('<', "&lt;");
+                page.push_str(&format!("<span style='{}'>{text}</span>", style(cell)));
+            }
+            page.push('\n');
+        }
+        page + "</pre>"
+    }
+
     pub fn type_keys(&mut self, keys: &str) {
         self.typed.write_all(keys.as_bytes()).unwrap();
     }
@@ -155,6 +176,24 @@ impl Drop for Terminal {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn style(cell: &vt100::Cell) -> String {
+    const PALETTE: [&str; 8] = [
+        "#4b5263", "#e06c75", "#98c379", "#e5c07b", "#61afef", "#c678dd", "#56b6c2", "#abb2bf",
+    ];
+    let colour = |colour, default: &str| match colour {
+        vt100::Color::Default => default.to_owned(),
+        vt100::Color::Idx(number) => PALETTE[usize::from(number) % PALETTE.len()].to_owned(),
+        vt100::Color::Rgb(red, green, blue) => format!("#{red:02x}{green:02x}{blue:02x}"),
+    };
+    let (mut front, mut back) = (colour(cell.fgcolor(), "#d5d8de"), colour(cell.bgcolor(), "#16181d"));
+    if cell.inverse() {
+        std::mem::swap(&mut front, &mut back);
+    }
+    let weight = if cell.bold() { 700 } else { 400 };
+    let opacity = if cell.dim() { 0.6 } else { 1.0 };
+    format!("color:{front};background:{back};font-weight:{weight};opacity:{opacity}")
 }
 
 fn parser(columns: u16, rows: u16) -> vt100::Parser {

@@ -1,12 +1,19 @@
 //! `wsgi-fpm top` on a terminal, as somebody sees it who types.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{Action, tcflow, tcgetattr};
 
 use crate::house::{House, pool};
+use crate::page::UPDATE;
+use crate::support::chromium::Browser;
 use crate::support::fcgi_client::{Raw, Request};
+use crate::support::installed;
 use crate::support::program::program;
 use crate::support::pty;
 use crate::support::wait::{SOON, until, until_some};
@@ -311,4 +318,46 @@ fn everything_stuck_is_shown_all_the_same() {
     assert!(!terminal.has_colours());
     terminal.type_keys("q");
     assert!(terminal.exit().success());
+}
+
+#[test]
+fn picture_of_the_documentation_is_made() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images/top.png");
+    if std::env::var_os(UPDATE).is_none() {
+        let picture = fs::read(file).unwrap();
+        assert!(picture.starts_with(b"\x89PNG") && picture.len() < 100 * 1024);
+        return;
+    }
+    assert!(installed::chromium(), "no Chromium");
+    let house = House::serve(&[
+        pool("blog", "workers = \"2..4\"\nthreads = 4"),
+        pool("shop", "workers = 2\nthreads = 4\nslow_request = \"1s\""),
+        pool("wiki", "workers = \"0..2\""),
+    ]);
+    ["blog", "shop"].iter().for_each(|name| house.wait_ready(name));
+    let _sleeping = ["/sleep/report", "/sleep/basket"].map(|path| sleep(&house, "shop", path));
+    let mut terminal = Terminal::sized(&top(&house, &[]), 92, 9);
+    terminal.wait_for("have run for long");
+    for turn in 0..600 {
+        house.get("blog", "/");
+        house.get(["blog", "shop"][turn % 2], "/orders");
+        thread::sleep(Duration::from_millis(8));
+    }
+    let page = house.path("top.html");
+    fs::write(&page, terminal.html()).unwrap();
+    terminal.type_keys("q");
+    let mut browser = Browser::start();
+    browser.open(&format!("file://{}", page.display()));
+    browser.wait_for("document.querySelector('pre') != null");
+    let size = |browser: &mut Browser, of: &str| {
+        let value = browser.value(&format!(
+            "Math.ceil(document.querySelector('pre').getBoundingClientRect().{of})"
+        ));
+        value.as_u64().unwrap() as u32
+    };
+    browser.resize(2000, 1000);
+    let (width, height) = (size(&mut browser, "width"), size(&mut browser, "height"));
+    browser.resize(width, height);
+    fs::write(file, browser.screenshot()).unwrap();
+    house.signal(Signal::QUIT);
 }
