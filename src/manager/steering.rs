@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::{Commands, Entry, Manager};
-use crate::pool::{Command, Order, Reloaded};
+use crate::pool::{Command, Order, Reloaded, UNKNOWN};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
@@ -48,7 +48,7 @@ impl Begun {
 impl Manager {
     pub(super) fn steer(&mut self, wish: Wish, by: &str, answer: oneshot::Sender<Result<Begun, String>>) {
         let begun = match &wish {
-            Wish::Scale { pool, least, most } => match can_be(*least, *most).and_then(|()| self.running(pool)) {
+            Wish::Scale { pool, least, most } => match can_be(*least, *most).and_then(|()| self.startable(pool)) {
                 Ok(entry) => return self.scale(entry, pool, (*least, *most), answer),
                 Err(refusal) => Err(refusal),
             },
@@ -141,7 +141,7 @@ impl Manager {
             (None, only) => {
                 // There is one alone.
                 let name = only.or_else(|| self.pools.keys().next().map(String::as_str));
-                name.map(|name| self.running(name)).transpose()?;
+                name.map(|name| self.startable(name)).transpose()?;
                 self.reload(by);
             }
         }
@@ -211,6 +211,15 @@ impl Manager {
             (true, Some(_)) => Err(format!("{name} stops; wsgi-fpm reload {name} starts it anew")),
             (true, None) => Err(format!("{name} stops, and the instance with it")),
         }
+    }
+
+    /// One of which a new generation can be started.
+    fn startable(&self, name: &str) -> Result<&Entry, String> {
+        let entry = self.running(name)?;
+        let is_known = entry.definition.is_some();
+        is_known
+            .then_some(entry)
+            .ok_or_else(|| format!("nothing is done for {name}: {UNKNOWN}"))
     }
 
     fn entry(&self, name: &str) -> Result<&Entry, String> {

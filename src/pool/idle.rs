@@ -71,10 +71,12 @@ impl Running {
     /// Something has arrived while it was at rest.
     pub(super) fn wake(&mut self) {
         self.rests = false;
-        info!(
-            pool = self.name,
-            "something has arrived for the pool at rest: it is started"
-        );
+        if self.definition.is_some() {
+            info!(
+                pool = self.name,
+                "something has arrived for the pool at rest: it is started"
+            );
+        }
         self.prepare();
     }
 }

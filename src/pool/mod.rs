@@ -59,6 +59,7 @@ use log::Log;
 use metrics::Metrics;
 use recycle::Recycling;
 use reload::Reloading;
+pub use reload::UNKNOWN;
 use sockets::Sockets;
 pub use start::Found;
 use start::{Looking, Prepared, Preparing, Ready};
@@ -118,7 +119,7 @@ struct Member {
 
 /// A pool that runs.
 pub struct Running {
-    /// What the next generation is made from; `None`: there will be none.
+    /// What the next generation is made from; `None`: there will be none ([`UNKNOWN`]).
     definition: Option<Definition>,
     name: String,
     /// What the last one was made from.
@@ -335,8 +336,7 @@ impl Running {
         let prepare = |definition| start::prepare(definition, self.found.clone(), self.starts.clone(), self.rests);
         self.preparing = self.definition.clone().map(prepare);
         if self.preparing.is_none() {
-            self.reload = None;
-            self.waiting.clear();
+            self.is_unknown();
         }
     }
 

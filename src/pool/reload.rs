@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{error, info};
 
-use super::{OnFailure, Order, Running, Stage};
+use super::{OnFailure, Order, Running, Stage, Status};
 use crate::service::Reload;
 
 /// How long a reload that has replaced a start may take before further ones don't wait for it any more.
 const FAIR: Duration = Duration::from_secs(10);
+/// Why a pool without a definition starts nothing, and what helps.
+pub const UNKNOWN: &str = "its configuration could not be read when an upgrade was refused, and is unknown since; \
+    mend it, then type wsgi-fpm reload, or wsgi-fpm upgrade where it has no file";
 
 #[derive(Debug, Default)]
 pub(super) struct Reloading {
@@ -30,6 +33,9 @@ impl Running {
     /// Starts a new generation, which replaces the serving one when it is ready. If it fails, the old one goes on; but a
     /// developer wants to see the new version or what is wrong with it, and nothing of the old one in between.
     pub(super) fn reload(&mut self, reason: &str, reload: Reload) {
+        if self.definition.is_none() {
+            return error!(pool = self.name, reason, "no reload: {UNKNOWN}");
+        }
         if self.is_fair_to_wait() {
             info!(
                 pool = self.name,
@@ -61,6 +67,13 @@ impl Running {
             self.found = None;
         }
         self.prepare();
+    }
+
+    /// There is nothing to make a generation from.
+    pub(super) fn is_unknown(&mut self) {
+        error!(pool = self.name, "it can't be started: {UNKNOWN}");
+        let (reason, detail) = (UNKNOWN.to_owned(), String::new());
+        self.stands(Status::Failed { reason, detail });
     }
 
     /// Whether a generation is being started.

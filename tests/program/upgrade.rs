@@ -71,6 +71,20 @@ impl Installed {
         (running, leader)
     }
 
+    /// A program whose place is given back when it is too late: these lines of a shell break what it reads.
+    fn install_late_failure(&self, lines: &str) {
+        self.install_script(&format!("case \"$*\" in *--state*) {lines}; esac\nexec $real \"$@\""));
+    }
+
+    /// What a command for it says, and its exit code.
+    fn ask(&self, running: &Running, arguments: &[&str]) -> (Option<i32>, String) {
+        let control = self.stage.path(&format!("{}.control", running.pid()));
+        let mut command = crate::run::program();
+        let output = command.args(arguments).arg("--control").arg(control).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    }
+
     /// Two pools of a file, `a` and `b`, that serve, and their leaders.
     fn serve_file(&self) -> (Running, [i32; 2]) {
         self.write_file(&["a", "b"], "");
@@ -299,9 +313,8 @@ fn pools_are_those_that_the_file_has_at_the_upgrade() {
 fn new_program_that_fails_after_exec_gives_the_place_back() {
     let installed = Installed::new();
     let (mut running, leaders) = installed.serve_file();
-    // When it is too late the file is broken.
-    installed.install_script(&format!(
-        "case \"$*\" in *--state*) echo thread = 1 >> {}; esac\nexec $real \"$@\"",
+    installed.install_late_failure(&format!(
+        "echo thread = 1 >> {}",
         installed.stage.path("pools.toml").display()
     ));
     let old = runs(&running);
@@ -326,6 +339,64 @@ fn new_program_that_fails_after_exec_gives_the_place_back() {
         let ready = running.line_after(mark, &format!(" ready pool=\"{name}\""));
         assert_eq!(field(&ready, "generation"), 3);
     }
+    stop(&mut running);
+}
+
+#[test]
+fn nothing_is_started_of_what_is_unknown_since_a_refused_upgrade() {
+    const UNKNOWN: &str = "its configuration could not be read when an upgrade was refused";
+    let installed = Installed::new();
+    let (mut running, leaders) = installed.serve_file();
+    installed.write_file(&["a", "b", "rest"], "workers = \"0..1\"\n");
+    running.signal(Signal::HUP);
+    running.line("at rest: the first request starts it");
+    installed.install_late_failure(&format!(
+        "echo thread = 1 >> {}",
+        installed.stage.path("pools.toml").display()
+    ));
+    let mark = running.signal(Signal::USR2);
+    running.line_after(mark, REFUSED);
+    running.line_after(mark, "the generation that serves goes on");
+    let (code, text) = installed.ask(&running, &["scale", "a", "2"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains(&format!("nothing is done for a: {UNKNOWN}")), "{text}");
+    let mark = running.log.mark();
+    let waiting = UnixStream::connect(installed.stage.path("rest.sock")).unwrap();
+    let line = running.line_after(mark, "it can't be started");
+    assert!(line.contains(UNKNOWN) && line.contains("pool=\"rest\""), "{line}");
+    let (_, text) = installed.ask(&running, &["status", "rest"]);
+    assert!(text.contains(UNKNOWN), "{text}");
+    assert_eq!(running.log.count(|line| line.contains("it is started")), 0);
+    assert!(leaders.into_iter().all(lives));
+    // What is mended counts.
+    installed.write_file(&["a", "b", "rest"], "");
+    let mark = running.log.mark();
+    let (code, text) = installed.ask(&running, &["reload"]);
+    assert_eq!(code, Some(0), "{text}");
+    running.line_after(mark, " ready pool=\"rest\"");
+    let (code, text) = installed.ask(&running, &["scale", "a", "2"]);
+    assert_eq!(code, Some(0), "{text}");
+    drop(waiting);
+    stop(&mut running);
+}
+
+#[test]
+fn reload_of_a_command_line_that_is_unknown_since_a_refused_upgrade_fails() {
+    let installed = Installed::new();
+    let mut command = installed.command(&installed.stage.serve(&[]));
+    command.env("RUNTIME_DIRECTORY", installed.stage.path(""));
+    let mut running = Running::spawn(command);
+    let leader = field(&running.line(" ready "), "leader");
+    installed.install_late_failure("export FCGI_WEB_SERVER_ADDRS=nobody");
+    let mark = running.signal(Signal::USR2);
+    running.line_after(mark, REFUSED);
+    running.line_after(mark, "the generation that serves goes on");
+    let (code, text) = installed.ask(&running, &["reload"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("is unknown since; mend it"), "{text}");
+    let mark = running.signal(Signal::HUP);
+    running.line_after(mark, "no reload: its configuration could not be read");
+    assert!(lives(leader));
     stop(&mut running);
 }
 
