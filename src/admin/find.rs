@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use nix::unistd::{Uid, User};
 use rustix::process::geteuid;
@@ -13,6 +15,9 @@ use super::protocol::{Answer, Ask};
 use crate::cli::WhichArgs;
 use crate::config::pools;
 use crate::status::snapshot::{Instance, Snapshot};
+
+/// How long others may take to say that they serve the same file, once one has: that is a mistake, and others may say nothing at all.
+const ANOTHER: Duration = Duration::from_millis(200);
 
 /// No instance, or more than one: nothing was done.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +60,16 @@ pub fn find(args: &WhichArgs) -> Result<Found, FindError> {
         Some(path) => at(path),
         None => {
             let mut sockets = directory::sockets();
-            sockets.extend(args.config.as_deref().and_then(control_in));
+            let named = args.config.as_deref().and_then(control_in);
+            let is_new = |named: &PathBuf| !sockets.iter().any(|known| is_same(known, named));
+            sockets.extend(named.filter(is_new));
             among(sockets, args.config.as_deref())
         }
     }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// What the file says of its instance's socket, as far as it can be read.
@@ -128,36 +139,44 @@ fn serving(found: Vec<Found>, refused: Option<FindError>, file: &Path) -> Result
         file.is_some_and(|file| file == wanted || file.canonicalize().is_ok_and(|file| file == wanted))
     };
     let (mut those, mut others) = (Vec::new(), Vec::new());
-    for (path, asked) in all_asked(found) {
+    let answers = all_asked(found);
+    let mut until = None;
+    while let Some((path, asked)) = next(&answers, until) {
         match asked {
             Ok(snapshot) if is_it(&snapshot.instance) => {
-                those.push(path);
-                // Nobody waits for others that say nothing: one file is served once, but for a mistake.
-                break;
+                until.get_or_insert_with(|| Instant::now() + ANOTHER);
+                those.push((described(&path, &snapshot), path));
             }
             Ok(snapshot) => others.push(described(&path, &snapshot)),
             Err(error) => others.push(format!("  --control {}  {error}", path.display())),
         }
     }
     match (those.as_slice(), refused) {
-        ([path], _) => at(path),
+        ([(_, path)], _) => at(path),
         ([], Some(refused)) if others.is_empty() => Err(refused),
         ([], _) => Err(FindError::NotServed {
             file: file.to_owned(),
             others,
         }),
-        (several, _) => Err(FindError::Several(
-            several
-                .iter()
-                .map(|path| format!("  --control {}", path.display()))
-                .collect(),
+        _ => Err(FindError::Several(
+            those.into_iter().map(|(described, _)| described).collect(),
         )),
     }
 }
 
+/// The next answer, if there is one by then.
+fn next<T>(answers: &Receiver<T>, until: Option<Instant>) -> Option<T> {
+    match until {
+        Some(until) => answers
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+            .ok(),
+        None => answers.recv().ok(),
+    }
+}
+
 /// How each of them is, as they answer: one that is held up holds up no other.
-fn all_asked(found: Vec<Found>) -> impl Iterator<Item = (PathBuf, Result<Snapshot, AskError>)> {
-    let (sender, answers) = std::sync::mpsc::channel();
+fn all_asked(found: Vec<Found>) -> Receiver<(PathBuf, Result<Snapshot, AskError>)> {
+    let (sender, answers) = channel();
     for Found { path, client } in found {
         let sender = sender.clone();
         // It ends with this process.
@@ -166,7 +185,7 @@ fn all_asked(found: Vec<Found>) -> impl Iterator<Item = (PathBuf, Result<Snapsho
             let _ = sender.send((path, asked));
         });
     }
-    answers.into_iter()
+    answers
 }
 
 /// How everything is there, or this pool alone.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::run::{Running, Stage, program, refusal};
-use crate::support::wait::{SOON, until};
+use crate::support::wait::{SOON, until, until_some};
 
 /// A command that looks for instances below `stage` alone.
 fn command(stage: &Stage, arguments: &[&str]) -> Command {
@@ -127,6 +127,7 @@ fn file_names_the_instance_and_several_are_listed() {
         "{message}"
     );
     let file = stages[2].path("wsgi-fpm.toml");
+    let file_named = file.to_str().unwrap();
     let python = stages[2].python();
     fs::write(
         &file,
@@ -135,19 +136,23 @@ fn file_names_the_instance_and_several_are_listed() {
         ),
     )
     .unwrap();
-    let mut serve = program();
-    serve
-        .current_dir(stages[2].path(""))
-        .args(["serve", "-c", "wsgi-fpm.toml"]);
-    serve
-        .env("RUNTIME_DIRECTORY", home.path(""))
-        .env("WSGI_FPM_ENGINE", stages[2].path("behaviour"));
-    let three = Running::spawn(serve);
-    three.line(" ready ");
+    let serve_file = || {
+        let mut serve = program();
+        serve
+            .current_dir(stages[2].path(""))
+            .args(["serve", "-c", "wsgi-fpm.toml"]);
+        serve
+            .env("RUNTIME_DIRECTORY", home.path(""))
+            .env("WSGI_FPM_ENGINE", stages[2].path("behaviour"));
+        let running = Running::spawn(serve);
+        running.line(" ready ");
+        running
+    };
+    let three = serve_file();
     // Others that say nothing hold nobody up.
     one.signal(Signal::STOP);
     let asked = Instant::now();
-    let found = text(&run(home, &["status", "-c", file.to_str().unwrap()]));
+    let found = text(&run(home, &["status", "-c", file_named]));
     assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
     one.signal(Signal::CONT);
     assert!(found.contains(&format!("pid {}", three.pid())), "{found}");
@@ -160,6 +165,25 @@ fn file_names_the_instance_and_several_are_listed() {
         message.contains(&format!("pid {}, {}", three.pid(), file.display())),
         "{message}"
     );
+    // Somebody serves it once more, by mistake.
+    fs::write(
+        &file,
+        fs::read_to_string(&file).unwrap().replace("three.sock", "four.sock"),
+    )
+    .unwrap();
+    let four = serve_file();
+    let message = until_some("both have answered in time", SOON, || {
+        let output = run(home, &["status", "-c", file_named]);
+        (output.status.code() == Some(2)).then(|| refusal_of(&output, 2))
+    });
+    for running in [&three, &four] {
+        let listed = format!(
+            "--control {}  pid {}, ",
+            control(home, running).display(),
+            running.pid()
+        );
+        assert!(message.contains(&listed), "{message}");
+    }
 }
 
 #[test]
