@@ -60,17 +60,20 @@ pub fn hang_up(connection: &OwnFd) {
     let _ = shutdown(connection, Shutdown::Both);
 }
 
-/// Ends a connection behind its last response: closing it while the peer still sends would make it lose that.
-pub async fn take_leave(connection: Arc<OwnFd>) {
+/// Ends a connection behind its last response, at once for who looks whether it has ended before he sends his next request
+/// (Apache). What follows can wait: closing it while the peer still sends would make it lose the response.
+pub fn take_leave(connection: Arc<OwnFd>) -> impl Future<Output = ()> + Send {
     let _ = shutdown(&connection, Shutdown::Write);
-    if let Ok(watched) = watched(&connection) {
-        let mut chunk = vec![0; CHUNK];
-        let _ = timeout(FAREWELL, async {
-            while matches!(receive(&watched, &mut chunk).await, Ok(1..)) {}
-        })
-        .await;
+    async move {
+        if let Ok(watched) = watched(&connection) {
+            let mut chunk = vec![0; CHUNK];
+            let _ = timeout(FAREWELL, async {
+                while matches!(receive(&watched, &mut chunk).await, Ok(1..)) {}
+            })
+            .await;
+        }
+        hang_up(&connection);
     }
-    hang_up(&connection);
 }
 
 /// What became of a connection.

@@ -28,6 +28,8 @@ const RETRY_AFTER: u64 = 1;
 /// A leader that has died.
 pub(super) struct Orphaned {
     pub(super) leader: i32,
+    /// That its workers have.
+    pub(super) places: usize,
     /// When workers that it has left are killed.
     pub(super) until: Instant,
     pub(super) board: Option<Board>,
@@ -48,6 +50,8 @@ struct Fates {
 impl Keeper {
     /// The kernel says that the worker with this number is gone: nobody writes its entries any more.
     pub(super) fn died(&mut self, number: u32, handover: &Handover) {
+        // What it has said before: of somebody who is known no more nothing would be kept.
+        self.listen();
         let Some(worker) = self.workers.remove(&number) else {
             return;
         };
@@ -55,8 +59,6 @@ impl Keeper {
             self.set.remove(pidfd);
         }
         self.dead.push(worker.pid);
-        // What it said before.
-        self.listen();
         let of_worker = |place: &Place| matches!(self.table.read(*place), Some((owner, _)) if owner == worker.owner);
         let places: Vec<Place> = self.kept.values().map(|kept| kept.place).filter(of_worker).collect();
         let mut fates = Fates::default();
@@ -199,6 +201,7 @@ impl Keeper {
     pub fn leader_died(&mut self, pid: i32, board: Option<Board>) {
         self.orphaned.push(Orphaned {
             leader: pid,
+            places: self.places(pid).unwrap_or_default(),
             until: Instant::now() + ORPHANS,
             board,
             are_killed: false,
@@ -238,6 +241,7 @@ impl Keeper {
         self.orphaned = later;
         for Orphaned {
             leader,
+            places,
             board,
             are_killed,
             ..
@@ -269,6 +273,7 @@ impl Keeper {
                 // Their ends will be told.
                 self.orphaned.push(Orphaned {
                     leader,
+                    places,
                     until: now + ORPHANS,
                     board: Some(board),
                     are_killed: true,

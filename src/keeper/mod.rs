@@ -248,9 +248,10 @@ impl Keeper {
         self.resume_refusals(now);
     }
 
-    /// What workers say.
+    /// What workers say: at most a message for each connection that there can be, for somebody may send them as fast as they are
+    /// read.
     fn listen(&mut self) {
-        loop {
+        for _ in 0..ENTRIES {
             match self.receiver.receive() {
                 Ok(Some((Message::Worker { owner, pid, leader }, fds))) => {
                     let mut fds = fds.into_iter();
@@ -279,12 +280,20 @@ impl Keeper {
         self.leaders.extend(leaders);
     }
 
+    /// That the workers of a leader have, which may have died just now.
+    fn places(&self, leader: i32) -> Option<usize> {
+        let live = self.leaders.iter().find(|(known, _)| *known == leader);
+        let died = || self.orphaned.iter().find(|orphaned| orphaned.leader == leader);
+        live.map(|(_, places)| *places)
+            .or_else(|| died().map(|orphaned| orphaned.places))
+    }
+
     /// Somebody says that this is a worker.
     fn introduce(&mut self, number: u32, pid: i32, leader: i32, pidfd: Option<OwnFd>, asks: Option<OwnFd>) {
-        let known = self.leaders.iter().find(|(known, _)| *known == leader);
+        let places = self.places(leader);
         let of_leader = self.workers.values().filter(|worker| worker.leader == leader).count();
         // Those that have ended may not have been heard of yet.
-        let has_room = known.is_some_and(|(_, places)| of_leader < 2 * places);
+        let has_room = places.is_some_and(|places| of_leader < 2 * places);
         let is_it = pidfd.as_ref().is_none_or(|pidfd| proof::is_child(pidfd, pid, leader));
         if pidfd.is_none() {
             error!(

@@ -41,6 +41,8 @@ struct WorkerState {
 #[derive(Debug, Serialize, Deserialize)]
 struct OrphanedState {
     leader: i32,
+    #[serde(default)]
+    places: usize,
     board: Option<BoardState>,
 }
 
@@ -62,6 +64,7 @@ impl Keeper {
         let orphaned = |orphaned: &Orphaned| {
             Ok(OrphanedState {
                 leader: orphaned.leader,
+                places: orphaned.places,
                 board: orphaned.board.as_ref().map(Board::state).transpose()?,
             })
         };
@@ -112,9 +115,10 @@ impl Keeper {
                 answers::hang_up(&connection);
             }
         }
-        for OrphanedState { leader, board } in state.orphaned {
+        for OrphanedState { leader, places, board } in state.orphaned {
             keeper.orphaned.push(Orphaned {
                 leader,
+                places,
                 until: now + ORPHANS,
                 board: board.map(Board::resume).transpose()?,
                 are_killed: false,

@@ -3,13 +3,15 @@
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::parent_id;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::thread;
 use std::time::Duration;
 
 use contract::handover::{Handover, Passage};
 use contract::keeper::channel::{Message, Sender};
-use contract::keeper::{Owner, Place, State, Table};
+use contract::keeper::{Link, Owner, Place, State, Table};
 use contract::own::Own;
 use tokio::time::timeout;
 
@@ -125,4 +127,42 @@ async fn entry_of_a_connection_without_a_duplicate_is_free_when_it_comes_back() 
     keeper.set_mode(Mode::Refuses(None), std::iter::empty(), &handover);
     assert_eq!(table.read(unknown), None);
     assert_eq!(table.read(given_again), Some((Owner::NOBODY, State::Given(2))));
+}
+
+/// A worker, which is this process.
+fn worker(keeper: &Keeper) -> Arc<Link> {
+    let channel = Own::new(keeper.ends()[1].try_clone_to_owned().unwrap());
+    Link::new(keeper.ends()[0], channel).unwrap().0
+}
+
+#[tokio::test]
+async fn connection_that_a_worker_has_told_of_just_before_its_death_is_kept() {
+    let (mut keeper, handover) = (Keeper::new("test").unwrap(), Handover::new().unwrap());
+    keeper.set_leaders([(parent_id() as i32, 1)].into_iter());
+    let link = worker(&keeper);
+    keeper.listen();
+    let number = *keeper.workers.keys().next().unwrap();
+    let (_peer, connection) = UnixStream::pair().unwrap();
+    let mut entry = link.keep(connection.as_fd(), false).unwrap();
+    entry.rest(1);
+    keeper.died(number, &handover);
+    assert_eq!(keeper.kept(), (1, 1));
+    // It is the dead one's.
+    std::mem::forget(entry);
+}
+
+#[tokio::test]
+async fn worker_whose_leader_has_just_died_is_known() {
+    let mut keeper = Keeper::new("test").unwrap();
+    let leader = parent_id() as i32;
+    keeper.set_leaders([(leader, 1)].into_iter());
+    keeper.leader_died(leader, None);
+    keeper.set_leaders(std::iter::empty());
+    let _links = [(); 3].map(|()| worker(&keeper));
+    keeper.listen();
+    assert_eq!(
+        keeper.workers.len(),
+        2,
+        "no more than it may have, with those that are about to end"
+    );
 }

@@ -49,6 +49,7 @@ impl Manager {
             });
             self.leaves(name, pool.commands);
         }
+        self.leaving.retain(|(_, pool)| !pool.is_closed());
         // Pools that finish requests still have lines to write.
         let is_leaving = |pool: &str| self.leaving.iter().any(|(name, _)| name == pool);
         self.logs.keep(|pool| new.contains_key(pool) || is_leaving(pool));

@@ -8,6 +8,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tracing::{debug, error};
 
+/// Longest message: a traceback is far shorter.
+const LONGEST: usize = 16 * 1024 * 1024;
+
 #[derive(Debug)]
 pub struct Control {
     /// Messages are shorter than an empty socket's buffer, so that sending never waits.
@@ -81,6 +84,10 @@ impl Control {
                 break seen + end;
             }
             seen = self.received.len();
+            if seen > LONGEST {
+                error!("the leader sent what is no message: it has no end");
+                return None;
+            }
             match self.receiver.read_buf(&mut self.received).await {
                 Ok(0) => return None,
                 Ok(_) => {}
@@ -106,6 +113,20 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[tokio::test]
+    async fn message_without_an_end_is_none() {
+        let (ours, mut theirs) = Socket::pair().unwrap();
+        let writing = std::thread::spawn(move || {
+            let some = vec![b'x'; 1 << 20];
+            while theirs.write_all(&some).is_ok() {}
+        });
+        let mut control = Control::new(ours).unwrap();
+        assert!(control.next().await.is_none() && !control.is_open());
+        assert!((LONGEST..LONGEST + (1 << 24)).contains(&control.received().len()));
+        drop(control);
+        writing.join().unwrap();
+    }
 
     #[tokio::test]
     async fn messages_come_whole_however_they_are_cut() {

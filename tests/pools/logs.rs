@@ -529,6 +529,11 @@ fn reload_changes_where_lines_go() {
     house.wait_for(mark, &[" ready "]);
 }
 
+fn has_open(pid: u32, file: &Path) -> bool {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    fds.flat_map(|fd| fs::read_link(fd.path())).any(|open| open == file)
+}
+
 #[test]
 fn pool_that_leaves_has_its_log_until_its_last_request_whatever_is_reloaded_meanwhile() {
     let mut house = House::serve(&[
@@ -548,6 +553,12 @@ fn pool_that_leaves_has_its_log_until_its_last_request_whatever_is_reloaded_mean
     }
     fs::write(go_on, "").unwrap();
     line_in(&house.path("goes.log"), &["/waits"]);
+    house.log.wait_for_line(&["stopped", "pool=\"goes\""]);
+    assert!(has_open(house.pid(), &house.path("goes.log")));
+    house.reload(&[talks("stays", "")]);
+    until("its log is nobody's any more", SOON, || {
+        !has_open(house.pid(), &house.path("goes.log"))
+    });
     assert_eq!(house.stop().code(), Some(0));
     assert_eq!(house.log.count(|line| line.contains("/waits")), 0);
 }

@@ -170,7 +170,7 @@ impl Handover {
     /// Whether what comes next needs no room; also if nothing does, which is for [`packet::receive`] to say.
     fn is_nudge_next(&self) -> io::Result<bool> {
         let mut first = [0; NUDGE.len() + 1];
-        match recv(&self.take, &mut first, RecvFlags::PEEK) {
+        match recv(&self.take, &mut first, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Ok((_, length)) => Ok(&first[..length.min(NUDGE.len() + 1)] == NUDGE),
             Err(Errno::AGAIN | Errno::INTR) => Ok(true),
             Err(error) => Err(error.into()),
@@ -209,6 +209,17 @@ mod tests {
             Some(Handed::Connection(connection, passage, _)) => (connection, passage),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_connection_where_somebody_else_has_made_that_blocking() {
+        let handover = Handover::new().unwrap();
+        for end in handover.ends() {
+            rustix::io::ioctl_fionbio(end, false).unwrap();
+        }
+        let (done, over) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(matches!(handover.take(), Ok(None))));
+        assert_eq!(over.recv_timeout(std::time::Duration::from_secs(20)), Ok(true));
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Quirk {
             Self::EncodesRawBytes => "bytes outside of ASCII in a path are percent-encoded in `REQUEST_URI`",
             Self::TellsUncheckedUser => "`REMOTE_USER` is the name that a client claims in `Authorization`",
             Self::ReusesClosingConnections => {
-                "the request behind one that was refused (413, 431) may get a 503, with `enablereuse=on`"
+                "the request behind one that was refused (413, 431), or whose process has died (502), may get a 503, with `enablereuse=on`"
             }
             Self::HasNoErrorPages => "an error that the server answers with itself has no body",
             Self::RefusesLargeUnknownLength => "an upload of unknown length over about 15 KiB is answered with 400",

@@ -37,7 +37,7 @@ pub const BREAKS_OFF_LATE: (Quirk, &str) = (
 
 pub const REUSES_CLOSING_CONNECTIONS: (Quirk, &str) = (
     Quirk::ReusesClosingConnections,
-    "the gateway closes the connection behind the refusal, and Apache may have taken it again by then",
+    "the gateway closes the connection behind such an answer, and Apache may have taken it again by then",
 );
 
 /// The variables of apache/proxy-fcgi.conf.

@@ -29,7 +29,7 @@ pub struct Line<'a> {
     pub more: &'a [(Field, Vec<u8>)],
 }
 
-/// Fields of a line that asks for none, and whether they have quotes in JSON.
+/// Fields of a line that asks for none.
 const USUAL: [Field; 12] = [
     Field::Request,
     Field::Peer,
