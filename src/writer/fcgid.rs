@@ -8,7 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::apache::{self, word};
-use settings::sections::{Listen, Processes};
+use settings::sections::Processes;
+use settings::{Declaration, Entries};
 
 use super::command::{Command, separator};
 use super::servers::Servers;
@@ -17,15 +18,6 @@ use super::value::{Value, is_plain, quoted};
 use super::{Site, WriterError, times};
 use crate::config::{self, Pool};
 
-/// Where Apache starts the processes, others say how many and where they listen.
-const NOT_HERE: [&str; 6] = [
-    Listen::listen().key,
-    Listen::listen_mode().key,
-    Listen::listen_owner().key,
-    Listen::listen_group().key,
-    Listen::backlog().key,
-    Processes::workers().key,
-];
 /// As many requests at a time as two workers of `serve` have threads for; not by this machine, since the file may be for
 /// another one.
 const PROCESSES: u32 = 8;
@@ -38,12 +30,12 @@ pub fn write(servers: &Servers, workers: u32, target: &Target, command: &Command
     text.comment("Apache starts the application itself, as its own user: there is no service to run.");
     let left_out: Vec<String> = command
         .typed()
-        .filter(|option| NOT_HERE.contains(&option.key) && option.key != Processes::workers().key)
+        .filter(|option| !is_for_process(option) && option.key != Processes::workers().key)
         .map(|option| format!("--{}", option.long()))
         .collect();
     if !left_out.is_empty() {
         text.comment(format_args!(
-            "Left out, since Apache makes the sockets: {}.",
+            "Left out, since Apache starts the processes and makes their sockets: {}.",
             left_out.join(", ")
         ));
     }
@@ -57,6 +49,11 @@ pub fn write(servers: &Servers, workers: u32, target: &Target, command: &Command
         })?;
     }
     Ok(text)
+}
+
+/// Whether a process takes it that somebody else has started: who says where it listens, how many there are and who they are.
+fn is_for_process(option: &Declaration) -> bool {
+    option.entries.has(Entries::FASTCGI)
 }
 
 fn limits(text: &mut Text, site: &Site, command: &Command, workers: u32) {
@@ -113,7 +110,7 @@ pub fn target(pool: &Pool, program: &Value, command: &Command) -> Result<Target,
     let target = match script {
         Some(script) => {
             let file = Value::path("APP", &script)?;
-            if let Some(option) = command.typed().find(|option| !NOT_HERE.contains(&option.key)) {
+            if let Some(option) = command.typed().find(|option| is_for_process(option)) {
                 return Err(WriterError::NotInBlock {
                     option: option.long(),
                     script: file.as_str().to_owned(),
@@ -188,7 +185,7 @@ fn wrapper(pool: &Pool, program: &Value, command: &Command) -> Result<String, Wr
         argument(&pool.settings.app)
     );
     let options = command.options.iter();
-    for (option, value) in options.filter(|(option, _)| !NOT_HERE.contains(&option.key)) {
+    for (option, value) in options.filter(|(option, _)| is_for_process(option)) {
         let _ = write!(line, " --{}", option.long());
         if let Some(value) = value.as_ref().map(Value::as_str) {
             line.push(separator(value));
