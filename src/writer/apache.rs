@@ -4,7 +4,7 @@ use super::command::Command;
 use super::servers::{Server, Servers};
 use super::text::Text;
 use super::value::{Value, quoted};
-use super::{Backend, HTTP, HTTPS, Site, WriterError, times};
+use super::{Backend, HTTP, HTTPS, Site, WriterError, own_pages, times};
 
 pub const SERVER: &str = "Apache";
 
@@ -182,6 +182,13 @@ fn rules(text: &mut Text, server: &Server) -> Result<(), WriterError> {
             }
             text.comment("The Authorization header, which Apache withholds otherwise.");
             text.line("CGIPassAuth On");
+        });
+    }
+    for site in server.sites.iter().filter(|site| !site.own_pages.is_empty()) {
+        own_pages::comment(text, site, "mod_remoteip");
+        let open = format!("<LocationMatch {}>", word(&own_pages::pattern(site))?);
+        text.block(open, "</LocationMatch>", |text| {
+            text.line(format_args!("Require ip {}", own_pages::ADDRESSES.join(" ")));
         });
     }
     Ok(())

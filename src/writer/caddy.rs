@@ -6,7 +6,7 @@ use super::command::Command;
 use super::servers::{Server, Servers};
 use super::text::Text;
 use super::value::{Value, is_plain, quoted};
-use super::{Backend, Site, WriterError, times};
+use super::{Backend, Site, WriterError, own_pages, times};
 
 const SERVER: &str = "Caddy";
 
@@ -96,6 +96,7 @@ fn application(text: &mut Text, site: &Site, is_one_of_many: bool) -> Result<(),
         if is_one_of_many {
             body_max(text, site);
         }
+        own_pages(text, site)?;
         text.block(format_args!("reverse_proxy {dial} {{"), "}", |text| {
             text.comment("Each piece of a response at once.");
             text.line("flush_interval -1");
@@ -112,7 +113,27 @@ fn application(text: &mut Text, site: &Site, is_one_of_many: bool) -> Result<(),
                 }
             });
         });
+        Ok(())
+    })
+}
+
+fn own_pages(text: &mut Text, site: &Site) -> Result<(), WriterError> {
+    /// No pool is called so.
+    const MATCHER: &str = "@from/elsewhere";
+    if site.own_pages.is_empty() {
+        return Ok(());
+    }
+    let paths: Vec<_> = site
+        .own_pages
+        .iter()
+        .map(|path| matcher(path, ""))
+        .collect::<Result<_, _>>()?;
+    own_pages::comment(text, site, "client_ip in place of remote_ip, and trusted_proxies");
+    text.block(format_args!("{MATCHER} {{"), "}", |text| {
+        text.line(format_args!("path {}", paths.join(" ")));
+        text.line(format_args!("not remote_ip {}", own_pages::ADDRESSES.join(" ")));
     });
+    text.line(format_args!("respond {MATCHER} 403"));
     Ok(())
 }
 

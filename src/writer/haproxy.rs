@@ -8,7 +8,7 @@ use super::command::Command;
 use super::servers::{Server, Servers};
 use super::text::Text;
 use super::value::{Value, is_plain, quoted};
-use super::{Backend, HTTP, Site, WriterError, times};
+use super::{Backend, HTTP, Site, WriterError, own_pages, times};
 use crate::config::words::shell_word;
 
 const SERVER: &str = "HAProxy";
@@ -185,6 +185,7 @@ fn backend(text: &mut Text, site: &Site, own_limit: bool) -> Result<(), WriterEr
         if own_limit {
             body_max(text, site);
         }
+        own_pages(text, site);
         text.comment(format_args!(
             "Longer than {} and {}, so that wsgi-fpm's own answer and log line come first.",
             limits.request_timeout.name(),
@@ -198,6 +199,20 @@ fn backend(text: &mut Text, site: &Site, own_limit: bool) -> Result<(), WriterEr
         text.line(format_args!("server {name} {address} proto fcgi{reuse}"));
     });
     Ok(())
+}
+
+/// The path that is compared is the one that the pool gets: decoded, and nothing else.
+fn own_pages(text: &mut Text, site: &Site) {
+    if site.own_pages.is_empty() {
+        return;
+    }
+    let paths: Vec<_> = site.own_pages.iter().map(word).collect();
+    own_pages::comment(text, site, "http-request set-src");
+    text.line(format_args!(
+        "http-request deny if {{ path,url_dec -m str {} }} !{{ src {} }}",
+        paths.join(" "),
+        own_pages::ADDRESSES.join(" ")
+    ));
 }
 
 /// The path as HAProxy sees it from Debian's chroot.

@@ -3,8 +3,8 @@
 use super::command::Command;
 use super::servers::{Server, Servers};
 use super::text::Text;
-use super::value::Value;
-use super::{Backend, HTTPS, Site, WriterError, times};
+use super::value::{self, Value};
+use super::{Backend, HTTPS, Site, WriterError, own_pages, times};
 
 const SERVER: &str = "lighttpd";
 
@@ -59,7 +59,11 @@ fn head(text: &mut Text, servers: &Servers) {
 /// What holds for the whole of lighttpd.
 fn settings(text: &mut Text, servers: &Servers) {
     let site = servers.first();
-    let mut modules = vec!["\"mod_fastcgi\""];
+    let mut modules = Vec::new();
+    if servers.sites.iter().any(|site| !site.own_pages.is_empty()) {
+        modules.push("\"mod_access\"");
+    }
+    modules.push("\"mod_fastcgi\"");
     if !site.statics.is_empty() {
         modules.push("\"mod_alias\"");
     }
@@ -111,7 +115,8 @@ fn write_server(text: &mut Text, server: &Server) -> Result<(), WriterError> {
             if server.only().is_none() {
                 body_max(text, site);
             }
-            backend(text, site)
+            backend(text, site)?;
+            own_pages(text, site)
         })?;
     }
     Ok(())
@@ -200,6 +205,26 @@ fn backend(text: &mut Text, site: &Site) -> Result<(), WriterError> {
     Ok(())
 }
 
+fn own_pages(text: &mut Text, site: &Site) -> Result<(), WriterError> {
+    if site.own_pages.is_empty() {
+        return Ok(());
+    }
+    let paths = in_string(own_pages::pattern(site).as_str());
+    let addresses = own_pages::ADDRESSES.map(regex).join("|");
+    text.blank();
+    own_pages::comment(text, site, "mod_extforward");
+    let conditions = [
+        format!("$HTTP[\"url\"] =~ \"{paths}\""),
+        format!("$HTTP[\"remoteip\"] !~ \"^({addresses})$\""),
+    ];
+    in_conditions(text, &conditions, &mut |text| {
+        text.line("url.access-deny = ( \"\" )");
+        text.comment("Where mod_fastcgi comes before mod_access, it would answer first.");
+        text.line("fastcgi.server = ()");
+        Ok(())
+    })
+}
+
 /// Zero means no limit for lighttpd.
 fn largest_body(site: &Site) -> u64 {
     /// What lighttpd can hold.
@@ -226,17 +251,14 @@ fn word(value: &Value) -> Result<String, WriterError> {
         value.without(SERVER, &["\\"])?;
     }
     let text = value.without(SERVER, &["\\\""])?;
-    Ok(format!("\"{}\"", text.replace('"', "\\\"")))
+    Ok(format!("\"{}\"", in_string(text)))
 }
 
 /// The text as a part of a regular expression inside of a string.
 fn regex(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if r".^$*+?()[]{}|\".contains(character) || character == '"' {
-            out.push('\\');
-        }
-        out.push(character);
-    }
-    out
+    in_string(&value::regex(text))
+}
+
+fn in_string(text: &str) -> String {
+    text.replace('"', "\\\"")
 }

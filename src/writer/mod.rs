@@ -9,6 +9,7 @@ mod file;
 mod haproxy;
 mod lighttpd;
 mod nginx;
+mod own_pages;
 mod servers;
 mod systemd;
 mod text;
@@ -126,6 +127,8 @@ pub struct Site {
     /// "" for the whole site; no slash at the end.
     pub mount: Value,
     pub statics: Vec<Static>,
+    /// Where the pool answers itself; often none.
+    pub own_pages: Vec<Value>,
     /// None: every name that no other site has.
     pub server_names: Vec<String>,
     pub port: Option<u16>,
@@ -247,6 +250,7 @@ impl Site {
             chdir: Value::path(chdir.name(), chdir)?,
             mount: Value::new(mount.name(), mount.as_ref().map_or("", Mount::as_str))?,
             statics: statics(&options)?,
+            own_pages: own_pages::paths(&pool.settings)?,
             server_names: options.server_names.clone(),
             port: options.port,
             tls: tls(&options)?,

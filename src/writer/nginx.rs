@@ -6,7 +6,7 @@ use super::command::Command;
 use super::servers::{Server, Servers};
 use super::text::Text;
 use super::value::{is_plain, percent_encoded, quoted};
-use super::{Backend, HTTP, Site, WriterError, times};
+use super::{Backend, HTTP, Site, WriterError, own_pages, times};
 
 const SERVER: &str = "nginx";
 /// What users include otherwise; written out, the file needs no other one.
@@ -152,8 +152,27 @@ fn location(text: &mut Text, site: &Site, own_limit: bool) -> Result<(), WriterE
         buffers(text, site);
         timeouts(text, site);
         params(text, &backend);
+        own_pages(text, site);
     });
     Ok(())
+}
+
+/// Everything but the address is inherited from the location around it.
+fn own_pages(text: &mut Text, site: &Site) {
+    if site.own_pages.is_empty() {
+        return;
+    }
+    text.blank();
+    own_pages::comment(text, site, "real_ip_header");
+    let open = format!("location ~ {} {{", word(own_pages::pattern(site).as_str()));
+    text.block(open, "}", |text| {
+        for address in own_pages::ADDRESSES {
+            text.line(format_args!("allow {address};"));
+        }
+        text.line("deny all;");
+        text.line("access_log off;");
+        text.line(format_args!("fastcgi_pass {};", site.name));
+    });
 }
 
 /// A warning in the comment at the top.

@@ -96,6 +96,18 @@ pub fn quoted(text: &str, special: &[char]) -> String {
     out
 }
 
+/// `text` as a part of a regular expression that means nothing but it.
+pub fn regex(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if r".^$*+?()[]{}|\".contains(character) {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out
+}
+
 /// Whether no syntax that is written here means anything by a character of `text`.
 pub fn is_plain(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=,@+".contains(c);

@@ -1,19 +1,17 @@
 //! What a pool says of itself through the web server (`status_path`, `ping_path`), as php-fpm does.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::house::{House, pool};
 use crate::support::apache::Apache;
 use crate::support::fcgi_client::{Raw, Request as Fcgi, Response};
-use crate::support::http::{Request, fetch};
+use crate::support::http::{Client, Request, fetch};
 use crate::support::installed;
 use crate::support::net::Address;
 use crate::support::nginx::{Nginx, upstream};
@@ -255,18 +253,6 @@ fn answer_that_is_longer_than_the_kernel_takes_at_once_arrives_whole() {
     assert!(page.ends_with("</status>\n"));
 }
 
-/// The answer to somebody who comes from this address of the machine.
-fn from(source: &str, address: SocketAddr, host: &str, path: &str) -> String {
-    let stream = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&stream, &SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
-    connect(&stream, &address).unwrap();
-    let mut stream = TcpStream::from(stream);
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
 /// Asks at the paths of a web server that has the shipped snippet.
 fn told_through(address: SocketAddr, house: &House) {
     let get = |path: &str| fetch(address, &Request::get(path).host("one.test"));
@@ -279,12 +265,13 @@ fn told_through(address: SocketAddr, house: &House) {
     for path in ["/", "/fpm-status/", "/fpm-statuses", "/x/fpm-ping"] {
         assert!(get(path).ok().text().starts_with("pid="), "{path}");
     }
+    let elsewhere = "127.0.0.2".parse().unwrap();
+    let get_there =
+        |path: &str| Client::connect_from(elsewhere, address).exchange(&Request::get(path).host("one.test"));
     for path in ["/fpm-status", "/fpm-ping", "/fpm-status?full"] {
-        let answer = from("127.0.0.2", address, "one.test", path);
-        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+        get_there(path).expect(403);
     }
-    let page = from("127.0.0.2", address, "one.test", "/");
-    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    get_there("/").ok();
     // Neither is asked while all are stuck, nor later.
     let stuck = send(house, "/sleep", 2);
     until("both threads are busy", SOON, || {

@@ -4,6 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
+use super::own_pages::expect_for_this_machine_alone;
 use super::{PORT, Server, printed};
 use crate::harness::backends::site;
 use crate::support::http::{Request, fetch};
@@ -17,16 +18,23 @@ const SERVERS: [Server; 5] = [
     Server::HaProxy,
 ];
 
-/// A file with these pools, each of which has a name, a mount and a largest body, and their gateways.
+/// A file with these pools, each of which has a name, a mount and a largest body, and their gateways. Each tells of itself below
+/// its mount.
 fn file(pools: &[(&str, &str, &str)]) -> (TempDir, Vec<Gateway>) {
     let directory = TempDir::with_prefix("wsgi-fpm-").unwrap();
     let mut text = String::new();
     let mut gateways = Vec::new();
     for (name, mount, body_max) in pools {
-        let gateway = site().option("--mount", *mount).option("--name", *name).start();
+        let status = format!("{}/fpm-status", mount.trim_end_matches('/'));
+        let gateway = site()
+            .option("--mount", *mount)
+            .option("--name", *name)
+            .option("--status-path", status.as_str())
+            .start();
         let socket = gateway.directory.path().join("socket");
         text += &format!(
-            "[pool.{name}]\napp = \"pages:application\"\nmount = \"{mount}\"\nlisten = \"{}\"\nbody_max = \"{body_max}\"\n",
+            "[pool.{name}]\napp = \"pages:application\"\nmount = \"{mount}\"\nlisten = \"{}\"\nbody_max = \"{body_max}\"\n\
+             status_path = \"{status}\"\n",
             socket.display()
         );
         gateways.push(gateway);
@@ -86,6 +94,34 @@ fn every_server_finds_each_pool_of_a_file_by_name_and_path() {
             let got = fetch(address, &request).status;
             assert_eq!(got, status, "{name}: {host}{path}");
         }
+    }
+}
+
+#[test]
+fn every_server_shows_each_pool_of_a_file_to_this_machine_alone() {
+    let (directory, _gateways) = file(&POOLS);
+    for server in SERVERS.into_iter().filter(|server| server.is_installed()) {
+        let front = server.start(&printed(directory.path(), &arguments(server, &[])));
+        for (host, path, pool) in [
+            ("blog.example.org", "/fpm-status", "blog"),
+            ("blog.example.org", "/shop/fpm-status", "shop"),
+            ("blog.example.org", "/shop/cart/fpm-status", "cart"),
+            ("wiki.example.org", "/fpm-status", "wiki"),
+        ] {
+            let told = expect_for_this_machine_alone(front.address(), &Request::get(path).host(host));
+            assert_eq!(
+                told.lines().next().unwrap().split(' ').next_back(),
+                Some(pool),
+                "{}",
+                server.name()
+            );
+        }
+        // What only has the name of another pool's is the application's.
+        let page = Request::get("/shop/fpm-status").host("wiki.example.org");
+        assert_eq!(
+            fetch(front.address(), &page).ok().json()["PATH_INFO"],
+            "/shop/fpm-status"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! What `wsgi-fpm config` prints, given to the servers as it is, in front of the application that it was written for.
 
 mod file;
+mod own_pages;
 mod sites;
 mod started;
 mod tls;

@@ -17,7 +17,7 @@ use crate::support::wait::{SOON, until};
 use crate::support::web_server::WebServer;
 
 /// A running server with its application.
-struct Front {
+pub(super) struct Front {
     server: Box<dyn Deref<Target = WebServer>>,
     /// None where the server starts the application itself.
     _gateway: Option<Gateway>,
@@ -26,7 +26,7 @@ struct Front {
 impl Front {
     /// `options` go to the writer and, but for its own, to `serve`.
     #[track_caller]
-    fn start(server: Server, options: &[&str], directory: &Path, socket: &str) -> Self {
+    pub(super) fn start(server: Server, options: &[&str], directory: &Path, socket: &str) -> Self {
         let gateway = (server != Server::ApacheFcgid).then(|| {
             let gateway = options
                 .chunks(2)
@@ -55,7 +55,7 @@ impl Front {
         }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.server.address()
     }
 

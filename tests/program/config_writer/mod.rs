@@ -2,6 +2,7 @@
 //! `tests/frontends/config/`.
 
 mod limits;
+mod own_pages;
 mod refusals;
 mod scripts;
 mod unit;
