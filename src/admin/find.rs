@@ -14,6 +14,7 @@ use super::directory;
 use super::protocol::{Answer, Ask};
 use crate::cli::WhichArgs;
 use crate::config::pools;
+use crate::config::report::Report;
 use crate::status::snapshot::{Instance, Snapshot};
 
 /// How long others may take to say that they serve the same file, once one has: that is a mistake, and others may say nothing at all.
@@ -25,8 +26,18 @@ const ANOTHER: Duration = Duration::from_millis(200);
 pub enum FindError {
     #[error("no wsgi-fpm runs that this user may see (looked in {}); --control PATH names the socket of one elsewhere", list(.0))]
     Nothing(Vec<PathBuf>),
-    #[error("no wsgi-fpm runs that serves {}{}", .file.display(), these(.others))]
-    NotServed { file: PathBuf, others: Vec<String> },
+    #[error("no wsgi-fpm runs that serves {}{}{}", .file.display(), silent(.control.as_deref()), these(.others))]
+    NotServed {
+        file: PathBuf,
+        /// What the file says of its instance's socket.
+        control: Option<PathBuf>,
+        others: Vec<String>,
+    },
+    #[error(
+        "{}: its mistakes hide where its instance listens (control in [server]); mend them, or name the socket with --control:\n{}",
+        .file.display(), .report.lines().collect::<Vec<_>>().join("\n")
+    )]
+    Unreadable { file: PathBuf, report: Report },
     #[error("{} instances of wsgi-fpm run; say which with --control:\n{}", .0.len(), .0.join("\n"))]
     Several(Vec<String>),
     #[error(
@@ -58,13 +69,10 @@ pub struct Found {
 pub fn find(args: &WhichArgs) -> Result<Found, FindError> {
     match &args.control {
         Some(path) => at(path),
-        None => {
-            let mut sockets = directory::sockets();
-            let named = args.config.as_deref().and_then(control_in);
-            let is_new = |named: &PathBuf| !sockets.iter().any(|known| is_same(known, named));
-            sockets.extend(named.filter(is_new));
-            among(sockets, args.config.as_deref())
-        }
+        None => match &args.config {
+            Some(file) => serving(file),
+            None => the_only(),
+        },
     }
 }
 
@@ -72,11 +80,13 @@ fn is_same(one: &Path, other: &Path) -> bool {
     one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
-/// What the file says of its instance's socket, as far as it can be read.
-fn control_in(file: &Path) -> Option<PathBuf> {
-    match pools::examine(file).0.status().control.as_ref() {
-        Some(Control::Path(path)) => Some(path.clone()),
-        Some(Control::Off) | None => None,
+/// What the file says of its instance's socket, and its mistakes, which may be why it says nothing.
+fn control_in(file: &Path) -> (Option<PathBuf>, Option<Report>) {
+    let (configuration, report) = pools::examine(file);
+    match configuration.status().control.as_ref() {
+        Some(Control::Path(path)) => (Some(path.clone()), None),
+        Some(Control::Off) => (None, None),
+        None => (None, report.filter(|_| file.exists())),
     }
 }
 
@@ -109,7 +119,8 @@ pub fn at(path: &Path) -> Result<Found, FindError> {
     Ok(Found { path, client })
 }
 
-fn among(sockets: Vec<PathBuf>, file: Option<&Path>) -> Result<Found, FindError> {
+/// Those that can be asked at these sockets, and why one can't.
+fn answering(sockets: Vec<PathBuf>) -> (Vec<Found>, Option<FindError>) {
     let mut found = Vec::new();
     let mut refused = None;
     for path in sockets {
@@ -120,9 +131,11 @@ fn among(sockets: Vec<PathBuf>, file: Option<&Path>) -> Result<Found, FindError>
             Err(error) => refused = Some(error),
         }
     }
-    if let Some(file) = file {
-        return serving(found, refused, file);
-    }
+    (found, refused)
+}
+
+fn the_only() -> Result<Found, FindError> {
+    let (mut found, refused) = answering(directory::sockets());
     match (found.len(), refused) {
         (1, _) => Ok(found.remove(0)),
         (0, Some(refused)) => Err(refused),
@@ -131,8 +144,13 @@ fn among(sockets: Vec<PathBuf>, file: Option<&Path>) -> Result<Found, FindError>
     }
 }
 
-/// Of those, the one that serves this file.
-fn serving(found: Vec<Found>, refused: Option<FindError>, file: &Path) -> Result<Found, FindError> {
+/// The one that serves this file.
+fn serving(file: &Path) -> Result<Found, FindError> {
+    let mut sockets = directory::sockets();
+    let (control, report) = control_in(file);
+    let is_new = |named: &&PathBuf| !sockets.iter().any(|known| is_same(known, named));
+    sockets.extend(control.as_ref().filter(is_new).cloned());
+    let (found, refused) = answering(sockets);
     let wanted = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let is_it = |instance: &Instance| {
         let file = instance.file.as_deref().map(Path::new);
@@ -151,11 +169,14 @@ fn serving(found: Vec<Found>, refused: Option<FindError>, file: &Path) -> Result
             Err(error) => others.push(format!("  --control {}  {error}", path.display())),
         }
     }
-    match (those.as_slice(), refused) {
-        ([(_, path)], _) => at(path),
-        ([], Some(refused)) if others.is_empty() => Err(refused),
-        ([], _) => Err(FindError::NotServed {
-            file: file.to_owned(),
+    let named = file.to_owned();
+    match (those.as_slice(), refused, report) {
+        ([(_, path)], ..) => at(path),
+        ([], Some(refused), _) if others.is_empty() => Err(refused),
+        ([], _, Some(report)) => Err(FindError::Unreadable { file: named, report }),
+        ([], _, None) => Err(FindError::NotServed {
+            file: named,
+            control,
             others,
         }),
         _ => Err(FindError::Several(
@@ -181,7 +202,13 @@ fn all_asked(found: Vec<Found>) -> Receiver<(PathBuf, Result<Snapshot, AskError>
         let sender = sender.clone();
         // It ends with this process.
         std::thread::spawn(move || {
-            let asked = snapshot(client, None);
+            let asked = snapshot(
+                Found {
+                    path: path.clone(),
+                    client,
+                },
+                None,
+            );
             let _ = sender.send((path, asked));
         });
     }
@@ -192,7 +219,15 @@ fn all_asked(found: Vec<Found>) -> Receiver<(PathBuf, Result<Snapshot, AskError>
 ///
 /// # Errors
 /// It does not say, or has no such pool.
-pub fn snapshot(client: Client, pool: Option<String>) -> Result<Snapshot, AskError> {
+pub fn snapshot(Found { path, client }: Found, pool: Option<String>) -> Result<Snapshot, AskError> {
+    match ask(client, pool.clone()) {
+        // An upgrade has come in between: its program answers at the same place.
+        Err(AskError::Gone) => ask(at(&path).map_err(|_| AskError::Gone)?.client, pool),
+        asked => asked,
+    }
+}
+
+fn ask(client: Client, pool: Option<String>) -> Result<Snapshot, AskError> {
     let mut answers = client.ask(Ask::Status { pool })?;
     loop {
         match answers.next()? {
@@ -204,8 +239,8 @@ pub fn snapshot(client: Client, pool: Option<String>) -> Result<Snapshot, AskErr
 }
 
 fn describe(found: Found) -> String {
-    let (path, pid, uid) = (found.path, found.client.pid, found.client.uid);
-    match snapshot(found.client, None) {
+    let (path, pid, uid) = (found.path.clone(), found.client.pid, found.client.uid);
+    match snapshot(found, None) {
         Ok(snapshot) => described(&path, &snapshot) + &format!(" ({})", user(uid)),
         Err(error) => format!("  --control {}  pid {pid} ({}): {error}", path.display(), user(uid)),
     }
@@ -248,6 +283,16 @@ fn typed() -> String {
 fn list(directories: &[PathBuf]) -> String {
     let names: Vec<_> = directories.iter().map(|path| path.display().to_string()).collect();
     names.join(", ")
+}
+
+fn silent(control: Option<&Path>) -> String {
+    control.map_or_else(String::new, |path| {
+        format!(
+            "; nobody who does answers at {}, its control; if that was another one when the instance started, name the old one with \
+             --control",
+            path.display()
+        )
+    })
 }
 
 fn these(described: &[String]) -> String {

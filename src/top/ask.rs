@@ -40,8 +40,9 @@ impl Asker {
     /// # Errors
     /// There is no instance, or no such pool, or it does not answer.
     pub fn snapshot(&mut self) -> anyhow::Result<(PathBuf, Snapshot)> {
-        let Found { path, client } = self.find()?;
-        let snapshot = find::snapshot(client, self.pool.clone())?;
+        let found = self.find()?;
+        let path = found.path.clone();
+        let snapshot = find::snapshot(found, self.pool.clone())?;
         self.path = Some(path.clone());
         Ok((path, snapshot))
     }

@@ -187,6 +187,46 @@ fn file_names_the_instance_and_several_are_listed() {
 }
 
 #[test]
+fn instance_is_found_by_the_socket_that_its_file_names_and_it_is_said_if_the_file_hides_it() {
+    let stage = Stage::new();
+    let file = stage.path("wsgi-fpm.toml");
+    let named = file.to_str().unwrap();
+    let write = |control: &str, more: &str| {
+        let python = stage.python();
+        let pool = format!(
+            "[pool.a]\napp = \"app:application\"\nuser = \"root\"\nlisten = \"./a.sock\"\npython = {python:?}\n"
+        );
+        fs::write(&file, format!("[server]\ncontrol = \"./{control}\"\n{pool}{more}")).unwrap();
+    };
+    write("one.control", "");
+    let mut serve = program();
+    serve
+        .args(["serve", "-c", named])
+        .env("WSGI_FPM_ENGINE", stage.path("behaviour"));
+    let running = Running::spawn(serve);
+    running.line(" ready ");
+    // Where others look for theirs is another directory.
+    let elsewhere = Stage::new();
+    let status = || run(&elsewhere, &["status", "-c", named]);
+    assert!(text(&status()).contains(&format!("pid {}", running.pid())));
+    write("one.control", "no_such_option = 1\n");
+    assert!(text(&status()).contains(&format!("pid {}", running.pid())));
+    write("one.control", "garbage = [\n");
+    let message = refusal_of(&status(), 2);
+    assert!(
+        message.contains("mend them, or name the socket with --control") && message.contains("wsgi-fpm.toml:8"),
+        "{message}"
+    );
+    write("two.control", "");
+    let message = refusal_of(&status(), 2);
+    let two = format!(
+        "nobody who does answers at {}, its control",
+        stage.path("two.control").display()
+    );
+    assert!(message.contains(&two), "{message}");
+}
+
+#[test]
 fn socket_that_leads_to_nobody_is_explained() {
     let stage = Stage::new();
     let message = |path: &Path| refusal(&run(&stage, &["status", "--control", path.to_str().unwrap()]), 2);

@@ -15,7 +15,7 @@ use settings::values::PoolName;
 
 use super::{show, steer};
 use crate::admin::client::AskError;
-use crate::admin::find::{self, FindError, Found};
+use crate::admin::find::{self, FindError};
 use crate::admin::protocol::Ask;
 use crate::cli::{RecycleArgs, ReloadArgs, ScaleArgs, StopArgs};
 use crate::status::snapshot::Snapshot;
@@ -94,10 +94,10 @@ fn wait(path: &Path, pid: i32, process: Option<&OwnedFd>, whom: &str) -> anyhow:
             None => sleep(LOOK),
         }
         match find::at(path) {
-            Ok(Found { client, .. }) if client.pid != pid => return Ok(()),
-            Ok(Found { client, .. }) => {
+            Ok(found) if found.client.pid != pid => return Ok(()),
+            Ok(found) => {
                 let stops = |snapshot: Snapshot| snapshot.instance.stopping;
-                if find::snapshot(client, None).is_ok_and(|snapshot| !stops(snapshot)) {
+                if find::snapshot(found, None).is_ok_and(|snapshot| !stops(snapshot)) {
                     bail!("the instance was upgraded before {whom} had ended, and serves on; type it again");
                 }
             }

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use super::json;
-use crate::admin::client::AskError;
-use crate::admin::find::{self, Found};
+use crate::admin::find;
 use crate::cli::StatusArgs;
 use crate::status::snapshot::{Counted, Instance, Pool, Snapshot, Thread, Worker};
 use crate::status::summary::{self, Load};
@@ -18,14 +17,10 @@ const MOST_TROUBLES: usize = 8;
 /// # Errors
 /// There is no instance, or it does not answer.
 pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let Found { path, client } = find::find(&args.instance.which)?;
+    let found = find::find(&args.instance.which)?;
     let pool = args.pool.as_ref().map(|pool| pool.as_str().to_owned());
     let is_one = pool.is_some();
-    let snapshot = match find::snapshot(client, pool.clone()) {
-        // An upgrade has come in between: its program answers at the same place.
-        Err(AskError::Gone) => find::snapshot(find::at(&path).map_err(|_| AskError::Gone)?.client, pool)?,
-        asked => asked?,
-    };
+    let snapshot = find::snapshot(found, pool)?;
     match args.instance.json {
         true => json(&snapshot)?,
         false => stdout::line(&text(&snapshot, is_one))?,

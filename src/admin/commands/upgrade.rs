@@ -40,7 +40,7 @@ pub fn run(args: &UpgradeArgs) -> anyhow::Result<ExitCode> {
     };
     let answers = client.ask(Ask::Wait)?;
     let code = said(answers, instance.json)?;
-    let version = find::snapshot(find::at(&path)?.client, None)?.instance.version;
+    let version = find::snapshot(find::at(&path)?, None)?.instance.version;
     if instance.json {
         json(&Answer::Begun(version))?;
     } else {
