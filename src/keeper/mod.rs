@@ -10,7 +10,7 @@ mod board;
 mod deaths;
 mod events;
 pub mod passing;
-mod proof;
+pub mod proof;
 mod rest;
 pub mod room;
 #[cfg(test)]
@@ -33,9 +33,11 @@ use contract::{limited, once_a_minute};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, warn};
 
+use crate::users::Identity;
 pub use board::{Board, BoardState};
 use deaths::Orphaned;
 use events::{Set, Subject};
+use proof::Proof;
 use room::{Room, Share};
 pub use waiting::Mode;
 use waiting::{Refusals, Refused};
@@ -56,6 +58,8 @@ pub struct Keeper {
     kept: HashMap<u32, Kept>,
     /// The pool's, and how many workers each may have at a time.
     leaders: Vec<(i32, usize)>,
+    /// As whom workers run, as far as that is known.
+    identity: Identity,
     /// That live, by their numbers.
     workers: HashMap<u32, Worker>,
     /// Connections that are ours, by index: idle, and nobody serves them.
@@ -139,6 +143,7 @@ impl Keeper {
             set,
             kept: HashMap::new(),
             leaders: Vec::new(),
+            identity: Identity::default(),
             workers: HashMap::new(),
             waiting: BTreeMap::new(),
             unsure: HashMap::new(),
@@ -288,13 +293,20 @@ impl Keeper {
             .or_else(|| died().map(|orphaned| orphaned.places))
     }
 
+    /// As whom the pool's workers run.
+    pub fn set_identity(&mut self, identity: &Identity) {
+        self.identity = identity.clone();
+    }
+
     /// Somebody says that this is a worker.
     fn introduce(&mut self, number: u32, pid: i32, leader: i32, pidfd: Option<OwnFd>, asks: Option<OwnFd>) {
         let places = self.places(leader);
         let of_leader = self.workers.values().filter(|worker| worker.leader == leader).count();
         // Those that have ended may not have been heard of yet.
         let has_room = places.is_some_and(|places| of_leader < 2 * places);
-        let is_it = pidfd.as_ref().is_none_or(|pidfd| proof::is_child(pidfd, pid, leader));
+        let proof = pidfd.as_ref().map_or(Proof::Child, |pidfd| {
+            proof::of_child(pidfd, pid, leader, &self.identity)
+        });
         if pidfd.is_none() {
             error!(
                 pool = self.pool,
@@ -302,7 +314,20 @@ impl Keeper {
                 "the supervisor has no descriptor for a worker: its connections end with it (raise the limit of open files)"
             );
         }
-        if !has_room || !is_it {
+        if let Proof::Unseen(error) = &proof {
+            limited!(
+                "workers that can't be seen",
+                error!(
+                    pool = self.pool,
+                    worker = pid,
+                    leader,
+                    %error,
+                    "the supervisor can't see in /proc whose child a worker is, and does not look after it: its connections end with it \
+                     (/proc may be mounted with hidepid, by ProtectProc= of the unit, too: give the supervisor CAP_SYS_PTRACE)"
+                )
+            );
+        }
+        if !has_room || matches!(proof, Proof::Other) {
             limited!(
                 "processes that are no workers",
                 error!(
@@ -313,11 +338,11 @@ impl Keeper {
                 )
             );
         }
-        match (has_room, is_it) {
+        match (has_room, proof) {
             (false, _) => {}
-            (true, true) => self.know(number, pid, leader, pidfd, asks),
+            (true, Proof::Child) => self.know(number, pid, leader, pidfd, asks),
             // One whose leader has just died is known by its number alone, and forgotten with those of that leader.
-            (true, false) => self.know(number, pid, leader, None, None),
+            (true, Proof::Other | Proof::Unseen(_)) => self.know(number, pid, leader, None, None),
         }
     }
 

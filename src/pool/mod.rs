@@ -415,6 +415,7 @@ impl Running {
             leader = generation.pid,
             "leader started"
         );
+        self.keeper.set_identity(&pool.identity);
         self.pool = Some(pool);
         self.found = Some(found);
         self.turn = Some(turn);

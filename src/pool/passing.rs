@@ -279,10 +279,13 @@ impl Running {
         }
     }
 
-    /// Files whose change loads the pool anew, as far as that is known.
+    /// Files whose change loads the pool anew, and as whom it runs, as far as that is known.
     fn watch_again(&mut self) {
         match self.definition.as_ref().map(Definition::pool) {
-            Some(Ok(pool)) => self.touched.watch(&pool.reload_on, &self.name),
+            Some(Ok(pool)) => {
+                self.keeper.set_identity(&pool.identity);
+                self.touched.watch(&pool.reload_on, &self.name);
+            }
             Some(Err(error)) => warn!(
                 pool = self.name,
                 "reload_on is not watched until the next reload: {error:#}"

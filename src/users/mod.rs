@@ -163,18 +163,33 @@ impl Identity {
     }
 
     /// What `look` finds with this user's rights to files. Everything else, such as who may signal this process, stays.
+    ///
+    /// # Panics
+    /// No thread is to be had.
     pub fn looks<T: Send>(&self, look: impl FnOnce() -> T + Send) -> T {
-        let Some(user) = self.user.as_ref().filter(|user| user.uid != Uid::effective().as_raw()) else {
-            return look();
+        match self.may_look(look) {
+            Ok(found) => found,
+            Err(error) => panic!("no thread is to be had: {error}"),
+        }
+    }
+
+    /// The same for whoever can do without.
+    ///
+    /// # Errors
+    /// No thread is to be had.
+    pub fn may_look<T: Send>(&self, look: impl FnOnce() -> T + Send) -> io::Result<T> {
+        let ours = (Uid::effective().as_raw(), Gid::effective().as_raw());
+        let Some(user) = self.user.as_ref().filter(|user| (user.uid, user.gid) != ours) else {
+            return Ok(look());
         };
         let looking = || {
             user.reach_files();
             look()
         };
         // These rights are a thread's, and end with it.
-        std::thread::scope(|scope| match scope.spawn(looking).join() {
-            Ok(found) => found,
-            Err(panic) => std::panic::resume_unwind(panic),
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, looking)?;
+            thread.join().or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
@@ -213,9 +228,14 @@ impl Owner {
         setgroups(&groups).context("its groups")?;
         setgid(Gid::from_raw(self.gid)).context("its group")?;
         setuid(Uid::from_raw(self.uid)).context("its user")?;
-        if self.uid == 0 {
-            return Ok(());
+        if self.uid != 0 {
+            Self::give_up_capabilities()?;
         }
+        // Or its own /proc/self would not be this user's: whoever looks into that, such as a debugger, is this very user.
+        set_dumpable_behavior(DumpableBehavior::Dumpable).context("its files in /proc")
+    }
+
+    fn give_up_capabilities() -> anyhow::Result<()> {
         // setuid takes them, unless whoever has started the program has told the kernel to leave them.
         clear_ambient_capability_set().context("its capabilities")?;
         let none = CapabilitySet::empty();
@@ -228,8 +248,7 @@ impl Owner {
         if setuid(Uid::from_raw(0)).is_ok() {
             bail!("it could become root again");
         }
-        // Or its own /proc/self would be root's: whoever looks into that, such as a debugger, is this very user.
-        set_dumpable_behavior(DumpableBehavior::Dumpable).context("its files in /proc")
+        Ok(())
     }
 
     /// The pipes that the supervisor has made for what it prints: an application that opens /dev/stderr opens them by name.

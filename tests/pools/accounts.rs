@@ -2,9 +2,11 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::Command;
 
-use crate::house::{House, directory, pool};
+use crate::house::{DEFAULTS, House, directory, pool};
 use crate::support::account::Account;
+use crate::support::program::program;
 
 const PYTHON: &str = "python = \"/usr/bin/python3\"";
 
@@ -55,4 +57,51 @@ fn root_without_a_user_is_refused_with_the_line_to_add() {
     );
     house.wait_for(0, &["pool=\"named\"", "runs as root, as its options say"]);
     assert!(!house.path("one.sock").exists());
+}
+
+/// A unit may hide processes of others from it (`ProtectProc=`), and take away the right to see them all the same. One pool is root's,
+/// whose group is another than the supervisor's.
+#[test]
+fn workers_that_the_supervisor_may_not_see_are_looked_after() {
+    let account = Account::new();
+    let directory = directory();
+    let of = |name: &str, user: &str| pool(name, &format!("{PYTHON}\nuser = \"{user}\""));
+    let pools = [of("blog", &account.name), of("shop", "root")];
+    let file = directory.path().join("wsgi-fpm.toml");
+    fs::write(
+        file,
+        format!("{}\n{}", DEFAULTS.replace("user = \"root\"\n", ""), pools.join("\n")),
+    )
+    .unwrap();
+    let mut command = Command::new("unshare");
+    let hide = "mount -t proc -o hidepid=ptraceable proc /proc && exec \"$@\"";
+    let group = account.gid.to_string();
+    command
+        .args(["--mount", "sh", "-c", hide, "sh"])
+        .args([
+            "setpriv",
+            "--bounding-set=-sys_ptrace",
+            "--keep-groups",
+            "--regid",
+            &group,
+        ])
+        .arg(program());
+    let mut house = House::spawn(directory, command);
+    for name in ["blog", "shop"] {
+        house.wait_ready(name);
+        let worker = house.workers(name)[0];
+        // The supervisor has what it gave to be asked.
+        let text = house.done(&["stacks", name]);
+        assert!(
+            text.starts_with(&format!("worker {worker}\n")) && text.contains("idle"),
+            "{text}"
+        );
+    }
+    assert_eq!(
+        house.log.count(|line| line.contains("ERROR")),
+        0,
+        "{}",
+        house.log.text()
+    );
+    assert!(house.stop().success());
 }
