@@ -17,6 +17,8 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::{Member, Running, Stage};
+use crate::keeper::proof::{Proof, of_child};
+use crate::users::Identity;
 
 /// A process writes its stack at once, unless it gets no processor, or waits for a disk.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -39,8 +41,17 @@ pub struct Importing {
     pub is_leader: bool,
     /// For how long it has.
     pub took: Duration,
+    whose: Whose,
     /// `None`: another program has started it.
     window: Option<Window>,
+}
+
+/// Whose child it has to be, and as whom it runs, as far as that is known.
+#[derive(Debug, Clone)]
+struct Whose {
+    /// Of a worker: any of them may write what the supervisor reads as their numbers.
+    leader: Option<i32>,
+    identity: Identity,
 }
 
 /// Why there is no stack. Each is a line for whoever has asked.
@@ -75,12 +86,13 @@ impl Window {
         file.as_fd().try_clone_to_owned()
     }
 
-    async fn stack(&self, pid: i32) -> Result<String, ImportError> {
+    async fn stack(&self, pid: i32, whose: &Whose) -> Result<String, ImportError> {
         let file = self.0.lock().await;
         let process = Pid::from_raw(pid).ok_or(ImportError::NotNow)?;
-        // Behind this its number is no other process's, as long as that one has the handler that no other program has.
         let process = pidfd_open(process, PidfdFlags::empty()).map_err(|_| ImportError::NotNow)?;
-        if !catches_signal(pid) {
+        // Other programs have a handler for this signal as well (garbage collectors), or die of it.
+        let is_ours = |leader| matches!(of_child(&process, pid, leader, &whose.identity), Proof::Child);
+        if !whose.leader.is_none_or(is_ours) || !whose.catches_signal(pid) {
             return Err(ImportError::NotNow);
         }
         file.set_len(0)?;
@@ -109,27 +121,40 @@ impl Importing {
     /// See [`ImportError`].
     pub async fn stack(&self) -> Result<String, ImportError> {
         match &self.window {
-            Some(window) => window.stack(self.pid).await,
+            Some(window) => window.stack(self.pid, &self.whose).await,
             None => Err(ImportError::Unseen),
         }
+    }
+}
+
+impl Whose {
+    /// Whether the process has a handler for the signal, which would end it otherwise. Root may not see it where `/proc` hides what is
+    /// not of one's own user.
+    fn catches_signal(&self, pid: i32) -> bool {
+        catches_signal(pid) || self.identity.may_look(|| catches_signal(pid)).unwrap_or(false)
     }
 }
 
 impl Running {
     /// Who imports the application now.
     pub(super) fn importing(&self) -> Vec<Importing> {
+        let identity = self.pool.as_ref().map(|pool| pool.identity.clone()).unwrap_or_default();
         let members = self.members.iter().filter(|member| member.stage != Stage::Retiring);
-        members.flat_map(importing).collect()
+        members.flat_map(|member| importing(member, &identity)).collect()
     }
 }
 
-fn importing(member: &Member) -> Vec<Importing> {
+fn importing(member: &Member, identity: &Identity) -> Vec<Importing> {
     let generation = &member.generation;
     let imports = |pid, is_leader, took| Importing {
         pid,
         generation: generation.number,
         is_leader,
         took,
+        whose: Whose {
+            leader: (!is_leader).then_some(generation.pid as i32),
+            identity: identity.clone(),
+        },
         window: generation.window.clone(),
     };
     let seats = generation.board.iter().flat_map(|board| board.workers());
@@ -144,7 +169,6 @@ fn importing(member: &Member) -> Vec<Importing> {
         .collect()
 }
 
-/// Whether the process has a handler for the signal, which would end it otherwise.
 fn catches_signal(pid: i32) -> bool {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
         return false;
@@ -165,7 +189,8 @@ fn in_python_s_order(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
 
     use super::*;
 
@@ -179,16 +204,44 @@ mod tests {
         );
     }
 
+    fn whose(leader: Option<i32>) -> Whose {
+        let identity = Identity::default();
+        Whose { leader, identity }
+    }
+
+    #[tokio::test]
+    async fn process_that_is_no_worker_is_not_sent_a_signal_that_it_catches() {
+        let this = std::process::id() as i32;
+        for (leader, code) in [(1, 0), (this, 3)] {
+            let mut process = Command::new("sh");
+            process.args(["-c", "trap 'exit 3' PWR; echo ready; read line; exit 0"]);
+            let mut process = process.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(process.stdout.take().unwrap())
+                .read_line(&mut line)
+                .unwrap();
+            let answer = Window::new()
+                .unwrap()
+                .stack(process.id() as i32, &whose(Some(leader)))
+                .await;
+            let is_refused = matches!(answer, Err(ImportError::NotNow));
+            assert_eq!(is_refused, code == 0, "{answer:?}");
+            // It may have ended of the signal.
+            let _ = process.stdin.take().unwrap().write_all(b"\n");
+            assert_eq!(process.wait().unwrap().code(), Some(code));
+        }
+    }
+
     #[tokio::test]
     async fn process_that_would_die_of_the_signal_is_not_sent_it() {
         let mut process = Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = process.id() as i32;
-        let answer = Window::new().unwrap().stack(pid).await;
+        let answer = Window::new().unwrap().stack(pid, &whose(None)).await;
         assert!(matches!(answer, Err(ImportError::NotNow)), "{answer:?}");
         assert!(process.try_wait().unwrap().is_none(), "it lives");
         process.kill().unwrap();
         process.wait().unwrap();
-        let answer = Window::new().unwrap().stack(pid).await;
+        let answer = Window::new().unwrap().stack(pid, &whose(None)).await;
         assert!(matches!(answer, Err(ImportError::NotNow)), "{answer:?}");
     }
 }
