@@ -12,11 +12,13 @@ use anyhow::{Context, anyhow, bail};
 use clap::Parser;
 use contract::log::LogSettings;
 use settings::sections::Status;
+use settings::values::Destination;
 use tokio::sync::mpsc;
 use tracing::error;
 
+use crate::admin::other::refuse_second;
 use crate::cli::{Cli, Command, DEFAULT_FILE, ResumeArgs, ServeArgs, one_line};
-use crate::config::pools::{self, Configuration, Definition};
+use crate::config::pools::{self, Configuration, Definition, FilePool};
 use crate::config::report::Report;
 use crate::config::{ConfigError, Pool};
 use crate::engine::Engine;
@@ -25,7 +27,7 @@ use crate::manager::passing::{OwnSockets, State};
 use crate::manager::relay::Relay;
 use crate::manager::signals::Signals;
 use crate::manager::{End, Manager};
-use crate::pool::{OnFailure, Outcome};
+use crate::pool::{OnFailure, Outcome, listeners};
 use crate::service::{self, Kept, Service};
 use crate::upgrade::{self, Program};
 use crate::{EXIT_USAGE, admin, inherited, mask, python, script, status};
@@ -144,10 +146,32 @@ pub fn run(args: ServeArgs, early: Early) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
+    if let Wanted::All(file, configuration) = &wanted {
+        refuse_second(file, configuration.status().control.as_ref())?;
+        if early.kept.is_empty() {
+            warn_of_taken_sockets(configuration);
+        }
+    }
     let program = Program::this().context("this program's own path is unknown")?;
     python::keep_own_path();
     let log = crate::start_log(&wanted.log())?;
     supervise(early, wanted, log, program, OwnSockets::default(), |_| {})
+}
+
+/// An instance without a control socket may serve the same file. That every pool waits for its sockets stands in the log, which
+/// whoever types the command does not see if that is a file.
+fn warn_of_taken_sockets(configuration: &Configuration) {
+    let log = configuration.log().to;
+    let is_taken = |pool: &FilePool| {
+        let listen = Definition::File(Box::new(pool.clone())).listen();
+        listen.iter().any(listeners::is_taken)
+    };
+    if log != Destination::Stderr && !configuration.pools.is_empty() && configuration.pools.values().all(is_taken) {
+        contract::log::last_line(&format!(
+            "wsgi-fpm: warning: another program answers at the sockets of all pools, perhaps another instance that serves this file; \
+             each pool begins when its own are free, and the log says more: {log}"
+        ));
+    }
 }
 
 /// Serves until everything has ended. `left`: by the program that had this one's place. `before`: what comes before anything is
@@ -162,15 +186,17 @@ fn supervise(
 ) -> anyhow::Result<ExitCode> {
     let Early { kept, runtime, signals } = early;
     runtime.block_on(async {
-        let mut manager = Manager::new(signals, &log, wanted.log(), Service::new(kept))?;
+        let wanted_log = wanted.log();
+        let mut manager = Manager::new(signals, &log, wanted_log.clone(), Service::new(kept))?;
         let doors = Doors::default();
         manager.may_become(program, doors.clone());
         before(&mut manager);
         let settings = wanted.status();
         wanted.start(&mut manager)?;
         let (ask, mut requests) = mpsc::channel(REQUESTS);
-        let control = admin::server::Server::start(settings.control.as_ref(), left.control, ask.clone());
-        let status = status::server::Server::start(&settings, left.status, doors, ask, log.logs());
+        let status = status::server::Server::start(&settings, left.status, doors, ask.clone(), log.logs());
+        let is_seen = wanted_log.to == Destination::Stderr;
+        let control = admin::server::Server::start((*settings.control).clone(), left.control, ask, is_seen);
         inherited::close_untaken();
         loop {
             match manager.run(&mut requests).await? {

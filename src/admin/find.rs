@@ -76,7 +76,7 @@ pub fn find(args: &WhichArgs) -> Result<Found, FindError> {
     }
 }
 
-fn is_same(one: &Path, other: &Path) -> bool {
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
@@ -151,17 +151,12 @@ fn serving(file: &Path) -> Result<Found, FindError> {
     let is_new = |named: &&PathBuf| !sockets.iter().any(|known| is_same(known, named));
     sockets.extend(control.as_ref().filter(is_new).cloned());
     let (found, refused) = answering(sockets);
-    let wanted = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-    let is_it = |instance: &Instance| {
-        let file = instance.file.as_deref().map(Path::new);
-        file.is_some_and(|file| file == wanted || file.canonicalize().is_ok_and(|file| file == wanted))
-    };
     let (mut those, mut others) = (Vec::new(), Vec::new());
     let answers = all_asked(found);
     let mut until = None;
     while let Some((path, asked)) = next(&answers, until) {
         match asked {
-            Ok(snapshot) if is_it(&snapshot.instance) => {
+            Ok(snapshot) if serves(&snapshot.instance, file) => {
                 until.get_or_insert_with(|| Instant::now() + ANOTHER);
                 those.push((described(&path, &snapshot), path));
             }
@@ -185,8 +180,14 @@ fn serving(file: &Path) -> Result<Found, FindError> {
     }
 }
 
+/// Whether it is this file that it serves.
+pub(super) fn serves(instance: &Instance, file: &Path) -> bool {
+    let served = instance.file.as_deref().map(Path::new);
+    served.is_some_and(|served| is_same(served, file))
+}
+
 /// The next answer, if there is one by then.
-fn next<T>(answers: &Receiver<T>, until: Option<Instant>) -> Option<T> {
+pub(super) fn next<T>(answers: &Receiver<T>, until: Option<Instant>) -> Option<T> {
     match until {
         Some(until) => answers
             .recv_timeout(until.saturating_duration_since(Instant::now()))
@@ -196,7 +197,7 @@ fn next<T>(answers: &Receiver<T>, until: Option<Instant>) -> Option<T> {
 }
 
 /// How each of them is, as they answer: one that is held up holds up no other.
-fn all_asked(found: Vec<Found>) -> Receiver<(PathBuf, Result<Snapshot, AskError>)> {
+pub(super) fn all_asked(found: Vec<Found>) -> Receiver<(PathBuf, Result<Snapshot, AskError>)> {
     let (sender, answers) = channel();
     for Found { path, client } in found {
         let sender = sender.clone();

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,7 +13,7 @@ use settings::values::{Address, Control};
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::sleep;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{answers, directory};
 use crate::config::SocketOptions;
@@ -27,28 +27,45 @@ const TOO_MANY: &str = "64 commands are being answered; try again when one has e
 /// When no descriptor is left.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// When a socket that can't be had is tried again: who has it may have ended by then.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// The control socket. Its file goes with it.
 pub struct Server {
-    /// `None`: there is to be none, or it can't be had; then the log says why, and everything else goes on.
-    listener: Option<Listener>,
+    socket: Arc<Socket>,
     /// Whether nobody is let in.
     rests: watch::Sender<bool>,
 }
 
+/// Empty: there is to be none, or it can't be had; then the log says why, everything else goes on, and it is tried again.
+#[derive(Default)]
+struct Socket(Mutex<Option<Listener>>);
+
 impl Server {
-    /// `left`: of the program that had this one's place. `requests`: the manager.
-    pub fn start(control: Option<&Control>, left: Option<ListenerState>, requests: mpsc::Sender<Request>) -> Self {
+    /// `left`: of the program that had this one's place. `requests`: the manager. `is_seen`: the log is standard error.
+    pub fn start(
+        control: Option<Control>,
+        left: Option<ListenerState>,
+        requests: mpsc::Sender<Request>,
+        is_seen: bool,
+    ) -> Self {
         let (rests, resting) = watch::channel(false);
-        let none = |error: &anyhow::Error| {
-            warn!("there is no control socket, and commands such as wsgi-fpm status can't reach it: {error:#}");
-        };
-        let opened = open(control, left).inspect_err(none).ok().flatten();
-        let listener = opened.map(|(listener, accepting)| {
-            debug!(control = listener.address(), "commands reach it");
-            tokio::spawn(accept(accepting, requests, resting));
-            listener
-        });
-        Self { listener, rests }
+        let socket = Arc::<Socket>::default();
+        match open(control.as_ref(), left).and_then(|opened| opened.map(|listener| socket.keep(listener)).transpose()) {
+            Ok(Some(accepting)) => _ = tokio::spawn(accept(accepting, requests, resting)),
+            Ok(None) => {}
+            Err(error) => {
+                let trouble = format!(
+                    "there is no control socket, and commands such as wsgi-fpm status can't reach it; it is tried again: {error:#}"
+                );
+                warn!("{trouble}");
+                if !is_seen {
+                    contract::log::last_line(&format!("wsgi-fpm: warning: {trouble}"));
+                }
+                tokio::spawn(open_later(control, Arc::clone(&socket), requests, resting));
+            }
+        }
+        Self { socket, rests }
     }
 
     /// What the program needs that takes this one's place. Who connects from now on waits for that one.
@@ -57,7 +74,7 @@ impl Server {
     /// No descriptor is left.
     pub fn rest(&self) -> anyhow::Result<Option<ListenerState>> {
         self.rests.send_replace(true);
-        let state = self.listener.as_ref().map(Listener::state).transpose();
+        let state = self.socket.lock().as_ref().map(Listener::state).transpose();
         state.context("the control socket can't be passed on")
     }
 
@@ -67,8 +84,23 @@ impl Server {
     }
 }
 
+impl Socket {
+    fn lock(&self) -> MutexGuard<'_, Option<Listener>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be accepted from.
+    fn keep(&self, listener: Listener) -> anyhow::Result<UnixListener> {
+        let socket = std::os::unix::net::UnixListener::from(listener.as_fd().try_clone_to_owned()?);
+        let accepting = UnixListener::from_std(socket)?;
+        debug!(control = listener.address(), "commands reach it");
+        *self.lock() = Some(listener);
+        Ok(accepting)
+    }
+}
+
 /// `None` if there is to be none.
-fn open(control: Option<&Control>, left: Option<ListenerState>) -> anyhow::Result<Option<(Listener, UnixListener)>> {
+fn open(control: Option<&Control>, left: Option<ListenerState>) -> anyhow::Result<Option<Listener>> {
     let lost = |error: &io::Error| warn!(%error, "the control socket was not passed on");
     // If it is not wanted any more, its file goes with it.
     let left = left.and_then(|state| Listener::passed(state, &Arc::default()).inspect_err(lost).ok());
@@ -78,12 +110,34 @@ fn open(control: Option<&Control>, left: Option<ListenerState>) -> anyhow::Resul
         None => own_path()?,
     };
     let address = Address::Unix(path);
-    let listener = match left {
+    Ok(Some(match left {
         Some(left) if left.address() == address.to_string() && left.is_reachable() => left,
         _ => Listener::open(&address, 0, &SocketOptions::private())?,
+    }))
+}
+
+/// Until it can be had.
+async fn open_later(
+    control: Option<Control>,
+    socket: Arc<Socket>,
+    requests: mpsc::Sender<Request>,
+    mut rests: watch::Receiver<bool>,
+) {
+    let accepting = loop {
+        sleep(AGAIN).await;
+        // The other end goes with the program.
+        if rests.wait_for(|rests| !rests).await.is_err() {
+            return;
+        }
+        match open(control.as_ref(), None).and_then(|opened| opened.map(|listener| socket.keep(listener)).transpose()) {
+            Ok(Some(accepting)) => break accepting,
+            Ok(None) => return,
+            Err(error) => debug!("there is no control socket still: {error:#}"),
+        }
     };
-    let socket = std::os::unix::net::UnixListener::from(listener.as_fd().try_clone_to_owned()?);
-    Ok(Some((listener, UnixListener::from_std(socket)?)))
+    info!("commands reach it now: there is a control socket");
+    drop(socket);
+    accept(accepting, requests, rests).await;
 }
 
 /// In a directory that others can't change, where those of instances that were killed are removed.

@@ -190,6 +190,23 @@ pub fn look(address: &Address) -> Result<(), ListenError> {
     }
 }
 
+/// Whether somebody answers there, so that it can't be opened now.
+pub fn is_taken(address: &Address) -> bool {
+    match address {
+        Address::Unix(path) => {
+            let (Ok(name), Ok(probe)) = (
+                SocketAddrUnix::new(path),
+                socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None),
+            ) else {
+                return false;
+            };
+            matches!(connect(&probe, &name), Ok(()) | Err(Errno::AGAIN))
+        }
+        Address::Tcp(tcp) => matches!(bound(*tcp), Err(Errno::ADDRINUSE)),
+        Address::Fd(_) | Address::Named(_) => false,
+    }
+}
+
 /// Says of a socket's directory what the kernel would not: which one is missing, or closed to this user.
 fn check_directory(path: &Path, address: &Address) -> Result<(), ListenError> {
     let directory = path.parent().unwrap_or(Path::new("/"));
@@ -296,14 +313,7 @@ fn tcp(tcp: SocketAddr, options: &SocketOptions) -> Result<Listener, ListenError
             error: error.into(),
         },
     };
-    let family = match tcp {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let socket = socket_with(family, SocketType::STREAM, FLAGS, None).map_err(system)?;
-    // Connections of the last run that linger in TIME_WAIT must not keep this one from starting.
-    sockopt::set_socket_reuseaddr(&socket, true).map_err(system)?;
-    bind(&socket, &tcp).map_err(system)?;
+    let socket = bound(tcp).map_err(system)?;
     listen(&socket, options.backlog).map_err(system)?;
     let address = getsockname(&socket)
         .ok()
@@ -316,6 +326,19 @@ fn tcp(tcp: SocketAddr, options: &SocketOptions) -> Result<Listener, ListenError
         file: None,
         deposit: None,
     })
+}
+
+/// A socket that has this address.
+fn bound(tcp: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = match tcp {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = socket_with(family, SocketType::STREAM, FLAGS, None)?;
+    // Connections of the last run that linger in TIME_WAIT must not keep this one from starting.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &tcp)?;
+    Ok(socket)
 }
 
 fn inherited(fd: i32, address: String) -> Result<Listener, ListenError> {

@@ -16,6 +16,7 @@ mod page;
 mod prometheus;
 mod reload;
 mod resting;
+mod second;
 mod status;
 mod status_path;
 mod stopping;

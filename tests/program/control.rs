@@ -136,19 +136,19 @@ fn file_names_the_instance_and_several_are_listed() {
         ),
     )
     .unwrap();
-    let serve_file = || {
+    let serve_file = |directory: &Path| {
         let mut serve = program();
         serve
             .current_dir(stages[2].path(""))
             .args(["serve", "-c", "wsgi-fpm.toml"]);
         serve
-            .env("RUNTIME_DIRECTORY", home.path(""))
+            .env("RUNTIME_DIRECTORY", directory)
             .env("WSGI_FPM_ENGINE", stages[2].path("behaviour"));
         let running = Running::spawn(serve);
         running.line(" ready ");
         running
     };
-    let three = serve_file();
+    let three = serve_file(&home.path(""));
     // Others that say nothing hold nobody up.
     one.signal(Signal::STOP);
     let asked = Instant::now();
@@ -165,13 +165,14 @@ fn file_names_the_instance_and_several_are_listed() {
         message.contains(&format!("pid {}, {}", three.pid(), file.display())),
         "{message}"
     );
-    // Somebody serves it once more, by mistake.
+    // It is served once more, by one that did not see the other: they look for each other in different directories.
     fs::write(
         &file,
         fs::read_to_string(&file).unwrap().replace("three.sock", "four.sock"),
     )
     .unwrap();
-    let four = serve_file();
+    let four = serve_file(&stages[2].path(""));
+    std::os::unix::fs::symlink(control(&stages[2], &four), control(home, &four)).unwrap();
     let message = until_some("both have answered in time", SOON, || {
         let output = run(home, &["status", "-c", file_named]);
         (output.status.code() == Some(2)).then(|| refusal_of(&output, 2))
