@@ -72,7 +72,7 @@ def _metric(cls, name, help, labels, kind, bounds):
     if isinstance(labels, str):
         raise ValueError("labels of %s are a list of names, not one text" % name)
     labels = tuple(labels)
-    if not isinstance(name, str) or not _NAME.match(name) or name.startswith("wsgi_fpm_"):
+    if not isinstance(name, str) or not _NAME.match(_family_name(kind, name)) or name.startswith("wsgi_fpm_"):
         raise ValueError("%r can't be a metric's name: letters, digits and _, and wsgi_fpm_ is taken" % (name,))
     for label in labels:
         if not isinstance(label, str) or not _LABEL.match(label) or label in _KEPT_LABELS or labels.count(label) > 1:
@@ -91,10 +91,14 @@ def _metric(cls, name, help, labels, kind, bounds):
     return known
 
 
+def _family_name(kind, name):
+    """Without what a counter has at its end."""
+    return name[: -len("_total")] if kind == "counter" else name
+
+
 def _sample_names(kind, name):
     """The names that its samples may have, in any format."""
-    if kind == "counter":
-        name = name[: -len("_total")]
+    name = _family_name(kind, name)
     return [name] + [name + end for end in _ENDS.get(kind, ())]
 
 

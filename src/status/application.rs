@@ -1,5 +1,5 @@
 //! What applications count (`wsgi_fpm.metrics`), among the metrics. An application can write to the memory that it comes from: what no
-//! name can be is left out, and what would contradict another pool's.
+//! name or value can be is left out, and what would contradict another pool's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ptr;
@@ -43,7 +43,11 @@ pub fn write(page: &mut Page, pools: &[Pool]) {
         page.family(name, kind_of(first), &first.help);
         for (pool, family) in members {
             for sample in &family.samples {
-                write_sample(page, pool, family, sample);
+                if is_sound_value(family, sample) {
+                    write_sample(page, pool, family, sample);
+                } else {
+                    *left_out.entry(&pool.name).or_default() += 1;
+                }
             }
         }
     }
@@ -55,7 +59,7 @@ pub fn write(page: &mut Page, pools: &[Pool]) {
     );
     page.gauge(
         "wsgi_fpm_application_series_left_out",
-        "Series of the application that are not shown: their names are those of another metric's series, or can't be.",
+        "Series of the application that are not shown: their names are those of another metric's series, or names or values can't be.",
         pools,
         |pool| left_out.get(pool.name.as_str()).copied().unwrap_or(0) as f64,
     );
@@ -81,11 +85,14 @@ fn write_sample(page: &mut Page, pool: &Pool, family: &Family, sample: &Sample) 
             let mut seen = 0;
             let ends = bounds.iter().map(|bound| number(*bound)).chain(["+Inf".to_owned()]);
             for (end, count) in ends.zip(counts) {
-                seen += count;
+                seen = count.saturating_add(seen);
                 page.sample("_bucket", &[&labels[..], &[("le", &end)]].concat(), seen as f64);
             }
-            page.sample("_sum", &labels, *sum);
-            page.sample("_count", &labels, seen as f64);
+            let can_fall = bounds.first().is_some_and(|bound| *bound < 0.0) || !is_growing(*sum);
+            if !can_fall || page.takes_falling_sums() {
+                page.sample("_sum", &labels, *sum);
+                page.sample("_count", &labels, seen as f64);
+            }
         }
     }
 }
@@ -123,12 +130,28 @@ fn is_sound(family: &Family) -> bool {
     let are_labels = labels.clone().all(|name| is_name(name, "_") && !name.starts_with("__"));
     are_labels
         && labels.clone().all(|name| names.insert(name))
-        && is_name(&family.name, "_:")
+        && is_name(name_of(family), "_:")
         && !family.name.starts_with(OWN)
         && family
             .samples
             .iter()
             .all(|sample| sample.labels.len() == family.labels.len())
+}
+
+fn is_sound_value(family: &Family, sample: &Sample) -> bool {
+    match (&sample.value, family.kind) {
+        (Value::Number(value), metrics::Kind::Counter) => is_growing(*value),
+        (Value::Number(_), metrics::Kind::Gauge(_)) => true,
+        (Value::Histogram { bounds, .. }, metrics::Kind::Histogram) => {
+            bounds.iter().all(|bound| bound.is_finite()) && bounds.is_sorted_by(|low, high| low < high)
+        }
+        _ => false,
+    }
+}
+
+/// Whether it can be what began at 0 and only ever grows.
+fn is_growing(value: f64) -> bool {
+    value >= 0.0
 }
 
 fn is_name(name: &str, more: &str) -> bool {
@@ -224,6 +247,11 @@ mod tests {
             one("orders", gauge, &[]),
             one("wsgi_fpm_requests_total", metrics::Kind::Counter, &[]),
             one("a b", gauge, &[]),
+            one("", gauge, &[]),
+            one("", metrics::Kind::Counter, &[]),
+            one("_total", metrics::Kind::Counter, &[]),
+            one("1_total", metrics::Kind::Counter, &[]),
+            one("x", gauge, &[""]),
             one("x", gauge, &["le"]),
             one("x", gauge, &["a", "a"]),
             one("x", gauge, &["exported_pool"]),
@@ -237,9 +265,72 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("wsgi_fpm_application_series_left_out{pool=\"b\"} 7\n"),
+            text.contains("wsgi_fpm_application_series_left_out{pool=\"b\"} 12\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn values_that_can_not_be_are_left_out_and_counted() {
+        let number = |value| (&[][..], Value::Number(value));
+        let histogram = |bounds: &[f64], counts: &[u64], sum| {
+            let (bounds, counts) = (bounds.to_vec(), counts.to_vec());
+            (&[][..], Value::Histogram { bounds, counts, sum })
+        };
+        let counter = |name, value| family(name, metrics::Kind::Counter, &[], &[number(value)]);
+        let took = |name, sample| family(name, metrics::Kind::Histogram, &[], &[sample]);
+        let wrong = vec![
+            counter("c", -1.0),
+            counter("d", f64::NAN),
+            took("h", histogram(&[1.0, 1.0], &[0, 0, 0], 0.0)),
+            took("i", histogram(&[2.0, 1.0], &[0, 0, 0], 0.0)),
+            took("j", histogram(&[f64::NAN], &[0, 0], 0.0)),
+            took("k", histogram(&[f64::INFINITY], &[0, 0], 0.0)),
+        ];
+        let right = vec![
+            counter("c", 0.0),
+            counter("d", f64::INFINITY),
+            took("h", histogram(&[1.0], &[u64::MAX, 2], 0.0)),
+        ];
+        let text = written(vec![wrong, right]);
+        assert!(
+            text.contains("wsgi_fpm_application_series_left_out{pool=\"a\"} 6\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("wsgi_fpm_application_series_left_out{pool=\"b\"} 0\n"),
+            "{text}"
+        );
+        let samples = text
+            .lines()
+            .filter(|line| !line.contains('#') && !line.contains("wsgi_fpm_"));
+        assert!(samples.clone().all(|line| line.contains("pool=\"b\"")), "{text}");
+        assert_eq!(samples.count(), 2 + 4, "{text}");
+    }
+
+    #[test]
+    fn sum_that_can_fall_is_in_the_text_format_alone() {
+        let falling = |name: &str, bound, sum| {
+            let (bounds, counts) = (vec![bound], vec![1, 0]);
+            let value = Value::Histogram { bounds, counts, sum };
+            family(name, metrics::Kind::Histogram, &[], &[(&[], value)])
+        };
+        for (format, has_sums) in [(Format::OpenMetrics, false), (Format::Text, true)] {
+            let mut pool = pool("a");
+            pool.application.families = vec![falling("below", -1.0, 4.0), falling("observed", 1.0, -4.0)];
+            let mut page = Page::new(format);
+            write(&mut page, &[pool]);
+            let text = page.end();
+            for name in ["below", "observed"] {
+                for end in ["_sum{", "_count{"] {
+                    assert_eq!(text.contains(&format!("{name}{end}")), has_sums, "{text}");
+                }
+                assert!(
+                    text.contains(&format!("{name}_bucket{{pool=\"a\",le=\"+Inf\"}} 1\n")),
+                    "{text}"
+                );
+            }
+        }
     }
 
     #[test]

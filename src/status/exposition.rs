@@ -50,6 +50,11 @@ impl Page {
         }
     }
 
+    /// Whether a histogram may have a sum that falls: OpenMetrics has none then, and no count beside its buckets either.
+    pub fn takes_falling_sums(&self) -> bool {
+        self.format == Format::Text
+    }
+
     /// Its samples follow. `name`: without what counters and infos have at their end.
     pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
         name.clone_into(&mut self.name);

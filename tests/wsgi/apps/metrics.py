@@ -126,6 +126,13 @@ def interface(environ, start_response):
         lambda: metrics.counter("hits"),
         lambda: metrics.gauge("hits_total"),
         lambda: metrics.counter("two words"),
+        # What nothing is left of without the end that counters have.
+        lambda: metrics.counter(""),
+        lambda: metrics.counter("_total"),
+        lambda: metrics.gauge(""),
+        lambda: metrics.histogram(""),
+        lambda: metrics.counter("1_total"),
+        lambda: metrics.counter("c", labels=[""]),
         lambda: metrics.counter("wsgi_fpm_hits"),
         lambda: metrics.counter("c", labels=["__a"]),
         lambda: metrics.counter("c", labels=["a", "a"]),
