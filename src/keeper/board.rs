@@ -68,8 +68,8 @@ impl Board {
         workers.filter_map(|slots| Some((&slots.first()?.seat, slots)))
     }
 
-    /// Has the log name the requests that run.
-    pub(super) fn name_lost(&self, pool: &str) {
+    /// Has the log name the requests that run, and counts them: nobody else is left who could.
+    pub(super) fn count_lost(&self, pool: &str) {
         for (index, slot) in self.scoreboard.slots().iter().enumerate() {
             if slot.busy_since_ms().is_some() {
                 error!(
@@ -78,6 +78,7 @@ impl Board {
                     request = slot.request_name(index % self.threads),
                     "a request died with its worker, whose leader has died"
                 );
+                slot.count_lost();
             }
         }
     }

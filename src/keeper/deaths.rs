@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use contract::handover::Handover;
 use contract::keeper::{Asked, Owner, Place, State};
+use contract::scoreboard::Totals;
 use contract::wait::is_ready;
 use fastcgi::encode;
 use rustix::event::PollFlags;
@@ -32,6 +33,7 @@ pub(super) struct Orphaned {
     pub(super) places: usize,
     /// When workers that it has left are killed.
     pub(super) until: Instant,
+    /// With what they run and what all have counted, until the last of them is gone.
     pub(super) board: Option<Board>,
     /// They were killed, and are not gone yet.
     pub(super) are_killed: bool,
@@ -93,7 +95,7 @@ impl Keeper {
                 "requests that were still being received died with their worker"
             );
         }
-        self.name_lost(worker.leader);
+        self.count_lost(worker.leader);
         self.on_their_way = self.table.given();
         if !self.on_their_way.is_empty() {
             self.look_at = Some(Instant::now() + ON_THE_WAY);
@@ -196,8 +198,8 @@ impl Keeper {
         self.give_waiting(handover);
     }
 
-    /// The leader with this pid is gone. Its workers end by themselves, as they notice. `board`: where it is said what they ran, if
-    /// nobody else has told it.
+    /// The leader with this pid is gone. Its workers end by themselves, as they notice. `board`: where it is said what they run, if
+    /// nobody else has told it; what was counted there is among [`Keeper::totals`] from now on.
     pub fn leader_died(&mut self, pid: i32, board: Option<Board>) {
         self.orphaned.push(Orphaned {
             leader: pid,
@@ -206,18 +208,32 @@ impl Keeper {
             board,
             are_killed: false,
         });
-        self.name_lost(pid);
+        self.count_lost(pid);
+    }
+
+    /// What was counted on the boards of leaders that have died.
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.counted.clone();
+        let boards = self.orphaned.iter().filter_map(|orphaned| orphaned.board.as_ref());
+        boards.for_each(|board| totals.add(&board.totals()));
+        totals
     }
 
     /// Once a leader's last worker is gone: the requests that they ran.
-    fn name_lost(&mut self, leader: i32) {
+    fn count_lost(&mut self, leader: i32) {
         if self.workers.values().any(|worker| worker.leader == leader) {
             return;
         }
         let orphaned = self.orphaned.iter_mut().find(|orphaned| orphaned.leader == leader);
         if let Some(board) = orphaned.and_then(|orphaned| orphaned.board.take()) {
-            board.name_lost(&self.pool);
+            self.is_over(&board);
         }
+    }
+
+    /// Nobody counts there any more.
+    fn is_over(&mut self, board: &Board) {
+        board.count_lost(&self.pool);
+        self.counted.add(&board.totals());
     }
 
     /// Workers that have died since this was asked last, by pid.
@@ -269,15 +285,17 @@ impl Keeper {
             for number in unwatched {
                 self.died(number, handover);
             }
-            if let (Some(board), false) = (board, watched.is_empty()) {
+            match board {
                 // Their ends will be told.
-                self.orphaned.push(Orphaned {
+                Some(board) if !watched.is_empty() => self.orphaned.push(Orphaned {
                     leader,
                     places,
                     until: now + ORPHANS,
                     board: Some(board),
                     are_killed: true,
-                });
+                }),
+                Some(board) => self.is_over(&board),
+                None => {}
             }
         }
     }

@@ -28,6 +28,7 @@ use contract::handover::Handover;
 use contract::keeper::channel::{self, Message, Receiver, Sender};
 use contract::keeper::{Asked, ENTRIES, Owner, Place, State, Table};
 use contract::own::OwnFd;
+use contract::scoreboard::Totals;
 use contract::worker::{self, ToWorker};
 use contract::{limited, once_a_minute};
 use tokio::time::{Instant, sleep_until};
@@ -76,6 +77,8 @@ pub struct Keeper {
     look_at: Option<Instant>,
     /// Leaders that have died.
     orphaned: Vec<Orphaned>,
+    /// What those and their workers had counted that are gone.
+    counted: Totals,
     /// Workers that have died, by pid, for whoever forgets what they have counted.
     dead: Vec<i32>,
     /// When connections that wait are given away, if that was not possible.
@@ -153,6 +156,7 @@ impl Keeper {
             on_their_way: Vec::new(),
             look_at: None,
             orphaned: Vec::new(),
+            counted: Totals::default(),
             dead: Vec::new(),
             give_at: None,
             _share: Share::new(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use contract::keeper::channel::{Receiver, Sender};
 use contract::keeper::{Asked, Place};
 use contract::own::{Own, OwnFd};
+use contract::scoreboard::Totals;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -26,6 +27,8 @@ pub struct KeeperState {
     refused: Vec<Place>,
     /// Leaders that have died, and have left workers.
     orphaned: Vec<OrphanedState>,
+    #[serde(default)]
+    counted: Totals,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -81,6 +84,7 @@ impl Keeper {
             unsure: self.unsure.values().map(|(place, asked, _)| (*place, *asked)).collect(),
             refused,
             orphaned: self.orphaned.iter().map(orphaned).collect::<io::Result<_>>()?,
+            counted: self.counted.clone(),
         })
     }
 
@@ -93,6 +97,7 @@ impl Keeper {
         let sender = Sender::new(Own::new(sender.take()?));
         let receiver = Receiver::new(Own::new(receiver.take()?));
         let mut keeper = Self::with(pool, state.memory.take()?, sender, receiver)?;
+        keeper.counted = state.counted;
         for worker in state.workers {
             let pidfd = worker.pidfd.map(Passed::take).transpose()?.map(Own::new);
             let asks = worker.asks.map(Passed::take).transpose()?.map(Own::new);

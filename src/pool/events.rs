@@ -138,12 +138,15 @@ impl Running {
             ..
         } = self.members.remove(i);
         let (number, lived) = (generation.number, generation.started.elapsed());
-        if let Some(board) = &generation.board {
+        let ordered = generation.ordered();
+        // One that ends by itself has said what its workers ran; where it was killed they count on.
+        let (board, over) = match generation.board {
+            Some(board) if status.signal().is_some() => (Some(board), None),
+            over => (None, over),
+        };
+        if let Some(board) = over {
             self.ended.add(&board.totals());
         }
-        let ordered = generation.ordered();
-        // One that ends by itself has said what its workers ran.
-        let board = generation.board.filter(|_| status.signal().is_some());
         self.keeper.leader_died(generation.pid as i32, board);
         if self.stopping.is_some() || stage == Stage::Retiring {
             match status.signal() {

@@ -175,7 +175,7 @@ pub struct Running {
     /// Why the last start failed; `None` once one has been ready since.
     failure: Option<Failed>,
     reloads: Reloads,
-    /// What generations have counted that have ended.
+    /// What generations have counted that have ended by themselves; of others the keeper has it.
     ended: Totals,
     reports: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,

@@ -51,7 +51,7 @@ pub struct PoolState {
     stopping: Option<Order>,
     #[serde(default)]
     reloads: Reloads,
-    /// What generations have counted that have ended.
+    /// What generations have counted that have ended by themselves; of others the keeper has it.
     #[serde(default)]
     ended: Totals,
 }

@@ -35,6 +35,7 @@ impl Running {
         let application = self.metrics.as_mut().filter(|_| whole).map(counts);
         let settings = self.pool.as_ref().map(|pool| &pool.settings);
         let mut totals = self.ended.clone();
+        totals.add(&self.keeper.totals());
         let boards = self
             .members
             .iter()

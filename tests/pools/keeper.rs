@@ -38,7 +38,7 @@ fn status(pid: i32, field: &str) -> i64 {
     value.unwrap().trim().parse().unwrap()
 }
 
-fn leader_of(worker: i32) -> i32 {
+pub fn leader_of(worker: i32) -> i32 {
     status(worker, "PPid") as i32
 }
 

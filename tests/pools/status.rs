@@ -9,10 +9,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::house::{House, directory, pool};
+use crate::keeper::leader_of;
 use crate::support::fcgi_client::{Raw, Request as Fcgi};
 use crate::support::http::{Client, Request, Response};
 use crate::support::wait::{SOON, until, until_some};
@@ -241,6 +242,62 @@ fn slow_requests_are_told_with_their_stacks_and_the_past_in_steps() {
         "{past}"
     );
     house.signal(Signal::QUIT);
+}
+
+#[test]
+fn request_that_dies_with_its_worker_or_its_leader_is_counted_once() {
+    let (house, address) = serve(&[pool("one", "workers = 2\nthreads = 2")]);
+    house.wait_ready("one");
+    let counted = || {
+        let text = metrics(address, "").text();
+        let requests = |outcome| {
+            value(
+                &text,
+                &format!("wsgi_fpm_requests_total{{pool=\"one\",outcome=\"{outcome}\"}}"),
+            )
+        };
+        let without_head = value(&text, "wsgi_fpm_responses_total{pool=\"one\",status=\"none\"}");
+        (requests("failed"), without_head, requests("complete"))
+    };
+    let workers = || json(address)["pools"][0]["workers"].as_array().unwrap().clone();
+    let pid = |worker: &Value| worker["pid"].as_i64().unwrap() as i32;
+    let busy = |worker: &Value| {
+        let threads = worker["threads"].as_array().unwrap();
+        threads.iter().filter(|thread| !thread["request"].is_null()).count()
+    };
+    let send_signal = |pid: i32| kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    let (mut lost, mut complete) = (0.0, 0.0);
+    // Where its worker dies first, that is counted by the leader.
+    for (worker_first, requests) in [(false, 3), (true, 1), (false, 1)] {
+        house.get("one", "/");
+        complete += 1.0;
+        let mut running: Vec<_> = (0..requests)
+            .map(|_| Raw::connect(&house.socket("one")).unwrap())
+            .collect();
+        for connection in &mut running {
+            connection.send(&Fcgi::get("/sleep").bytes());
+        }
+        until("they run", SOON, || {
+            workers().iter().map(busy).sum::<usize>() == requests
+        });
+        let worker = workers().iter().find(|worker| busy(worker) > 0).map(pid).unwrap();
+        let (leader, old) = (leader_of(worker), workers().iter().map(pid).collect::<Vec<_>>());
+        lost += requests as f64;
+        if worker_first {
+            send_signal(worker);
+            until("it is counted", SOON, || counted() == (lost, lost, complete));
+        }
+        send_signal(leader);
+        until("another leader serves", SOON, || {
+            let serves = |worker: &&Value| worker["phase"] == "serving" && !old.contains(&pid(worker));
+            workers().iter().filter(serves).count() == 2
+        });
+        until("they are counted", SOON, || counted() == (lost, lost, complete));
+    }
+    house.done(&["reload", "one"]);
+    assert_eq!(counted(), (lost, lost, complete));
+    let named = house.log.text().matches("a request died with its worker").count();
+    assert_eq!(named as f64, lost, "{}", house.log.text());
 }
 
 #[test]

@@ -164,9 +164,11 @@ impl Slot {
         self.full.load(Relaxed) == 1
     }
 
-    /// Counts the running request as failed, of which nobody knows more: its worker is gone, so nobody else counts here.
+    /// Counts the running request as failed, of which nobody knows more: its worker is gone, so nobody else counts here. It is over
+    /// with that, so that a supervisor which outlives the leader counts it once.
     pub fn count_lost(&self) {
         let Some(since_ms) = self.busy_since_ms() else { return };
+        self.end();
         self.counts.count(&Finished {
             status: 0,
             outcome: Outcome::Failed,
@@ -254,6 +256,18 @@ mod tests {
         assert_eq!((slot.serial(), slot.requests()), (2, 1));
         slot.assign(43);
         assert_eq!(slot.requests(), 0);
+    }
+
+    #[test]
+    fn request_that_was_lost_is_counted_once() {
+        let scoreboard = Scoreboard::map(Scoreboard::create(1).unwrap()).unwrap();
+        let slot = &scoreboard.slots()[0];
+        slot.assign(42);
+        slot.begin(now_ms(), 1, b"GET", b"/");
+        slot.count_lost();
+        slot.count_lost();
+        assert_eq!(scoreboard.totals().outcomes[Outcome::Failed as usize], 1);
+        assert_eq!(scoreboard.totals().responses[0], 1);
     }
 
     #[test]
