@@ -410,6 +410,7 @@ fn came(name: String, reloaded: Option<Reloaded>) -> Pool {
     let (state, failure) = match reloaded {
         Some(Reloaded::Serves) => (Came::Serving, None),
         Some(Reloaded::Rests) => (Came::Resting, None),
+        Some(Reloaded::Unreachable { reason }) => (Came::Unreachable, Some((reason, String::new()))),
         Some(Reloaded::Replaced) => (Came::Replaced, None),
         Some(Reloaded::NotReplaced { reason, detail }) => (Came::NotReplaced, Some((reason, detail))),
         Some(Reloaded::Failed {

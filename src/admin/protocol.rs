@@ -102,6 +102,8 @@ pub struct Pool {
 pub enum Came {
     Serving,
     Resting,
+    /// It serves, or would, and nobody can connect.
+    Unreachable,
     /// Nobody serves it.
     Failed,
     /// The version before serves.

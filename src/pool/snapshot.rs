@@ -46,6 +46,7 @@ impl Running {
         let starts = self.preparing.is_some() || self.is_any(Stage::Starting);
         let listener = |listener: &Socket| Listener {
             address: listener.address().to_owned(),
+            unreachable: self.sockets.obstacle(listener),
             waiting: None,
             backlog: None,
         };

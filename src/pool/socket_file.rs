@@ -233,6 +233,10 @@ impl SocketFile {
         self.is_left = true;
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether its path still leads to it.
     pub fn is_there(&self) -> bool {
         let found = self.path.symlink_metadata();

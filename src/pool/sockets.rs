@@ -11,6 +11,7 @@ use tracing::{error, info};
 
 use super::listeners::{ListenError, Listener, NamedError, number_of};
 use super::passing::SocketsState;
+use super::reach::obstacle;
 use crate::config::{MAX_LISTENERS, SocketOptions};
 use crate::service::Service;
 
@@ -213,6 +214,12 @@ impl Sockets {
         let is_new = |bound: &&Bound| !self.serving.iter().any(|other| other.is(bound));
         let starting = self.starting.iter().filter(is_new);
         self.serving.iter().chain(starting).map(|bound| &*bound.listener)
+    }
+
+    /// Why nobody can connect to this one, if that is so, nor to another one with its address.
+    pub fn obstacle(&self, listener: &Listener) -> Option<String> {
+        let is_other = |other: &Listener| other.address() == listener.address() && other.is_reachable();
+        obstacle(listener).filter(|_| !self.all().any(is_other))
     }
 
     /// Of what serves now.

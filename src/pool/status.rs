@@ -24,6 +24,10 @@ pub enum Reloaded {
     Serves,
     /// It needs no process until something arrives.
     Rests,
+    /// It was done, and nobody can connect.
+    Unreachable {
+        reason: String,
+    },
     /// All workers that were there are replaced.
     Replaced,
     /// They are not, and go on.
@@ -99,14 +103,18 @@ impl Running {
     }
 
     fn reloaded(&self) -> Reloaded {
+        let obstacle = self.sockets.all().find_map(|listener| self.sockets.obstacle(listener));
         match &self.failure {
             Some(failed) => Reloaded::Failed {
                 reason: failed.reason.clone(),
                 detail: failed.detail.clone(),
                 goes_on: self.is_any(Stage::Serving) || self.rests_on(),
             },
-            None if self.rests => Reloaded::Rests,
-            None => Reloaded::Serves,
+            None => match obstacle {
+                Some(reason) => Reloaded::Unreachable { reason },
+                None if self.rests => Reloaded::Rests,
+                None => Reloaded::Serves,
+            },
         }
     }
 }

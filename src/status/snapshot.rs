@@ -125,6 +125,9 @@ pub struct Failure {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Listener {
     pub address: String,
+    /// Why nobody can connect there, in one line: something else is in the place of its file, or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable: Option<String>,
     /// Connections that nobody has taken yet, where the kernel tells.
     pub waiting: Option<u32>,
     /// As many may wait.

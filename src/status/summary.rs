@@ -19,6 +19,7 @@ pub fn troubles(snapshot: &Snapshot, most: usize) -> Vec<String> {
     }
     let pools = &snapshot.pools;
     all.extend(pools.iter().filter_map(failure));
+    all.extend(pools.iter().flat_map(unreachable));
     all.extend(pools.iter().filter_map(crowd));
     all.extend(pools.iter().filter_map(long));
     let more = all.len().saturating_sub(most);
@@ -42,6 +43,14 @@ fn failure(pool: &Pool) -> Option<String> {
     let loading = format!("application {} can't be loaded: ", pool.app);
     let reason = failure.reason.strip_prefix(&loading).unwrap_or(&failure.reason);
     Some(format!("{name}: {what}: {}", contract::log::escape(reason)))
+}
+
+fn unreachable(pool: &Pool) -> impl Iterator<Item = String> {
+    let reasons = pool
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.unreachable.as_ref());
+    reasons.map(|reason| format!("{}: {}", pool.name, contract::log::escape(reason)))
 }
 
 /// Nobody is free, and somebody waits.

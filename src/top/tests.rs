@@ -66,6 +66,7 @@ fn blog() -> Pool {
         },
         listeners: vec![Listener {
             address: "unix:/run/blog.sock".to_owned(),
+            unreachable: None,
             waiting: Some(0),
             backlog: Some(1024),
         }],

@@ -1,5 +1,7 @@
 //! SIGHUP reads the file again and applies the difference, pool by pool.
 
+use std::fs;
+use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -7,6 +9,40 @@ use rustix::process::Signal;
 
 use crate::house::{House, directory, pool};
 use crate::support::fcgi_client::{Raw, Request};
+
+#[test]
+fn socket_that_nobody_can_connect_to_is_named_and_a_reload_makes_it_anew_or_fails() {
+    let house = House::serve(&[pool("one", ""), pool("two", "workers = \"0..1\"")]);
+    for name in ["one", "two"] {
+        house.wait_for(
+            0,
+            &[
+                if name == "one" { " ready " } else { "at rest" },
+                &format!("pool=\"{name}\""),
+            ],
+        );
+        let path = house.path(&format!("{name}.sock"));
+        let trouble = |what: &str| format!("{name}: nobody can connect to unix:{}: {what}", path.display());
+        let worst = || house.done(&["status"]).lines().next().unwrap().to_owned();
+        assert!(worst().starts_with("wsgi-fpm "), "{}", worst());
+        fs::remove_file(&path).unwrap();
+        assert_eq!(worst(), trouble("the socket's file is gone; a reload makes it anew"));
+        fs::write(&path, "").unwrap();
+        let reason = trouble("the path exists and is not a socket; remove it or name another path");
+        assert_eq!(house.failed(&["reload", name]), format!("wsgi-fpm: error: {reason}\n"));
+        assert_eq!(worst(), reason);
+        assert!(house.status(name)["listeners"][0]["unreachable"].is_string());
+        fs::remove_file(&path).unwrap();
+        let other = UnixListener::bind(&path).unwrap();
+        let reason =
+            trouble("another program has put its socket there; stop that one, or remove the file, then reload");
+        assert_eq!(house.failed(&["reload", name]), format!("wsgi-fpm: error: {reason}\n"));
+        drop(other);
+        house.done(&["reload", name]);
+        assert!(worst().starts_with("wsgi-fpm "), "{}", worst());
+        house.get(name, "/");
+    }
+}
 
 #[test]
 fn only_what_has_changed_is_touched() {

@@ -37,7 +37,7 @@ fn said(mut answers: super::client::Answers, json: bool) -> anyhow::Result<ExitC
     let mut code = ExitCode::SUCCESS;
     while let Some(answer) = answers.next()? {
         if let Answer::Pool(Pool {
-            state: Came::Failed | Came::FailedAndGoesOn | Came::NotReplaced,
+            state: Came::Failed | Came::FailedAndGoesOn | Came::NotReplaced | Came::Unreachable,
             ..
         }) = &answer
         {
@@ -75,6 +75,7 @@ fn show_pool(pool: &Pool) -> anyhow::Result<()> {
         Came::Stopped => return stdout::line(&format!("{name}: has ended")),
         Came::Replaced => return stdout::line(&format!("{name}: all workers have been replaced")),
         Came::NotReplaced => format!("{name}: a worker is not replaced, and goes on; it is tried again: {reason}"),
+        Came::Unreachable => format!("{name}: {reason}"),
         Came::Failed => format!("{name}: failed: {reason}"),
         Came::FailedAndGoesOn => format!("{name}: the new version failed, and the one before goes on: {reason}"),
     };

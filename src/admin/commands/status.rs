@@ -218,6 +218,7 @@ mod tests {
             reloading: false,
             listeners: vec![Listener {
                 address: "unix:/run/wsgi-fpm/blog.sock".into(),
+                unreachable: None,
                 waiting: Some(0),
                 backlog: Some(1024),
             }],
