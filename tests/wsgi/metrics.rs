@@ -171,6 +171,21 @@ fn series_beyond_the_limit_are_not_counted_and_logged_and_nothing_fails() {
 }
 
 #[test]
+fn metric_that_is_too_large_is_named_and_others_are_counted() {
+    let gateway = app().option("--metrics-series", "100").start();
+    gateway.get("/large").ok();
+    let line = gateway.log.wait_for_line(&["as many buckets"]);
+    assert!(
+        line.contains("WARN") && line.contains("metric=\"large\"") && line.contains("--metrics-series 100"),
+        "{line}"
+    );
+    assert!(!line.contains("further ones"), "{line}");
+    assert_eq!(number(&gateway, "large", &[]), None);
+    assert_eq!(number(&gateway, "small", &[]), Some(1.0));
+    assert_eq!(read(&gateway).dropped(), 1);
+}
+
+#[test]
 fn another_limit_is_another_memory() {
     let gateway = app().option("--metrics-series", "20").start();
     gateway.get("/hit?a").ok();

@@ -52,6 +52,13 @@ def many(environ, start_response):
     return answered(start_response, "counted")
 
 
+def large(environ, start_response):
+    """One histogram that no memory of a few series has room for, and one that it has."""
+    for name, buckets in (("large", 10000), ("small", 5)):
+        metrics.histogram(name, buckets=range(buckets)).observe(1)
+    return answered(start_response, "counted")
+
+
 def once_more(environ, start_response):
     """A module that is loaded anew has the same gauges."""
     import importlib

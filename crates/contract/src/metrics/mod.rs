@@ -240,16 +240,24 @@ mod tests {
     }
 
     #[test]
-    fn series_that_are_larger_than_their_share_fill_the_memory_before_there_are_too_many() {
+    fn series_that_are_larger_than_their_share_fill_the_memory_and_smaller_ones_are_counted_still() {
         let (memory, mut writer, reader) = metrics(4);
         let hits = definition("hits_total", Kind::Counter, &["page"]);
         let refused = (0..4).find_map(|number| {
             let page = format!("{number}{}", "x".repeat(LONGEST - 10));
             writer.series(&hits, "", &[page]).err()
         });
-        assert_eq!(refused, Some(Refused::TooMany));
+        assert_eq!(refused, Some(Refused::TooLarge));
         assert!(memory.used() <= 4 * WORDS_PER_SERIES as u64);
         assert_eq!(reader.dropped(), 1);
+        writer.series(&hits, "", &values(&["short"])).unwrap().add(1.0);
+        let took = Definition {
+            bounds: (0..200).map(|bound| f64::from(bound).to_bits()).collect(),
+            ..definition("took_seconds", Kind::Histogram, &[])
+        };
+        assert_eq!(writer.series(&took, "", &[]).err(), Some(Refused::TooLarge));
+        writer.series(&hits, "", &values(&["other"])).unwrap().add(1.0);
+        assert_eq!(reader.dropped(), 2);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::index::Index;
 use super::memory::{Memory, Tag, push_text};
-use super::{Definition, LONGEST};
+use super::{Definition, LONGEST, WORDS_PER_SERIES};
 use crate::scoreboard::now_ms;
 
 /// Why a series is not counted.
@@ -17,6 +17,20 @@ pub enum Refused {
     TooMany,
     #[error("its labels are longer than {LONGEST} bytes together")]
     TooLong,
+    #[error("it needs more memory than is left")]
+    TooLarge,
+}
+
+impl Refused {
+    /// There is no memory for a record with so many words behind its first: for whoever takes more than his share that need not be
+    /// so for others.
+    fn without_room(words: usize) -> Self {
+        if words < WORDS_PER_SERIES {
+            Self::TooMany
+        } else {
+            Self::TooLarge
+        }
+    }
 }
 
 pub struct Writer {
@@ -111,7 +125,8 @@ impl Writer {
                 let mut words = vec![number];
                 let text = serde_json::to_string(definition).map_err(|_| Refused::TooLong)?;
                 push_text(&mut words, &text);
-                self.memory.add(Tag::Family, &words).ok_or(Refused::TooMany)?;
+                let record = self.memory.add(Tag::Family, &words);
+                record.ok_or(Refused::without_room(words.len()))?;
                 self.index.update(&self.memory);
             }
         }
@@ -155,7 +170,7 @@ impl Writer {
         words.resize(words.len() + definition.cells(), 0);
         let Some(record) = self.memory.add(Tag::Series, &words) else {
             self.memory.give_series_back();
-            return Err(Refused::TooMany);
+            return Err(Refused::without_room(words.len()));
         };
         Ok(Series {
             memory: Arc::clone(&self.memory),

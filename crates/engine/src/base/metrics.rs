@@ -159,6 +159,12 @@ impl Metrics {
                  labels that take ever new values, such as a path or a user",
                 self.limit
             ),
+            Refused::TooLarge => tracing::warn!(
+                metric,
+                "a series of wsgi_fpm.metrics is not counted: for as many buckets, or label values as long, there is not enough left \
+                 of the memory that {} gives (512 bytes for each series); smaller ones are counted",
+                self.limit
+            ),
             Refused::TooLong => tracing::warn!(metric, "a series of wsgi_fpm.metrics is not counted: {refused}"),
         }
     }
