@@ -12,6 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::house::{House, directory, pool};
+use crate::support::disk::Tiny;
 use crate::support::fcgi_client::{Raw, Request};
 use crate::support::log::field;
 use crate::support::wait::{SOON, until, until_some};
@@ -282,6 +283,55 @@ fn full_disk_stops_no_request_and_what_was_lost_is_said() {
     let (_, number) = said.split_once("writer: ").unwrap();
     let number: usize = number.split(' ').next().unwrap().parse().unwrap();
     assert_eq!(number + text(&path).matches("/lost").count(), 20, "{said}");
+}
+
+#[test]
+fn disk_that_is_full_for_a_while_leaves_whole_lines() {
+    let Some(disk) = Tiny::mount() else { return };
+    let (path, filler) = (disk.path().join("access.log"), disk.path().join("filler"));
+    let lines = format!("access_log = \"{}\"", path.display());
+    let house = House::serve(&[server("log_format = \"json\""), talks("one", &lines)]);
+    house.wait_for(0, &["\"ready\""]);
+    // What finds no room is there for a moment.
+    let is_whole = |part: &str| {
+        let text = text(&path);
+        let is_event = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok();
+        (text.is_empty() || text.ends_with('\n')) && text.lines().all(is_event) && text.contains(part)
+    };
+    let long = "x".repeat(700);
+    let elsewhere = || ();
+    let empties = || drop(fs::File::create(&path).unwrap());
+    let removes = || fs::remove_file(&path).unwrap();
+    for (kept, makes_room) in [
+        ("/kept-one", &elsewhere as &dyn Fn()),
+        ("/kept-two", &empties),
+        ("/kept-three", &removes),
+    ] {
+        let mark = house.log.mark();
+        fs::write(&filler, vec![0; 128 * 1024]).unwrap_err();
+        // A page is left.
+        let length = fs::metadata(&filler).unwrap().len();
+        fs::File::options()
+            .write(true)
+            .open(&filler)
+            .and_then(|file| file.set_len(length - 4096))
+            .unwrap();
+        until("it is full", SOON, || {
+            house.get("one", &format!("/{long}"));
+            let lines = house.log.since(mark);
+            lines
+                .iter()
+                .any(|line| line.contains("lines can't be written and are lost until they can"))
+        });
+        until("no part of a line is there", SOON, || is_whole(""));
+        makes_room();
+        fs::remove_file(&filler).unwrap();
+        until("it goes on", SOON, || {
+            house.get("one", kept);
+            is_whole(kept)
+        });
+        house.wait_for(mark, &["WARN", "lines were lost since they could not be written"]);
+    }
 }
 
 #[test]

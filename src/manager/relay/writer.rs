@@ -78,6 +78,7 @@ impl Writer {
     }
 
     fn write(&mut self, events: &[u8], queue: &Queue) {
+        self.torn = self.torn && !self.output.begins_anew();
         let mut first = if self.torn { vec![b'\n'] } else { Vec::new() };
         if let (Some(form), Some((lines, error))) = (self.form, self.failed) {
             let reason = io::Error::from(error);
@@ -132,11 +133,11 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
+    use std::fs::{self, File};
     use std::io::Read;
     use std::os::fd::OwnedFd;
 
-    use settings::values::Format;
+    use settings::values::{Destination, Format};
 
     use super::*;
 
@@ -169,6 +170,32 @@ mod tests {
             "{told}"
         );
         assert_eq!((rest, queue.lost()), ("four\n", 3));
+    }
+
+    #[test]
+    fn file_that_is_new_or_empty_begins_with_a_line_whatever_was_torn_in_the_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.log");
+        let output = Output::to(&Destination::File(path.clone())).unwrap();
+        let queue = Queue::new(None, false);
+        let mut writer = Writer::new("x.log".into(), output, None, false);
+        let mut next = |emptied: &dyn Fn()| {
+            writer.write(b"whole\nhalf", &queue);
+            writer.torn = true;
+            emptied();
+            writer.write(b"next\n", &queue);
+            let text = fs::read_to_string(&path).unwrap();
+            fs::write(&path, "").unwrap();
+            text
+        };
+        assert_eq!(next(&|| ()), "whole\nhalf\nnext\n");
+        assert_eq!(next(&|| fs::write(&path, "").unwrap()), "next\n");
+        let removed = || {
+            fs::remove_file(&path).unwrap();
+            // It is looked for once a second.
+            thread::sleep(Duration::from_millis(1100));
+        };
+        assert_eq!(next(&removed), "next\n");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
+use super::regular;
+
 /// How often it is looked whether the file is there still.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -14,6 +16,8 @@ pub struct LogFile {
     path: PathBuf,
     file: Option<OwnedFd>,
     looked: Instant,
+    /// Where it ended when something could not be written.
+    left: Option<u64>,
 }
 
 impl LogFile {
@@ -22,6 +26,7 @@ impl LogFile {
             path,
             file: None,
             looked: Instant::now(),
+            left: None,
         }
     }
 
@@ -41,12 +46,29 @@ impl LogFile {
         let is_gone = |file: &OwnedFd| fstat(file).is_ok_and(|found| found.st_nlink == 0);
         if self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
-            self.file = self.file.take().filter(|file| !is_gone(file));
+            if self.file.as_ref().is_some_and(is_gone) {
+                self.file = None;
+                // Whatever is found there now is not what was left.
+                self.left = self.left.map(|_| u64::MAX);
+            }
         }
         if self.file.is_none() {
             self.open()?;
         }
         self.file.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
+    }
+
+    /// Something could not be written.
+    pub fn was_left(&mut self) {
+        self.left = self.file.as_ref().and_then(regular::length);
+    }
+
+    /// Whether it is another file since then, or shorter; or empty.
+    pub fn begins_anew(&mut self) -> bool {
+        let Some(length) = self.descriptor().ok().and_then(regular::length) else {
+            return false;
+        };
+        length == 0 || self.left.is_some_and(|left| length < left)
     }
 }
 

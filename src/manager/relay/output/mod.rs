@@ -2,11 +2,12 @@
 
 mod file;
 mod journald;
+mod regular;
 mod service;
 mod syslog;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, write};
@@ -54,18 +55,38 @@ impl Output {
         }
     }
 
+    /// Whether what is written next stands at the beginning of a file, whatever was written before: somebody has removed the one that
+    /// was there, or emptied it.
+    pub(super) fn begins_anew(&mut self) -> bool {
+        match self {
+            Self::File(file) => file.begins_anew(),
+            Self::Descriptor(output) => regular::length(output) == Some(0),
+            Self::Syslog(_) | Self::Journald(_) => false,
+        }
+    }
+
     /// Writes events, with their tags if it is a service. `gives_up`: whether to wait no longer for one who takes nothing.
     ///
     /// # Errors
     /// How much was written, and why no more.
     pub(super) fn write(&mut self, bytes: &[u8], gives_up: &dyn Fn() -> bool) -> Result<(), (usize, Errno)> {
         match self {
-            Self::Descriptor(output) => write_all(output, bytes, gives_up),
-            Self::File(file) => write_all(file.descriptor().map_err(|error| (0, error))?, bytes, gives_up),
+            Self::Descriptor(output) => write_lines(output.as_fd(), bytes, gives_up),
+            Self::File(file) => {
+                let written = write_lines(file.descriptor().map_err(|error| (0, error))?, bytes, gives_up);
+                written.inspect_err(|_| file.was_left())
+            }
             Self::Syslog(daemon) => daemon.write(bytes),
             Self::Journald(journal) => journal.write(bytes),
         }
     }
+}
+
+/// In a file no line stays whose end finds no room.
+fn write_lines(output: BorrowedFd<'_>, bytes: &[u8], gives_up: &dyn Fn() -> bool) -> Result<(), (usize, Errno)> {
+    let before = regular::length(output);
+    write_all(output, bytes, gives_up)
+        .map_err(|(written, error)| (regular::keep_lines(output, before, &bytes[..written]), error))
 }
 
 fn write_all(output: impl AsFd, bytes: &[u8], gives_up: &dyn Fn() -> bool) -> Result<(), (usize, Errno)> {
