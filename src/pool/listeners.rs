@@ -39,6 +39,8 @@ pub struct NamedError {
 pub enum ListenError {
     #[error("{address}: another program answers there; stop it or name another address")]
     InUse { address: String },
+    #[error("{address}: pool {pool} of this file listens there; change one of them first, then reload again")]
+    Sibling { address: String, pool: String },
     #[error("{address}: the path exists and is not a socket; remove it or name another path")]
     NotASocket { address: String },
     #[error("{address}: a socket of user {uid} is there; remove it or name another path")]

@@ -1,5 +1,5 @@
 //! One pool: its sockets, its Python and the generations that serve it. `generation` runs one leader, this module decides which
-//! leaders there are, `events` what follows from what they report. Never loads Python and never sees a request; knows nothing of other pools.
+//! leaders there are, `events` what follows from what they report. Never loads Python and never sees a request; of other pools it knows where they listen.
 
 pub mod ask;
 mod command;
@@ -23,6 +23,7 @@ mod recycle;
 mod reload;
 pub mod rest;
 mod scale;
+mod siblings;
 pub mod snapshot;
 mod socket_file;
 mod sockets;
@@ -169,6 +170,8 @@ pub struct Running {
     /// When leaders died that had served, within the last minute.
     served_and_died: VecDeque<Instant>,
     restart_at: Option<Instant>,
+    /// Since when an address is another pool's.
+    waits_since: Option<Instant>,
     stopping: Option<Order>,
     reloading: Reloading,
     status: watch::Sender<Status>,
@@ -199,7 +202,7 @@ impl Running {
         Ok(Self {
             place: service.pool(definition.name()),
             name: definition.name().to_owned(),
-            sockets: Sockets::new(&definition.listen(), Arc::clone(service)),
+            sockets: Sockets::new(definition.name(), &definition.listen(), Arc::clone(service)),
             begins: Some(service.starts()),
             reload: None,
             waiting: Vec::new(),
@@ -230,6 +233,7 @@ impl Running {
             backoff: Backoff::new(LONG_LIFE),
             served_and_died: VecDeque::new(),
             restart_at: None,
+            waits_since: None,
             stopping: None,
             reloading: Reloading::default(),
             status: watch::Sender::new(Status::Starting),
@@ -333,6 +337,7 @@ impl Running {
         self.restart_at = None;
         self.turn = None;
         self.looking = None;
+        siblings::forget(&self.name);
         let prepare = |definition| start::prepare(definition, self.found.clone(), self.starts.clone(), self.rests);
         self.preparing = self.definition.clone().map(prepare);
         if self.preparing.is_none() {
@@ -352,10 +357,16 @@ impl Running {
             begins.over();
         }
         let Err(error) = started else {
+            self.waits_since = None;
+            siblings::forget(&self.name);
             return Ok(());
         };
         self.turn = None;
         self.sockets.has_failed(self.ever_ready);
+        if self.waits_for_sibling(&error) {
+            return Ok(());
+        }
+        self.waits_since = None;
         if is_the_end {
             return Err(error);
         }

@@ -214,7 +214,7 @@ impl Running {
             _ => Keeper::new(&state.name)?,
         };
         let place = service.pool(&state.name);
-        let sockets = Sockets::resume(state.sockets, Arc::clone(service))?;
+        let sockets = Sockets::resume(&state.name, state.sockets, Arc::clone(service))?;
         Ok(Self {
             name: state.name,
             sockets,
@@ -245,6 +245,7 @@ impl Running {
             backoff: Backoff::new(LONG_LIFE),
             served_and_died: VecDeque::new(),
             restart_at: None,
+            waits_since: None,
             stopping: state.stopping,
             reloading: Reloading::default(),
             status: watch::Sender::new(Status::Starting),

@@ -12,11 +12,14 @@ use tracing::{error, info};
 use super::listeners::{ListenError, Listener, NamedError, number_of};
 use super::passing::SocketsState;
 use super::reach::obstacle;
+use super::siblings;
 use crate::config::{MAX_LISTENERS, SocketOptions};
 use crate::service::Service;
 
 #[derive(Debug)]
 pub struct Sockets {
+    /// Whose they are.
+    pool: String,
     service: Arc<Service>,
     /// Of the generation that serves, in the order of its addresses.
     serving: Vec<Bound>,
@@ -40,15 +43,18 @@ impl Bound {
 
 impl Sockets {
     /// With what the service manager has kept for these addresses: connections may wait there.
-    pub fn new(listen: &[Address], service: Arc<Service>) -> Self {
+    pub fn new(pool: &str, listen: &[Address], service: Arc<Service>) -> Self {
         let resume = |address: &Address| {
+            let listener = Arc::new(Listener::resume(address, &service)?);
+            siblings::note(pool, &listener);
             Some(Bound {
                 address: address.clone(),
                 options: None,
-                listener: Arc::new(Listener::resume(address, &service)?),
+                listener,
             })
         };
         Self {
+            pool: pool.to_owned(),
             serving: listen.iter().filter_map(resume).collect(),
             starting: Vec::new(),
             service,
@@ -64,12 +70,13 @@ impl Sockets {
     ///
     /// # Errors
     /// What was passed can't be taken.
-    pub fn resume(state: SocketsState, service: Arc<Service>) -> io::Result<Self> {
+    pub fn resume(pool: &str, state: SocketsState, service: Arc<Service>) -> io::Result<Self> {
         let listeners = state
             .listeners
             .into_iter()
             .map(|listener| Listener::passed(listener, &service).map(Arc::new));
         let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
+        listeners.iter().for_each(|listener| siblings::note(pool, listener));
         let bound = |(address, i): (Address, usize)| {
             Ok(Bound {
                 address,
@@ -78,6 +85,7 @@ impl Sockets {
             })
         };
         Ok(Self {
+            pool: pool.to_owned(),
             serving: state.serving.into_iter().map(bound).collect::<io::Result<_>>()?,
             starting: state.starting.into_iter().map(bound).collect::<io::Result<_>>()?,
             service,
@@ -157,7 +165,7 @@ impl Sockets {
         options: &SocketOptions,
         lost: Option<&Bound>,
     ) -> Result<Bound, ListenError> {
-        match (Listener::open(address, nth, options), lost) {
+        match (Listener::open(address, nth, options).map_err(siblings::name), lost) {
             (Ok(listener), lost) => {
                 if lost.is_some() {
                     info!(
@@ -170,10 +178,12 @@ impl Sockets {
                     true => listener,
                     false => listener.kept_by(&self.service),
                 };
+                let listener = Arc::new(listener);
+                siblings::note(&self.pool, &listener);
                 Ok(Bound {
                     address: address.clone(),
                     options: Some(options.clone()),
-                    listener: Arc::new(listener),
+                    listener,
                 })
             }
             (Err(error), Some(lost)) => {
@@ -296,7 +306,7 @@ mod tests {
     fn listeners_stay_where_their_addresses_do() {
         let directory = tempfile::tempdir().unwrap();
         let address = |name: &str| Address::Unix(directory.path().join(name));
-        let mut sockets = Sockets::new(&[], Arc::default());
+        let mut sockets = Sockets::new("a", &[], Arc::default());
         sockets
             .prepare(&named([address("a"), address("b")]), &options(0o660))
             .unwrap();
@@ -316,7 +326,7 @@ mod tests {
     fn start_that_fails_leaves_the_listeners_of_what_serves() {
         let directory = tempfile::tempdir().unwrap();
         let address = |name: &str| Address::Unix(directory.path().join(name));
-        let mut sockets = Sockets::new(&[], Arc::default());
+        let mut sockets = Sockets::new("a", &[], Arc::default());
         sockets.prepare(&named([address("a")]), &options(0o660)).unwrap();
         sockets.is_ready();
         sockets.prepare(&named([address("b")]), &options(0o660)).unwrap();
@@ -331,7 +341,7 @@ mod tests {
     fn start_that_fails_leaves_all_listeners_where_nothing_has_served() {
         let directory = tempfile::tempdir().unwrap();
         let address = |name: &str| Address::Unix(directory.path().join(name));
-        let mut sockets = Sockets::new(&[], Arc::default());
+        let mut sockets = Sockets::new("a", &[], Arc::default());
         for names in [["a"].as_slice(), &["a", "b"]] {
             let listen = Setting::new(names.iter().map(|name| address(name)).collect(), "--listen");
             sockets.prepare(&listen, &options(0o660)).unwrap();
@@ -344,7 +354,7 @@ mod tests {
     fn listener_that_stays_gets_the_new_mode() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
-        let mut sockets = Sockets::new(&[], Arc::default());
+        let mut sockets = Sockets::new("a", &[], Arc::default());
         for mode in [0o660, 0o600, 0o666] {
             sockets
                 .prepare(&named([Address::Unix(path.clone())]), &options(mode))
@@ -356,7 +366,7 @@ mod tests {
 
     #[test]
     fn ports_that_are_new_each_time_are_two() {
-        let mut sockets = Sockets::new(&[], Arc::default());
+        let mut sockets = Sockets::new("a", &[], Arc::default());
         let any = || Address::Tcp("127.0.0.1:0".parse().unwrap());
         sockets.prepare(&named([any(), any()]), &options(0)).unwrap();
         let first = descriptors(&sockets);

@@ -41,6 +41,18 @@ fn stuck(house: &House, pool: &str, target: &str) -> Raw {
 }
 
 #[test]
+fn page_says_that_nobody_can_connect_while_that_is_so() {
+    let Some((house, mut browser)) = opened(&[pool("one", "")]) else {
+        return;
+    };
+    house.wait_ready("one");
+    fs::remove_file(house.path("one.sock")).unwrap();
+    browser.wait_for("document.querySelector('#unreachable').innerText.includes('nobody can connect to unix:')");
+    house.done(&["reload"]);
+    browser.wait_for("document.querySelector('#unreachable').hidden");
+}
+
+#[test]
 fn page_shows_what_runs_and_nothing_of_a_request_runs_in_it() {
     let pools = [
         pool("one", "request_timeout = 0\nslow_request = \"200ms\""),

@@ -11,6 +11,45 @@ use crate::house::{House, directory, pool};
 use crate::support::fcgi_client::{Raw, Request};
 
 #[test]
+fn address_that_another_pool_leaves_in_the_same_reload_is_waited_for_and_a_swap_is_refused() {
+    let at = |name: &str, socket: &str| pool(name, "").replace(&format!("./{name}.sock"), &format!("./{socket}.sock"));
+    let house = House::serve(&[pool("a", ""), pool("b", "")]);
+    house.wait_ready("a");
+    house.wait_ready("b");
+    let serves = |socket: &str| house.who(socket, "pid");
+    // Each takes that of the one before, whichever comes first; a pool that is new, too.
+    house.write(&[at("a", "c"), at("b", "a"), at("d", "b")]);
+    house.done(&["reload"]);
+    for socket in ["a", "b", "c"] {
+        serves(socket);
+    }
+    house.write(&[at("a", "a"), at("b", "c"), at("d", "b")]);
+    let message = house.failed(&["reload"]);
+    let says = |pool: &str, socket: &str, holder: &str| {
+        let path = house.path(&format!("{socket}.sock"));
+        let parts = [
+            format!("error: {pool}: the new version failed, and the one before goes on: "),
+            format!(
+                "pool.{pool}.listen unix:{}: pool {holder} of this file listens there; change one of them first, then reload again",
+                path.display()
+            ),
+        ];
+        let is_it = |line: &str| parts.iter().all(|part| line.contains(part));
+        assert!(message.lines().any(is_it), "{message}");
+    };
+    says("a", "a", "b");
+    says("b", "c", "a");
+    // As it is told.
+    house.write(&[at("a", "e"), at("b", "c"), at("d", "b")]);
+    house.done(&["reload"]);
+    house.write(&[at("a", "a"), at("b", "c"), at("d", "b")]);
+    house.done(&["reload"]);
+    for socket in ["a", "b", "c"] {
+        serves(socket);
+    }
+}
+
+#[test]
 fn socket_that_nobody_can_connect_to_is_named_and_a_reload_makes_it_anew_or_fails() {
     let house = House::serve(&[pool("one", ""), pool("two", "workers = \"0..1\"")]);
     for name in ["one", "two"] {

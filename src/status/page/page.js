@@ -143,6 +143,9 @@
     show(by("pool"), !!pool);
     if (!pool) return;
     say(by("pool-title"), pool.name + ": " + pool.app + ", generation " + pool.generation);
+    const unreachable = pool.listeners.map(listener => listener.unreachable).filter(Boolean);
+    show(by("unreachable"), unreachable.length > 0);
+    say(by("unreachable"), unreachable.join("; "));
     show(by("failure"), !!pool.failure);
     show(by("traceback"), !!(pool.failure && pool.failure.detail));
     if (pool.failure) {
