@@ -123,7 +123,9 @@ mod tests {
         });
         let mut control = Control::new(ours).unwrap();
         assert!(control.next().await.is_none() && !control.is_open());
-        assert!((LONGEST..LONGEST + (1 << 24)).contains(&control.received().len()));
+        // What is read at a time may be as much again, where the writer is quick.
+        let length = control.received().len();
+        assert!((LONGEST..=2 * LONGEST).contains(&length), "{length}");
         drop(control);
         writing.join().unwrap();
     }
