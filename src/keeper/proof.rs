@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use contract::process::Stat;
+
 use crate::users::Identity;
 
 /// What is known of a process.
@@ -44,11 +46,7 @@ fn pid_of(pidfd: impl AsFd) -> io::Result<Option<i32>> {
 }
 
 fn parent_of(pid: i32) -> io::Result<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name before that may have anything in it.
-    let behind_name = stat.rsplit_once(')').map(|(_, rest)| rest);
-    let parent = behind_name.and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
-    parent.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    Stat::of(pid)?.parent().ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]

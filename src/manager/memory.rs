@@ -2,9 +2,10 @@
 //! wait for the process; so a thread asks, only while somebody wants to know, and what it has found is told for a while.
 
 use std::collections::HashMap;
-use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use contract::process::pss;
 
 use crate::users::Identity;
 
@@ -61,7 +62,7 @@ impl Memory {
     fn look(&self, pids: &[(Identity, Vec<i32>)], anew: bool) {
         let _looking = Looking(self);
         let began = Instant::now();
-        let look = |pid: &i32| (*pid, pss(*pid));
+        let look = |pid: &i32| (*pid, pss(*pid).ok());
         let bytes = pids
             .iter()
             .flat_map(|(identity, pids)| identity.looks(|| pids.iter().map(look).collect::<Vec<_>>()))
@@ -86,17 +87,6 @@ impl Drop for Looking<'_> {
     fn drop(&mut self) {
         self.0.lock().is_looking = false;
     }
-}
-
-/// Bytes of its own, and its part of what it shares; `None`: it is gone, or may not be looked at.
-fn pss(pid: i32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let kib = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    kib.trim()
-        .strip_suffix(" kB")?
-        .parse::<u64>()
-        .ok()
-        .map(|kib| kib * 1024)
 }
 
 #[cfg(test)]

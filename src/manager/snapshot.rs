@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use contract::process::Stat;
 use contract::queues;
 use contract::settings::ListenerKind;
 use tokio::sync::oneshot;
@@ -132,15 +133,8 @@ fn by_name(mut pools: Vec<Pool>) -> Vec<Pool> {
 
 /// Seconds since this process was started, be it as another program.
 fn uptime() -> f64 {
-    let started = || {
-        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-        // Behind the name, which may have anything in it: the 20th, in ticks since the machine was started.
-        let ticks: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
-        Some(ticks as f64 / rustix::param::clock_ticks_per_second().max(1) as f64)
-    };
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let now = now.tv_sec as f64 + now.tv_nsec as f64 / 1e9;
-    started().map_or(0.0, |started| (now - started).max(0.0))
+    let age = Stat::own().ok().and_then(|stat| stat.age());
+    age.map_or(0.0, |age| age.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream as Socket;
 use std::str::FromStr;
 use std::time::Duration;
 
+use contract::process::Stat;
 use contract::scoreboard::read_request_id;
 use contract::worker::{Killed, LONGEST_NAME, Stacks, ToWorker};
 use serde::de::DeserializeOwned;
@@ -164,11 +165,8 @@ fn lives(pid: i32) -> bool {
     state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
-/// The letter that `ps` shows. No disk is behind /proc.
 fn state(pid: i32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Its name may have anything in it.
-    stat.rsplit_once(')')?.1.trim_start().chars().next()
+    Stat::of(pid).ok()?.state()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use contract::control::IMPORT_SIGNAL;
 use contract::memory;
+use contract::process;
 use contract::scoreboard::{Phase, now_ms};
 use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
@@ -170,7 +171,7 @@ fn importing(member: &Member, identity: &Identity) -> Vec<Importing> {
 }
 
 fn catches_signal(pid: i32) -> bool {
-    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
+    let Ok(status) = process::text(format!("/proc/{pid}/status")) else {
         return false;
     };
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));

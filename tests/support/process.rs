@@ -371,10 +371,11 @@ fn processes_of_session(session: Pid) -> Vec<Pid> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
+        let Ok(stat) = fs::read(entry.path().join("stat")) else {
             continue;
         };
         // "pid (name) state ppid pgrp session ...", and the name may hold anything.
+        let stat = String::from_utf8_lossy(&stat);
         let Some((_, rest)) = stat.rsplit_once(") ") else {
             continue;
         };

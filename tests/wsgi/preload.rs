@@ -42,6 +42,12 @@ fn background_thread_of_an_import_runs_in_each_worker() {
 }
 
 #[test]
+fn thread_whose_name_is_no_text_is_found() {
+    let line = reason(&imports("starts_a_thread_whose_name_is_no_text").start());
+    assert!(line.contains("it has started a thread (cafeteria)"), "{line}");
+}
+
+#[test]
 fn all_that_an_import_has_started_is_named() {
     let gateway = imports("starts_two_threads").start();
     let line = reason(&gateway);

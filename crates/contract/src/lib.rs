@@ -1,6 +1,6 @@
 //! What the supervisor and the engine agree on: settings, control messages, the handover, the keeper's table, the scoreboard,
 //! what the supervisor asks a worker, the memory of the application's metrics, the log's form, how sockets end, titles, the page that a developer sees, which permission is missing, which descriptors are
-//! ours alone, how many connections wait in a listener, files in memory, which Pythons were tested, and how long to wait.
+//! ours alone, how many connections wait in a listener, files in memory, what the kernel says of processes, which Pythons were tested, and how long to wait.
 //!
 //! Knows neither FastCGI nor Python. Both the program and the engine import it; it imports neither.
 
@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod own;
 mod packet;
 pub mod page;
+pub mod process;
 pub mod pythons;
 pub mod queues;
 pub mod scoreboard;

@@ -4,9 +4,10 @@
 //! the environment, is left alone: a title that does not fit is not set, for half of one would say less than the command
 //! line. Children that are forked show their parent's title until they set one or exec.
 
-use std::fs;
 use std::io;
 use std::ptr;
+
+use crate::process::Stat;
 
 /// Shows `title` from now on. Failing to is no reason to stop: it is said at debug.
 ///
@@ -21,8 +22,7 @@ pub fn set(title: &str) {
 
 /// Whether there was room.
 fn try_set(title: &str) -> io::Result<bool> {
-    let stat = fs::read("/proc/self/stat")?;
-    let (start, end) = arguments(&stat).ok_or(io::ErrorKind::InvalidData)?;
+    let (start, end) = Stat::own()?.arguments().ok_or(io::ErrorKind::InvalidData)?;
     let room = end - start;
     // The last byte stays NUL: without one Linux takes the environment for the rest of the title.
     if title.len() >= room {
@@ -40,36 +40,12 @@ fn try_set(title: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// `arg_start` and `arg_end`, fields 48 and 49 of a process's `stat`. Where the system does not tell, they are 0.
-fn arguments(stat: &[u8]) -> Option<(usize, usize)> {
-    // The second field is a name in parentheses, which may hold anything.
-    let name_end = stat.iter().rposition(|&byte| byte == b')')?;
-    let text = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
-    let mut fields = text.split_ascii_whitespace().skip(45);
-    let (start, end) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    (start != 0 && start < end).then_some((start, end))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::tests::{in_a_process, is_in_a_process};
-
-    fn stat(name: &str, start: usize, end: usize) -> Vec<u8> {
-        let between = " 1".repeat(44);
-        format!("4711 ({name}) S{between} {start} {end} 7 8 0\n").into_bytes()
-    }
-
-    #[test]
-    fn place_of_the_arguments_is_found_behind_any_name() {
-        for name in ["python3", "a) S 1 2", ""] {
-            assert_eq!(arguments(&stat(name, 4096, 4200)), Some((4096, 4200)));
-        }
-        assert_eq!(
-            arguments(&fs::read("/proc/self/stat").unwrap()).map(|(start, _)| start == 0),
-            Some(false)
-        );
-    }
 
     #[test]
     fn title_stands_in_place_of_the_command_line_and_leaves_the_environment_alone() {
@@ -95,14 +71,5 @@ mod tests {
     #[test]
     fn title_without_room_is_not_set() {
         assert!(!try_set(&"x".repeat(1 << 20)).unwrap());
-    }
-
-    #[test]
-    fn system_that_does_not_tell_the_place_is_believed_nothing() {
-        assert_eq!(arguments(&stat("x", 0, 0)), None);
-        assert_eq!(arguments(&stat("x", 4200, 4096)), None);
-        assert_eq!(arguments(&stat("x", 4096, 4096)), None);
-        assert_eq!(arguments(b"4711 (x) S 1 2"), None);
-        assert_eq!(arguments(b""), None);
     }
 }

@@ -249,6 +249,19 @@ def starts_two_threads():
     starts_a_thread()
 
 
+def starts_a_thread_whose_name_is_no_text():
+    """As the system has it of a name that was cut within a character."""
+    named = threading.Event()
+
+    def run():
+        ctypes.CDLL(None).prctl(15, b"caf\xc3", 0, 0, 0)  # PR_SET_NAME
+        named.set()
+        threading.Event().wait()
+
+    threading.Thread(target=run, name="cafeteria", daemon=True).start()
+    named.wait()
+
+
 def computes_with_a_pool():
     """ARGUMENT is a library whose `sum_up` computes with threads of OpenMP."""
     global POOL

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use contract::log::escape;
+use contract::process;
 use pyo3::prelude::*;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, getpeername, getsockname};
 
@@ -125,7 +126,7 @@ fn is_harmless(number: &str, target: &Path) -> bool {
 
 /// Whether code of this file is in use. libffi, which ctypes loads, keeps a descriptor of its own file since 3.5, to map more of it.
 fn is_library(file: &Path) -> bool {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let maps = process::text("/proc/self/maps").unwrap_or_default();
     let file = file.to_string_lossy();
     maps.lines()
         .any(|line| line.ends_with(&*file) && line.split(' ').nth(1).is_some_and(|rights| rights.contains('x')))
@@ -143,7 +144,7 @@ fn new_threads(py: Python<'_>) -> Vec<String> {
     if python.is_empty() && ffi::fork_for_nothing().is_ok() {
         found = other_threads();
     }
-    let own = fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    let own = process::text("/proc/self/comm").unwrap_or_default();
     // A pool's threads have one name.
     let mut named = BTreeMap::new();
     for (number, name) in found {
@@ -181,7 +182,7 @@ fn other_threads() -> BTreeMap<u64, String> {
         .filter_map(|task| {
             let number = task.file_name().to_string_lossy().parse().ok()?;
             // One that is gone by now does no harm.
-            let name = fs::read_to_string(task.path().join("comm")).ok()?;
+            let name = process::text(task.path().join("comm")).ok()?;
             (number != own).then(|| (number, name.trim().to_owned()))
         })
         .collect()
@@ -213,7 +214,7 @@ const POOLS: [(&str, &str); 6] = [
 
 /// How threads of native code can be kept away, if it is known.
 fn native_hint() -> String {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let maps = process::text("/proc/self/maps").unwrap_or_default();
     let files: BTreeSet<_> = maps.lines().filter_map(|line| line.rsplit('/').next()).collect();
     let variables: BTreeSet<_> = POOLS
         .iter()

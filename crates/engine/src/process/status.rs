@@ -3,11 +3,11 @@
 
 mod forms;
 
-use std::fs;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use contract::process::Stat;
 use contract::scoreboard::{Outcome, Phase, Scoreboard, Seat, Slot, now_ms};
 use contract::settings::Settings;
 use contract::wait::timespec;
@@ -240,10 +240,6 @@ fn seconds_since_epoch() -> u64 {
 
 /// Seconds since the leader was started, and the generation with it.
 fn leader_age() -> Option<u64> {
-    let leader = rustix::process::getppid()?.as_raw_nonzero();
-    let stat = fs::read_to_string(format!("/proc/{leader}/stat")).ok()?;
-    // Behind the name, which may have anything in it: the 20th, in ticks since the machine was started.
-    let ticks: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec as u64;
-    Some(now.saturating_sub(ticks / rustix::param::clock_ticks_per_second().max(1)))
+    let leader = rustix::process::getppid()?.as_raw_nonzero().get();
+    Some(Stat::of(leader).ok()?.age()?.as_secs())
 }

@@ -1,11 +1,10 @@
 //! Which workers have had enough, and what they take.
 
 use std::fmt;
-use std::fs;
-use std::io;
 use std::time::{Duration, Instant};
 
 use contract::limited;
+use contract::process::pss;
 use contract::scoreboard::Cause;
 use settings::sections::Recycle;
 
@@ -88,7 +87,7 @@ impl Recycling {
             return None;
         }
         let limit = &self.options.max_memory;
-        let memory = match memory(worker.pid()) {
+        let memory = match pss(worker.pid()) {
             Ok(memory) => memory,
             Err(error) => {
                 if !std::mem::replace(&mut self.has_complained, true) {
@@ -136,26 +135,5 @@ impl Recycling {
             "workers that are replaced",
             tracing::info!(worker = pid, requests, memory, "a worker is replaced: {limit}")
         );
-    }
-}
-
-/// Bytes of a process: its own, and of what it shares its part.
-fn memory(pid: i32) -> io::Result<u64> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let part = maps.lines().find_map(|line| line.strip_prefix("Pss:"));
-    let kib = part.and_then(|part| part.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.map(|kib| kib * 1024)
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_of_a_process_is_in_bytes() {
-        let held = vec![1u8; 32 << 20];
-        let memory = memory(std::process::id() as i32).unwrap();
-        assert!((32 << 20..1 << 36).contains(&memory), "{memory} with {}", held.len());
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use contract::control::{Messages, NotStarted};
 use contract::own::Own;
+use contract::process::Stat;
 use contract::scoreboard::Phase;
 use contract::settings::Settings;
 use contract::wait::is_ready;
@@ -230,27 +231,5 @@ impl Worker {
 
 /// `None`: the system does not say.
 fn processor_time(pid: i32) -> Option<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Behind the name, which may have anything in it: utime and stime are the 12th and the 13th.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let times = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
-    let ticks: u64 = times.sum::<Result<_, _>>().ok()?;
-    let a_second = rustix::param::clock_ticks_per_second().max(1);
-    Some(Duration::from_millis(ticks * 1000 / a_second))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_of_processors_grows_with_work() {
-        let pid = std::process::id() as i32;
-        let (begun, before) = (Instant::now(), processor_time(pid).unwrap());
-        while processor_time(pid).unwrap() < before + Duration::from_millis(50) {
-            assert!(begun.elapsed() < Duration::from_secs(60));
-        }
-        assert!(begun.elapsed() >= Duration::from_millis(10));
-        assert_eq!(processor_time(-1), None);
-    }
+    Stat::of(pid).ok()?.processor_time()
 }
