@@ -11,6 +11,7 @@ mod file;
 mod house;
 mod keeper;
 mod keeper_nginx;
+mod log_services;
 mod logs;
 mod page;
 mod prometheus;
