@@ -195,15 +195,7 @@ pub fn look(address: &Address) -> Result<(), ListenError> {
 /// Whether somebody answers there, so that it can't be opened now.
 pub fn is_taken(address: &Address) -> bool {
     match address {
-        Address::Unix(path) => {
-            let (Ok(name), Ok(probe)) = (
-                SocketAddrUnix::new(path),
-                socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None),
-            ) else {
-                return false;
-            };
-            matches!(connect(&probe, &name), Ok(()) | Err(Errno::AGAIN))
-        }
+        Address::Unix(path) => has_owner(path) == Ok(true),
         Address::Tcp(tcp) => matches!(bound(*tcp), Err(Errno::ADDRINUSE)),
         Address::Fd(_) | Address::Named(_) => false,
     }
@@ -276,7 +268,6 @@ fn remove_stale(path: &Path, address: &str) -> Result<(), ListenError> {
         address: address(),
         error: error.into(),
     };
-    let name = SocketAddrUnix::new(path).map_err(system)?;
     let place = Place::new(path).map_err(system)?;
     let found = match place.find() {
         Ok(found) => found,
@@ -286,11 +277,9 @@ fn remove_stale(path: &Path, address: &str) -> Result<(), ListenError> {
     if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
         return Err(ListenError::NotASocket { address: address() });
     }
-    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).map_err(system)?;
-    match connect(&probe, &name) {
-        Err(Errno::CONNREFUSED) => {}
-        // AGAIN: its backlog is full, so there is somebody. PROTOTYPE: a socket of another type, in use.
-        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => return Err(ListenError::InUse { address: address() }),
+    match has_owner(path) {
+        Ok(false) => {}
+        Ok(true) => return Err(ListenError::InUse { address: address() }),
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(system(error)),
     }
@@ -303,6 +292,17 @@ fn remove_stale(path: &Path, address: &str) -> Result<(), ListenError> {
         });
     }
     place.remove(Inode::of(&found)).map_err(system)
+}
+
+/// Whether a process has the socket at this path.
+fn has_owner(path: &Path) -> Result<bool, Errno> {
+    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    match connect(&probe, &SocketAddrUnix::new(path)?) {
+        // AGAIN: its backlog is full, so there is somebody. PROTOTYPE: a socket of another type, in use.
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Ok(true),
+        Err(Errno::CONNREFUSED) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn tcp(tcp: SocketAddr, options: &SocketOptions) -> Result<Listener, ListenError> {
