@@ -201,7 +201,7 @@ pub(super) fn all_asked(found: Vec<Found>) -> Receiver<(PathBuf, Result<Snapshot
     let (sender, answers) = channel();
     for Found { path, client } in found {
         let sender = sender.clone();
-        // It ends with this process.
+        // It ends with this process, or when the instance has said nothing for long.
         std::thread::spawn(move || {
             let asked = snapshot(
                 Found {

@@ -8,6 +8,7 @@ use settings::values::Control;
 
 use super::directory;
 use super::find::{all_asked, at, is_same, next, serves};
+use crate::mask;
 
 /// One that says nothing for so long may be stopped, and holds up no start.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -33,7 +34,8 @@ pub fn refuse_second(file: &Path, control: Option<&Control>) -> Result<(), Other
     }
     let found: Vec<_> = sockets.iter().filter_map(|path| at(path).ok()).collect();
     let pids: BTreeMap<_, _> = found.iter().map(|one| (one.path.clone(), one.client.pid)).collect();
-    let answers = all_asked(found);
+    // This process goes on, perhaps before all have answered.
+    let answers = mask::inherited_by(|| all_asked(found));
     let until = Instant::now() + PATIENCE;
     while let Some((path, asked)) = next(&answers, Some(until)) {
         let Ok(instance) = asked.map(|snapshot| snapshot.instance) else {

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -463,11 +463,23 @@ fn signals_reach_the_first_thread_alone() {
     let stage = Stage::new();
     let running = Running::spawn(stage.serve(&["--reload-on=app.py"]));
     running.line(" ready ");
-    let threads = fs::read_dir(format!("/proc/{}/task", running.pid())).unwrap();
-    let threads: Vec<_> = threads.map(|thread| thread.unwrap().path()).collect();
-    let name = |thread: &PathBuf| fs::read_to_string(thread.join("comm")).unwrap();
-    assert!(threads.iter().any(|thread| name(thread).starts_with("notify")));
-    for thread in threads {
+    assert!(
+        threads(&running)
+            .iter()
+            .any(|thread| name(thread).starts_with("notify"))
+    );
+    assert_first_alone_takes_signals(&running);
+    // While another instance does not answer, which might serve the same file.
+    let installed = Installed::new();
+    let _silent = UnixListener::bind(installed.stage.path("1.control")).unwrap();
+    let (running, _) = installed.serve_file();
+    assert_first_alone_takes_signals(&running);
+}
+
+/// The first thread does, and no other.
+#[track_caller]
+fn assert_first_alone_takes_signals(running: &Running) {
+    for thread in threads(running) {
         let status = fs::read_to_string(thread.join("status")).unwrap();
         let (_, blocked) = status.split_once("SigBlk:").unwrap();
         let blocked = u64::from_str_radix(blocked.split_whitespace().next().unwrap(), 16).unwrap();
@@ -477,6 +489,15 @@ fn signals_reach_the_first_thread_alone() {
             assert_ne!(is_held_back, is_first, "{signal:?} in {}", name(&thread));
         }
     }
+}
+
+fn threads(running: &Running) -> Vec<PathBuf> {
+    let threads = fs::read_dir(format!("/proc/{}/task", running.pid())).unwrap();
+    threads.map(|thread| thread.unwrap().path()).collect()
+}
+
+fn name(thread: &Path) -> String {
+    fs::read_to_string(thread.join("comm")).unwrap()
 }
 
 #[test]
